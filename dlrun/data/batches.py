@@ -1,0 +1,43 @@
+"""Which rows a step sees: a function of (seed, step) alone, so that resuming needs only the step."""
+
+import numpy as np
+
+from dlrun.data.dataset import Dataset, Rows, moments
+
+SPLITS = ("train", "val", "test")
+
+
+def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All splits as one table for the device, so that a program compiled for one split serves the others.
+
+    Returns:
+      The table, ``x`` and ``y`` of all rows and ``mean`` and ``std`` of the training rows' channels; and the row
+      numbers of each split.
+    """
+    splits: dict[str, Rows] = {name: getattr(data, name) for name in SPLITS}
+    mean, std = moments(data.train.x)
+    table = {
+        "x": np.concatenate([rows.x for rows in splits.values()]),
+        "y": np.concatenate([rows.y for rows in splits.values()]),
+        "mean": mean,
+        "std": std,
+    }
+    ends = np.cumsum([len(rows) for rows in splits.values()])
+    return table, {name: np.arange(end - len(rows), end) for (name, rows), end in zip(splits.items(), ends, strict=True)}
+
+
+def shuffled(rows: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Row numbers of every training batch of an epoch, shape (len(rows) // batch_size, batch_size), int32.
+
+    A fresh permutation each epoch; the rows that do not fill a batch are left out, other ones each time.
+    """
+    steps = len(rows) // batch_size
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    return random.permutation(rows)[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def in_order(rows: np.ndarray, batch_size: int, batches: int) -> np.ndarray:
+    """Row numbers for evaluation, shape (batches, batch_size), int32: every row once, then -1."""
+    order = np.full(batches * batch_size, -1, np.int32)
+    order[: len(rows)] = rows
+    return order.reshape(batches, batch_size)

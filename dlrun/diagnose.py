@@ -1,0 +1,97 @@
+"""What went wrong when a number was not finite: which quantity, in which layer, at which step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from dlrun import step
+from dlrun.setup import Setup
+
+
+class NonFinite(Exception):
+    """A loss, gradient, parameter or statistic is not finite; the message names it, its layer and the step."""
+
+
+def nonfinite(state: step.TrainState) -> dict[str, Array]:
+    """By path, whether a parameter or statistic holds a number that is not finite, bool () each."""
+    trees = {"parameter": state.params, "statistic": nnx.filter_state(state.variables, nnx.BatchStat)}
+    return {
+        f"{kind} {name(path)}": ~jnp.all(jnp.isfinite(leaf))
+        for kind, tree in trees.items()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def explain(
+    setup: Setup,
+    state: step.TrainState,
+    table: step.Batch,
+    batch_at: Callable[[int], np.ndarray],
+    bad: dict[str, Any],
+    steps: tuple[int, int],
+) -> NonFinite:
+    """The error to raise.
+
+    Args:
+      state: the last finite one where a loss or gradient failed, and then its step is the one that failed.
+      batch_at: row numbers of the batch of a step.
+      bad: what :func:`nonfinite` found.
+      steps: the step that was last known to be good, and the latest one.
+    """
+    within = f"within steps {steps[0] + 1} to {steps[1]}"
+    if any(bad.values()):
+        first = next(path for path, is_bad in bad.items() if is_bad)
+        return NonFinite(f"{first} became not finite {within}")
+    at = int(state.step)
+    batch = step.take(table, jnp.asarray(batch_at(at)))
+    what = culprit(setup, state, batch)
+    return NonFinite(f"{what} is not finite at step {at + 1}, {within}")
+
+
+def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
+    """Repeats a step and names the first thing in it that is not finite: a layer's output, the loss, a gradient."""
+    program, numbers = setup.program, state.numbers
+    key = jax.random.fold_in(state.key, state.step)
+    batch = program.augment(key, batch, **step.section(numbers, "augment"))
+    if not bool(jnp.all(jnp.isfinite(batch["x"]))):
+        return "an input value"
+
+    def loss_fn(params):
+        outputs, variables = step.forward(program, setup.graphdef, params, state.variables, batch["x"], train=True)
+        return program.task.loss(outputs, batch["y"], numbers["label_smoothing"]).mean(), variables
+
+    (loss, variables), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params)
+    if not bool(jnp.isfinite(loss)):
+        return f"the loss (first in the output of {layer})" if (layer := first_layer(setup, state, batch["x"])) else "the loss"
+    for tree, kind in ((grads, "the gradient of"), (nnx.filter_state(variables, nnx.BatchStat), "the statistic")):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if not bool(jnp.all(jnp.isfinite(leaf))):
+                return f"{kind} {name(path)}"
+    return "the gradient's norm" if program.dtype != jnp.float16 else "the scaled gradient"
+
+
+def first_layer(setup: Setup, state: step.TrainState, x: Array) -> str | None:
+    """The first module, innermost first, in the order of the model's attributes, whose output is not finite."""
+    params, x = step.optax.tree.cast((state.params, x), setup.program.dtype)
+    model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
+    model.train()
+    _, outputs = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
+    bad = [
+        name(path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)
+        if not bool(jnp.all(jnp.isfinite(leaf)))
+    ]
+    layers = [b.split(".__call__")[0] for b in bad if not b.startswith("__call__")]
+    order = {name(p): i for i, (p, _) in enumerate(nnx.iter_modules(model))}
+    return min(layers, key=lambda b: (order.get(b, len(order)))) if layers else None
+
+
+def name(path: tuple[Any, ...]) -> str:
+    """A path as a person writes it: ``hidden.0.linear.kernel``."""
+    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
+    return ".".join(p for p in parts if p != "value")

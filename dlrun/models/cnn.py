@@ -1,0 +1,38 @@
+"""Convolutional network of the plainest kind."""
+
+from flax import nnx
+from jax import Array
+
+from dlrun.models.mlp import Dense
+from dlrun.nn.conv import ConvBlock, image_shape
+from dlrun.nn.parts import Inputs, Parts
+from dlrun.schema import Count, Unfit
+
+
+class CNN(nnx.Module):
+    """Stages of 3x3 convolution, norm, activation and 2x2 max-pooling, then a dense layer and a linear output."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        outputs: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        channels: list[Count] = [32, 64],  # noqa: B006
+        width: Count = 128,
+    ):
+        height, breadth, depth = image_shape(inputs, "cnn")
+        stages = len(channels)
+        if min(height, breadth) >> stages < 1:
+            fits = min(height, breadth).bit_length() - 1
+            raise Unfit("channels", channels, f"have at most {fits} stages for images of {height}x{breadth} pixels")
+        sizes = [depth, *channels]
+        self.stages = nnx.List([ConvBlock(a, b, parts, rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.dense = Dense((height >> stages) * (breadth >> stages) * sizes[-1], width, parts, rngs)
+        self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        for stage in self.stages:
+            x = nnx.max_pool(stage(x), (2, 2), strides=(2, 2))
+        return self.output(self.dense(x.reshape(x.shape[0], -1)))

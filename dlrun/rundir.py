@@ -1,0 +1,160 @@
+"""The run directory: the only file that knows names inside it. Needs neither JAX nor Hydra."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+CONFIG = ".hydra/config.yaml"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+LOG = "log.txt"
+CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
+
+
+def create(directory: Path) -> bool:
+    """Makes a run directory that nobody else has; False when it exists and is not empty."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir()
+        return True
+    except FileExistsError:
+        return directory.is_dir() and not any(directory.iterdir())
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file so that a reader finds the old text or the new one, whole, whatever happens."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with part.open("w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes a JSON object atomically; numbers that are not finite become null."""
+    write(file, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no sound one."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def update_run(directory: Path, **changes: Any) -> None:
+    """Changes fields of run.json, keeping the others."""
+    write_json(directory / RUN, {"format": FORMAT, **(read_json(directory / RUN) or {}), **changes})
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a torn last line is left out."""
+    return list(_rows(directory / METRICS))
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in text.split("\n")[:-1]:  # what follows the last newline is torn
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def keep_rows(directory: Path, last_step: int) -> None:
+    """Drops the rows that a resumed run will write again: those beyond ``last_step``, and test results."""
+    file = directory / METRICS
+    if file.exists():
+        rows = [row for row in _rows(file) if row.get("step", 0) <= last_step and row.get("split") != "test"]
+        write(file, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Metrics:
+    """Appends rows to metrics.jsonl, each one whole and handed to the system before the next."""
+
+    def __init__(self, directory: Path):
+        self.file = (directory / METRICS).open("ab", buffering=0)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.file.write((json.dumps(_finite(row)) + "\n").encode())
+
+    def close(self) -> None:
+        self.file.close()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the directory for this process; raises :class:`InUse` when another one does.
+
+    The system lets go of the lock when the process ends, however it ends: a stale one can't be.
+    """
+    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 200).decode(errors="replace").strip()
+            raise InUse(f"{directory}: in use by another dlrun ({owner or 'unknown process'})") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a process works in the directory."""
+    try:
+        with locked(directory):
+            return False
+    except InUse:
+        return True
+    except OSError:
+        return False
+
+
+class InUse(Exception):
+    """Another process works in the run directory."""
+
+
+def find(root: Path) -> list[Path]:
+    """All run directories at or below ``root``: those that hold a run.json."""
+    found = []
+    for folder, below, files in os.walk(root):
+        if RUN in files:
+            found.append(Path(folder))
+            below.clear()
+        below[:] = [b for b in below if not b.startswith(".")]
+    return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

@@ -1,0 +1,199 @@
+"""From a plan to something that can be trained: data, program, devices. Finds what does not fit, before anything is made."""
+
+import math
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dlrun import sinks, step
+from dlrun.data import batches
+from dlrun.data.dataset import Dataset, cut
+from dlrun.metrics import TASKS
+from dlrun.plan import Plan
+from dlrun.schema import InvalidConfig, Unfit, nearest
+from dlrun.settings import in_steps
+
+UNSTABLE_BELOW = 8  # batch normalisation's statistics are too noisy for smaller batches
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A plan with its data, program and devices.
+
+    Args:
+      data: with all three splits.
+      graphdef: the model's structure.
+      shapes: the training state's shapes and dtypes.
+      warnings: what a person should know before the run starts.
+    """
+
+    plan: Plan
+    data: Dataset
+    program: step.Program
+    graphdef: nnx.GraphDef
+    shapes: step.TrainState
+    mesh: jax.sharding.Mesh
+    warnings: list[str]
+
+    @property
+    def numbers(self) -> dict[str, np.float32]:
+        """The run's hyperparameters, as the state carries them."""
+        settings = self.plan.settings
+        limit = settings.max_skipped if settings.on_nonfinite == "skip" else 0
+        given = {**self.plan.numbers, "total_steps": self.total_steps, "max_skipped": limit}
+        return {k: np.float32(v) for k, v in given.items()}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.data.train) // self.plan.settings.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        settings = self.plan.settings
+        return settings.steps or (settings.epochs or 0) * self.steps_per_epoch
+
+    @property
+    def metric(self) -> str:
+        """The metric that chooses the best state, such as ``val/accuracy``."""
+        return self.plan.settings.checkpoint.metric or self.program.task.main
+
+    @property
+    def mode(self) -> str:
+        return self.plan.settings.checkpoint.mode or self.program.task.mode(self.metric)
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes.params))
+
+    @property
+    def everywhere(self) -> NamedSharding:
+        """Every device holds the whole array."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def divided(self) -> NamedSharding:
+        """Batches (steps, batch size): every device holds its share of each batch."""
+        return NamedSharding(self.mesh, PartitionSpec(None, "batch"))
+
+    def start(self) -> step.TrainState:
+        """The state before the first step, compiled as one program."""
+        seed, numbers = np.uint32(self.plan.settings.seed), self.numbers
+        make = jax.jit(lambda seed, numbers: step.init(self.program, seed, numbers)[1], out_shardings=self.everywhere)
+        return make(seed, numbers)
+
+
+def prepare(plan: Plan) -> Setup:
+    """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit."""
+    settings, choices = plan.settings, plan.choices
+    found = sinks.missing(list(settings.log.sinks))
+    try:
+        data = cut(choices["data"](), settings.split)
+    except Unfit as error:
+        raise InvalidConfig([*found, error.at("data")]) from None
+    devices = jax.devices()
+    if settings.devices is not None and settings.devices > len(devices):
+        found.append(f"devices={settings.devices}: not allowed; allowed: at most {len(devices)}, the devices there are")
+    devices = devices[: settings.devices]
+    mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
+
+    task = TASKS[data.task]
+    program = step.Program(
+        **{group: choice for group, choice in choices.items() if group != "data"},
+        inputs=data.inputs,
+        outputs=data.outputs,
+        task=task,
+        dtype=jnp.dtype(settings.precision),
+        accumulate=settings.accumulate,
+    )
+    found += _misfits(plan, data, len(devices), [f"val/{k}" for k in task.metrics])
+    setup = Setup(plan, data, program, None, None, mesh, [])  # pyright: ignore
+    try:
+        graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), setup.numbers)
+        found += _statistics_misfits(plan, shapes)
+        forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True))
+        example = jax.ShapeDtypeStruct((max(settings.batch_size, 2), *data.inputs.shape), jnp.float32)
+        convolves = "conv_general_dilated" in str(forward(shapes.params, shapes.variables, example))
+        batch = {"x": example, "y": jax.ShapeDtypeStruct(example.shape[:1], jnp.int32)}
+        jax.eval_shape(program.augment, jax.random.key(0), batch)
+    except Unfit as error:
+        raise InvalidConfig([*found, error.at("model")]) from None
+    if found:
+        raise InvalidConfig(found)
+    loop = not (convolves and devices[0].platform == "cpu")
+    program = replace(program, loop=loop)
+    return Setup(plan, data, program, graphdef, shapes, mesh, _warnings(plan, shapes))
+
+
+def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:
+    settings, found = plan.settings, []
+    size, rows, parts = settings.batch_size, len(data.train), settings.accumulate
+    if size > rows:
+        found.append(f"batch_size={size}: not allowed; allowed: at most {rows}, the rows for training")
+    if size % parts:
+        found.append(f"accumulate={parts}: not allowed; allowed: a divisor of batch_size={size}")
+    elif (size // parts) % devices:
+        found.append(f"batch_size={size}: not allowed; allowed: a multiple of devices x accumulate, {devices} x {parts}")
+    if settings.distributed.process >= settings.distributed.processes:
+        found.append(
+            f"distributed.process={settings.distributed.process}: not allowed; "
+            f"allowed: a number below distributed.processes={settings.distributed.processes}"
+        )
+    metric = settings.checkpoint.metric
+    if metric is not None and metric not in metrics:
+        found.append(f"checkpoint.metric={metric}: not allowed{nearest(metric, metrics)}; allowed: {', '.join(metrics)}")
+    return found
+
+
+def _statistics_misfits(plan: Plan, shapes: step.TrainState) -> list[str]:
+    size = plan.settings.batch_size // plan.settings.accumulate
+    if size == 1 and _batch_statistics(shapes):
+        return [f"norm={plan.values['norm']['name']}: not allowed with batches of 1 example; allowed: layer, none"]
+    return []
+
+
+def _warnings(plan: Plan, shapes: step.TrainState) -> list[str]:
+    size = plan.settings.batch_size // plan.settings.accumulate
+    if size < UNSTABLE_BELOW and _batch_statistics(shapes):
+        return [f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); norm=layer is not"]
+    return []
+
+
+def _batch_statistics(shapes: step.TrainState) -> bool:
+    return bool(jax.tree.leaves(nnx.filter_state(shapes.variables, nnx.BatchStat)))
+
+
+def initialize(values: dict[str, Any]) -> None:
+    """Settings of JAX that must be made before its first use: the compilation cache, other machines."""
+    cache = values.get("compile_cache", "auto")
+    if cache:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "dlrun" / "xla" if cache == "auto" else Path(cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    distributed = values.get("distributed") or {}
+    if distributed.get("processes", 1) > 1:
+        jax.distributed.initialize(
+            distributed["coordinator"], distributed["processes"], distributed["process"], initialization_timeout=60
+        )
+
+
+def _processor() -> str:
+    """Names the processor's instruction set: programs compiled for another one must not be found in a shared folder."""
+    import hashlib
+    import platform
+
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

@@ -1,0 +1,52 @@
+"""SIGTERM and Ctrl-C: the first asks the run to save and stop, the second ends the process at once."""
+
+import os
+import signal
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """A context in which signals are noted in ``signum`` instead of breaking in.
+
+    Python's handlers wait until a compilation or a kernel returns; the wake-up file descriptor does not. A thread
+    reads it, so that a second signal ends the process whatever the first thread is doing: files are written such that
+    this is safe at any time.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __enter__(self) -> "Stop":
+        if threading.current_thread() is not threading.main_thread():
+            self._old = {}
+            return self
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old = {s: signal.signal(s, self._note) for s in SIGNALS}
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._old:
+            for s, handler in self._old.items():
+                signal.signal(s, handler)
+            signal.set_wakeup_fd(self._old_fd)
+            os.write(self._write, b"\0")  # ends the watching thread
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = self.signum or signum
+
+    def _watch(self) -> None:
+        seen = 0
+        while number := os.read(self._read, 1)[0]:
+            if number in SIGNALS:
+                self.signum = self.signum or number
+                seen += 1
+                if seen > 1:
+                    os._exit(128 + number)
+        os.close(self._read)
+        os.close(self._write)

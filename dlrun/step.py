@@ -1,0 +1,297 @@
+"""The pure functions that are compiled: ``init``, ``train_step``, ``eval_step``, and loops of them on the device.
+
+Choices (model, optimizer, schedule, precision …) are in a :class:`Program`, which is part of the compiled function's
+key; numbers (learning rate, dropout rate, seed …) are arrays in :class:`TrainState`. So one compilation serves every
+value of a number, and states of several runs can be stacked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from dlrun.metrics import Task
+from dlrun.nn.dropout import Number
+from dlrun.nn.parts import Choice, Inputs, Parts
+
+Batch = dict[str, Array]
+Metrics = dict[str, dict[str, Array]]  # "sum": adds up over steps, "count" among them; "last": the latest value counts
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["scale", "streak"], meta_fields=[])
+@dataclass(frozen=True)
+class LossScale:
+    """Dynamic loss scaling for float16: halved at an overflow, doubled after 2000 good steps (Micikevicius et al., 2018)."""
+
+    scale: Array
+    streak: Array
+
+    @classmethod
+    def start(cls) -> "LossScale":
+        return cls(jnp.float32(2.0**15), jnp.int32(0))
+
+    def after(self, finite: Array) -> "LossScale":
+        grown = self.streak >= 1999
+        scale = jnp.where(finite, jnp.where(grown, self.scale * 2, self.scale), self.scale / 2)
+        return LossScale(jnp.clip(scale, 1.0, 2.0**24), jnp.where(finite & ~grown, self.streak + 1, 0))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["step", "params", "variables", "opt_state", "ema", "loss_scale", "skipped", "key", "numbers"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that a step reads and writes beside its batch.
+
+    Args:
+      step: optimizer steps taken, int32 ().
+      params: what is trained.
+      variables: the rest of the model: batch statistics, dropout keys and rates.
+      opt_state: of the optimizer.
+      ema: moving average of ``params``, or None.
+      loss_scale: in float16, else None.
+      skipped: steps whose loss or gradient was not finite, int32 (). Past the limit nothing changes any more.
+      key: the run's random key.
+      numbers: hyperparameters by path, float32 () each: ``optim.lr``, ``schedule.warmup``, ``total_steps`` …
+    """
+
+    step: Array
+    params: nnx.State
+    variables: nnx.State
+    opt_state: Any
+    ema: nnx.State | None
+    loss_scale: LossScale | None
+    skipped: Array
+    key: Array
+    numbers: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The choices of a run: what is compiled, as opposed to the numbers that the compiled program reads.
+
+    Args:
+      model, act, norm, init, optim, schedule, augment: components with their static values.
+      inputs, outputs: form of an example and number of outputs of the model.
+      task: loss and metrics.
+      dtype: of the forward and backward pass; parameters and optimizer stay float32.
+      accumulate: parts that a batch is split into.
+      loop: whether several steps are one dispatch, in a loop on the device. XLA runs a convolution inside a loop 10 to
+        14 times slower on CPU, and everything else faster.
+    """
+
+    model: Choice
+    act: Choice
+    norm: Choice
+    init: Choice
+    optim: Choice
+    schedule: Choice
+    augment: Choice
+    inputs: Inputs
+    outputs: int
+    task: Task
+    dtype: Any = jnp.float32
+    accumulate: int = 1
+    loop: bool = True
+
+    def build(self, key: Array, numbers: dict[str, Array]) -> nnx.Module:
+        """The model, with dropout rate and initialisation scale from ``numbers``."""
+        init = partial(self.init, **section(numbers, "init"))
+        rate = numbers.get("dropout")
+        parts = Parts(
+            act=self.act,
+            norm=self.norm,
+            kernel_init=init(self.act.name),
+            linear_init=init("identity"),
+            rate=None if rate is None else Number(rate),
+        )
+        rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), dropout=jax.random.fold_in(key, 1))
+        return self.model(self.inputs, self.outputs, parts, rngs, **section(numbers, "model"))
+
+    def optimizer(self, numbers: dict[str, Array], lr: Array) -> optax.GradientTransformation:
+        """The optimizer with the numbers of this step; its state's form does not depend on them."""
+        from dlrun.optim import kernels
+
+        return self.optim(kernels, **{**section(numbers, "optim"), "lr": lr})
+
+
+def section(numbers: dict[str, Array], group: str) -> dict[str, Array]:
+    """The numbers of a group, without its prefix."""
+    return {k.removeprefix(group + "."): v for k, v in numbers.items() if k.startswith(group + ".")}
+
+
+def init(program: Program, seed: Array, numbers: dict[str, Array]) -> tuple[nnx.GraphDef, TrainState]:
+    """The state before the first step, and the model's structure."""
+    key = jax.random.key(seed)
+    graphdef, params, variables = nnx.split(program.build(key, numbers), nnx.Param, ...)
+    state = TrainState(
+        step=jnp.int32(0),
+        params=params,
+        variables=variables,
+        opt_state=program.optimizer(numbers, jnp.float32(0)).init(params),
+        ema=params if "ema" in numbers else None,
+        loss_scale=LossScale.start() if program.dtype == jnp.float16 else None,
+        skipped=jnp.int32(0),
+        key=jax.random.fold_in(key, 2),
+        numbers=numbers,
+    )
+    return graphdef, state
+
+
+def forward(
+    program: Program, graphdef: nnx.GraphDef, params: nnx.State, variables: nnx.State, x: Array, *, train: bool
+) -> tuple[Array, nnx.State]:
+    """The model's outputs in float32, and its other variables afterwards."""
+    params, x = optax.tree.cast((params, x), program.dtype)
+    model = nnx.merge(graphdef, params, variables, copy=True)
+    (model.train if train else model.eval)()
+    outputs = model(x)  # pyright: ignore[reportCallIssue]
+    return outputs.astype(jnp.float32), nnx.state(model, nnx.Not(nnx.Param))
+
+
+def train_step(
+    program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """One optimizer step on ``batch`` (``x`` standardised, ``y``)."""
+    numbers = state.numbers
+    batch = program.augment(jax.random.fold_in(state.key, state.step), batch, **section(numbers, "augment"))
+    scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
+
+    def loss_fn(params, variables, part):
+        outputs, variables = forward(program, graphdef, params, variables, part["x"], train=True)
+        loss = program.task.loss(outputs, part["y"], numbers["label_smoothing"]).mean()
+        metrics = {k: f(outputs, part["y"]).mean() for k, f in program.task.metrics.items()}
+        return loss * scale, (variables, metrics | {"loss": loss})
+
+    grads, (variables, means) = gradients(loss_fn, state, batch, program)
+    grads = jax.tree.map(lambda g: g / scale, grads)
+    norm = optax.global_norm(grads)
+    if "clip_norm" in numbers:
+        grads = jax.tree.map(lambda g: g * jnp.minimum(1, numbers["clip_norm"] / (norm + 1e-12)), grads)
+
+    lr = program.schedule(state.step, numbers["total_steps"], numbers["optim.lr"], **section(numbers, "schedule"))
+    updates, opt_state = program.optimizer(numbers, lr).update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = None if state.ema is None else optax.incremental_update(params, state.ema, 1 - numbers["ema"])
+
+    new = replace(state, params=params, variables=variables, opt_state=opt_state, ema=ema)
+    finite = jnp.isfinite(means["loss"]) & jnp.isfinite(norm) & all_finite(nnx.filter_state(variables, nnx.BatchStat))
+    after = guarded(state, new, finite)
+    counted = (finite & (after.step > state.step)).astype(jnp.float32)
+    sums = {k: jnp.where(counted > 0, v, 0) for k, v in (means | {"grad_norm": norm}).items()}
+    return after, {"sum": sums | {"count": counted}, "last": {"lr": lr}}
+
+
+def gradients(loss_fn: Callable, state: TrainState, batch: Batch, program: Program):
+    """Gradient of the batch's mean loss, summed over ``program.accumulate`` parts; the model's variables; mean metrics."""
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+    if program.accumulate == 1:
+        return grad_fn(state.params, state.variables, batch)
+
+    def part(carry, piece):
+        variables, total = carry
+        grads, (variables, means) = grad_fn(state.params, variables, piece)
+        return (variables, jax.tree.map(jnp.add, total, (grads, means))), None
+
+    pieces = jax.tree.map(lambda a: a.reshape(program.accumulate, -1, *a.shape[1:]), batch)
+    shapes = jax.eval_shape(grad_fn, state.params, state.variables, jax.tree.map(lambda a: a[0], pieces))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[1][1]))
+    (variables, total), _ = jax.lax.scan(part, (state.variables, zeros), pieces, unroll=not program.loop)
+    grads, means = jax.tree.map(lambda a: a / program.accumulate, total)
+    return grads, (variables, means)
+
+
+def guarded(old: TrainState, new: TrainState, finite: Array) -> TrainState:
+    """``new`` where the step was finite, else ``old`` with the step counted as skipped; all of it, statistics included.
+
+    An overflow that a smaller loss scale can cure does not count. Once more steps than ``max_skipped`` were skipped the
+    state does not change any more: it stays the last finite one, at the step that failed.
+    """
+    counts = ~finite if old.loss_scale is None else ~finite & (old.loss_scale.scale <= 1)
+    skipped = old.skipped + counts
+    over = skipped > old.numbers["max_skipped"]
+    kept = jax.tree.map(partial(jnp.where, finite & ~over), new, old)
+    return replace(
+        kept,
+        step=jnp.where(over, old.step, old.step + 1),
+        skipped=skipped,
+        loss_scale=None if old.loss_scale is None else old.loss_scale.after(finite),
+    )
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every number in a tree is finite, bool ()."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)] or [True]))
+
+
+def take(data: Batch, index: Array) -> Batch:
+    """The rows of ``data`` at ``index``, standardised by its ``mean`` and ``std``."""
+    x = (data["x"][index].astype(jnp.float32) - data["mean"]) / data["std"]
+    return {"x": x, "y": data["y"][index]}
+
+
+def train_steps(
+    program: Program,
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    totals: Metrics,
+    data: Batch,
+    order: Array,
+    start: Array,
+    count: Array,
+) -> tuple[TrainState, Metrics]:
+    """Steps ``start`` to ``start + count`` of an epoch (``count`` is 1 where ``program.loop`` is false).
+
+    Args:
+      totals: sums of metrics so far.
+      data: the training rows.
+      order: row numbers of each batch of the epoch, shape (steps, batch size).
+    """
+
+    def body(i, carry):
+        state, totals = carry
+        state, metrics = train_step(program, graphdef, state, take(data, order[i]))
+        return state, {"sum": jax.tree.map(jnp.add, totals["sum"], metrics["sum"]), "last": metrics["last"]}
+
+    if not program.loop:
+        return body(start, (state, totals))
+    return jax.lax.fori_loop(start, start + count, body, (state, totals))
+
+
+def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Batch:
+    """Sums of metrics over the examples where ``mask`` is 1, by name; ``count`` is their number."""
+    params = state.params if state.ema is None else state.ema
+    outputs, _ = forward(program, graphdef, params, state.variables, batch["x"], train=False)
+    sums = {k: (f(outputs, batch["y"]) * mask).sum() for k, f in program.task.metrics.items()}
+    return sums | {"count": mask.sum()}
+
+
+def eval_steps(
+    program: Program,
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    totals: Batch,
+    data: Batch,
+    order: Array,
+    start: Array,
+    count: Array,
+) -> Batch:
+    """Adds the sums of batches ``start`` to ``start + count`` of ``order``, whose rows of -1 stand for no example."""
+
+    def body(i, totals):
+        index = order[i]
+        mask = (index >= 0).astype(jnp.float32)
+        batch = take(data, jnp.maximum(index, 0))
+        return jax.tree.map(jnp.add, totals, eval_step(program, graphdef, state, batch, mask))
+
+    if not program.loop:
+        return body(start, totals)
+    return jax.lax.fori_loop(start, start + count, body, totals)
