@@ -172,7 +172,7 @@ def restore(directory: Path, step: int, like: Tree) -> tuple[Tree, dict[str, Any
     args = ocp.args.Composite(state=ocp.args.StandardRestore(), loop=ocp.args.JsonRestore())
     with ocp.CheckpointManager(directory.resolve(), item_names=("state", "loop")) as manager:
         found = manager.restore(step, args=args)
-    saved, wanted = found["state"], flat(jax.eval_shape(lambda: like))
+    saved, wanted = found["state"], jax.eval_shape(flat, like)
     for path in sorted(saved.keys() ^ wanted.keys()):
         where = "the checkpoint" if path in saved else "the model"
         raise CheckpointError(f"{folder}: does not fit: only {where} has {path}")

@@ -1,5 +1,6 @@
 """From overrides to plain values, by Hydra; with cli.py the only file that knows Hydra and OmegaConf."""
 
+import concurrent.futures
 import os
 import secrets
 import time
@@ -113,14 +114,22 @@ def run(hydra: Hydra, cfg: DictConfig, task: Callable[[Path], Any]) -> Any:
         if "run_dir" not in str(OmegaConf.to_container(cfg.hydra.run, resolve=False)["dir"]):  # pyright: ignore
             raise InvalidConfig([f"hydra.run.dir={directory}: already in use; to go on with a run: dlrun resume DIR"])
         OmegaConf.clear_cache(cfg)  # somebody drew the same name in the same second: draw again
-    job = run_job(
-        task_function=lambda _: task(directory),
+    done = concurrent.futures.Future()  # rather than Hydra's JobReturn, which prints tracebacks of its own
+
+    def job(_: DictConfig) -> None:
+        try:
+            done.set_result(task(directory))
+        except BaseException as error:
+            done.set_exception(error)
+
+    run_job(
+        task_function=job,
         config=cfg,
         job_dir_key="hydra.run.dir",
         job_subdir_key=None,
         hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks()),
     )
-    return job.return_value  # raises what the task raised
+    return done.result()
 
 
 def sweep(hydra: Hydra, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> Path:

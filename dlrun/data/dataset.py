@@ -94,12 +94,9 @@ def moments(x: Array) -> tuple[Array, Array]:
 
     For images those of each channel, for rows those of each feature; a constant one gets standard deviation 1.
     """
-    axes = tuple(range(x.ndim - 1))
-    if x.dtype == np.uint8:  # exactly, and without a float64 copy of the whole set
-        values = np.arange(256.0)
-        histograms = [np.bincount(x[..., c].ravel(), minlength=256) for c in range(x.shape[-1])]
-        mean = np.array([h @ values / h.sum() for h in histograms])
-        std = np.sqrt([h @ (values - m) ** 2 / h.sum() for h, m in zip(histograms, mean, strict=True)])
-    else:
-        mean, std = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+    axes, n = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    parts = [x[i : i + 4096] for i in range(0, len(x), 4096)]  # without a float64 copy of the whole set
+    mean = sum(part.sum(axes, dtype=np.float64) for part in parts) / n
+    square = sum(np.square(part - mean.astype(np.float32)).sum(axes, dtype=np.float64) for part in parts) / n
+    std = np.sqrt(square - (mean - mean.astype(np.float32)) ** 2)
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)

@@ -1,0 +1,83 @@
+"""Tests are stricter than users: warnings are errors (pyproject.toml), every test runs in an empty folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One compilation cache for all workers, away from the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DLRUN_TRUST", raising=False)
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: exit code, what it printed, and the run directory it named."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.out.splitlines()[-1])
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return json.loads((self.directory / "run.json").read_text())
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.directory / "summary.json").read_text())
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def dlrun(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """``dlrun`` within this process."""
+
+    def call(*words: str) -> Outcome:
+        from dlrun.cli import main
+
+        capsys.readouterr()
+        code = main(list(words))
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def shell() -> Callable[..., Outcome]:
+    """``dlrun`` as a process of its own."""
+
+    def call(*words: str, timeout: float = 300, **env: str) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-m", "dlrun", *words],
+            capture_output=True, text=True, timeout=timeout, env={**os.environ, **env},
+        )  # fmt: skip
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+QUICK = ("model.widths=[16]", "epochs=1", "log.plot=false")
+"""The quickest run there is, on digits."""
