@@ -1,6 +1,8 @@
 """What a user can say, read from the files in conf/: groups, options, keys and the comments beside them.
 
-Imports neither Hydra nor JAX: help and completion answer in a blink.
+``dirs`` are folders laid out like conf/, the user's before the packaged one: an earlier file wins. Reads lines with
+regular expressions, since comments matter as much as values. Imports neither Hydra nor JAX: help and completion answer
+in a blink.
 """
 
 import re
@@ -11,11 +13,11 @@ GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment"
 
 
 def conf() -> Path:
-    """The folder of packaged configs: the checkout's beside the package if there is one, else the one inside it."""
+    """The folder of packaged configs: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent
-    beside = package.parent / "conf"
-    # In an editable install the build leaves a stale copy in site-packages: the checkout's comes first.
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
+    # The copy that an editable install leaves in site-packages is not inside the checkout's package: it is never read.
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Entry:
 
 def groups(dirs: list[Path]) -> list[str]:
     """Names of the groups that have options in any of ``dirs``: ours in their order, then the user's."""
-    found = {p.name for d in dirs for p in d.iterdir() if p.is_dir() and any(p.glob("*.yaml"))} - {"hydra"}
+    found = {file.parent.name for d in dirs for file in d.glob("*/*.yaml")} - {"hydra"}
     return [g for g in GROUPS if g in found] + sorted(found - set(GROUPS))
 
 
@@ -42,10 +44,15 @@ def options(group: str, dirs: list[Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def config(dirs: list[Path]) -> Path:
+    """The config.yaml that counts."""
+    return next((file for d in dirs if (file := d / "config.yaml").is_file()), conf() / "config.yaml")
+
+
 def headline(file: Path) -> str:
     """The comment at the head of a YAML file, on one line."""
     lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in _text(file).splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
@@ -53,14 +60,20 @@ def headline(file: Path) -> str:
     return " ".join(lines)
 
 
-_LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?: +(?P<value>[^#]*?))?(?: *# *(?P<comment>.*))?$")
+def component(file: Path) -> str | None:
+    """The ``name`` in an option's file: the component that its keys are of."""
+    found = re.search(r"^name: *([\"']?)([^\s\"'#]+)\1", _text(file), re.MULTILINE)
+    return found[2] if found else None
+
+
+_LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?:\s+(?P<value>[^\s#].*?))??(?:\s+#\s*(?P<comment>.*))?\s*$")
 
 
 def entries(file: Path) -> list[Entry]:
-    """The keys of a YAML file of ours, nested ones as dotted paths; ``defaults``, ``hydra`` and ``name`` are left out."""
+    """The keys of a YAML file, nested ones as dotted paths; ``defaults``, ``hydra`` and ``name`` are left out."""
     found: list[Entry] = []
     stack: list[tuple[int, str]] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in _text(file).splitlines():
         match = _LINE.match(line)
         if not match:
             continue
@@ -74,7 +87,19 @@ def entries(file: Path) -> list[Entry]:
     return found
 
 
-def defaults(config: Path) -> dict[str, str]:
-    """The defaults list of config.yaml: option by group."""
-    listed = re.findall(r"^  - (\w+): (\w+)", config.read_text(encoding="utf-8"), re.MULTILINE)
+def defaults(file: Path) -> dict[str, str]:
+    """The choices in the defaults list of config.yaml: option by group."""
+    listed = re.findall(r"^ *- (\w+): (\w+)", _text(file), re.MULTILINE)
     return {group: option for group, option in listed if option != "null"}
+
+
+def brings(file: Path) -> dict[str, str]:
+    """The choices that an option makes in other groups unless the user makes them: option by group."""
+    return dict(re.findall(r"^ *- override /(\w+)(?:@[\w.]+)?: (\w+)", _text(file), re.MULTILINE))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # unreadable: nothing can be told about it
+        return ""

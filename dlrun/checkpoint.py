@@ -5,6 +5,7 @@ deleted only after the manifest of the next one is on disk.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ import jax
 import numpy as np
 
 MANIFEST = "manifest.sha256"
+OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
 Tree = Any
 
 
@@ -51,6 +53,9 @@ class Checkpoints:
         ocp = self._orbax()
         # Copies: on CPU an array may share the buffer that the next step is about to reuse.
         arrays = {path: np.array(leaf) for path, leaf in flat(state).items()}
+        # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _commit.
+        if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
+            raise self._failure(step, OSError(errno.ENOSPC, ""))
         args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), loop=ocp.args.JsonSave(loop))
         try:
             self.manager.save(step, args=args, force=True)
@@ -70,22 +75,19 @@ class Checkpoints:
             self.wait()
         finally:
             if self.manager is not None:
-                self.manager.close()
+                with contextlib.suppress(Exception):  # repeats what wait() raised
+                    self.manager.close()
             self.worker.shutdown()
 
     def _orbax(self) -> Any:
         import orbax.checkpoint as ocp
 
         if self.manager is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
             for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left, ignore_errors=True)
-            single = ocp.options.MultiprocessingOptions(primary_host=jax.process_index(), active_processes={jax.process_index()})
-            options = ocp.CheckpointManagerOptions(
-                create=False, multiprocessing_options=single, enable_async_checkpointing=True
-            ) if jax.process_count() > 1 else ocp.CheckpointManagerOptions(enable_async_checkpointing=True)
-            self.directory.mkdir(parents=True, exist_ok=True)
             self.manager = ocp.CheckpointManager(
-                self.directory.resolve(), options=options, item_names=("state", "loop")
+                self.directory.resolve(), options=_options(ocp), item_names=("state", "loop")
             )
         return ocp
 
@@ -101,7 +103,8 @@ class Checkpoints:
                 os.fsync(f.fileno())
             os.replace(part, folder / MANIFEST)
         except Exception as error:  # whatever the storage raises
-            shutil.rmtree(folder, ignore_errors=True)
+            for half in (folder, *self.directory.glob(f"{step}.orbax-checkpoint-tmp*")):
+                shutil.rmtree(half, ignore_errors=True)
             raise self._failure(step, error) from error
         others = sorted(s for s in steps(self.directory) if s != best)
         for old in others[: -self.keep]:
@@ -111,11 +114,20 @@ class Checkpoints:
 
     def _failure(self, step: int, error: Exception) -> CheckpointError:
         text = str(error)
-        full = "no space left" in text.lower() or getattr(error, "errno", None) == 28
+        full = "no space left" in text.lower() or getattr(error, "errno", None) == errno.ENOSPC
         reason = "no space left on the disk" if full else next(iter(text.splitlines()), type(error).__name__)
         last = max(sound(self.directory), default=None)
         kept = "no earlier state was saved" if last is None else f"the last good one, of step {last}, is kept"
         return CheckpointError(f"the state of step {step} could not be saved: {reason}; {kept}")
+
+
+def _options(ocp: Any) -> Any:
+    """Of several processes only the one that saves takes part."""
+    if jax.process_count() == 1:
+        return ocp.CheckpointManagerOptions()
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}, barrier_sync_key_prefix="dlrun")
+    return ocp.CheckpointManagerOptions(multiprocessing_options=alone, create=False)
 
 
 def steps(directory: Path) -> list[int]:
@@ -155,37 +167,38 @@ def set_aside(directory: Path, above: int) -> list[int]:
     return moved
 
 
-def restore(directory: Path, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-    """The state and the plain values that were saved at a step.
-
-    Args:
-      like: a pytree of the same structure; its leaves have a shape and a dtype.
-
-    Raises:
-      CheckpointError: when the step is not sound, or does not have the form of ``like``.
-    """
+def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays by path and the plain values that were saved at a step; :class:`CheckpointError` if it is not sound."""
     import orbax.checkpoint as ocp
 
     folder = directory / str(step)
     if not verify(folder):
         raise CheckpointError(f"{folder}: incomplete or damaged; its files do not match {MANIFEST}")
     args = ocp.args.Composite(state=ocp.args.StandardRestore(), loop=ocp.args.JsonRestore())
-    with ocp.CheckpointManager(directory.resolve(), item_names=("state", "loop")) as manager:
+    with ocp.CheckpointManager(directory.resolve(), options=_options(ocp), item_names=("state", "loop")) as manager:
         found = manager.restore(step, args=args)
-    saved, wanted = found["state"], jax.eval_shape(flat, like)
+    return {path: np.asarray(a) for path, a in found["state"].items()}, found["loop"]
+
+
+def fit(saved: dict[str, Any], like: Tree) -> Tree:
+    """Arrays by path as a pytree with the structure of ``like``, whose leaves have a shape and a dtype.
+
+    Raises:
+      CheckpointError: when they do not have the form of ``like``. Orbax would cast another type silently.
+    """
+    wanted = jax.eval_shape(flat, like)
     for path in sorted(saved.keys() ^ wanted.keys()):
         where = "the checkpoint" if path in saved else "the model"
-        raise CheckpointError(f"{folder}: does not fit: only {where} has {path}")
+        raise CheckpointError(f"the saved state does not fit: only {where} has {path}")
     for path, leaf in wanted.items():
         old = saved[path]
         if old.shape != leaf.shape or old.dtype != leaf.dtype:
-            raise CheckpointError(
-                f"{folder}: does not fit: {path} is {old.dtype}{list(old.shape)}, the model's {leaf.dtype}{list(leaf.shape)}"
-            )
+            forms = f"{old.dtype}{list(old.shape)}, the model's {leaf.dtype}{list(leaf.shape)}"
+            raise CheckpointError(f"the saved state does not fit: {path} is {forms}")
     leaves, structure = jax.tree.flatten(like)
-    read = [saved[path] for path in _paths(like)]
-    keyed = [jax.random.wrap_key_data(r) if _is_key(leaf) else r for r, leaf in zip(read, leaves, strict=True)]
-    return jax.tree.unflatten(structure, keyed), found["loop"]
+    arrays = (saved[path] for path in _paths(like))
+    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
+    return jax.tree.unflatten(structure, keyed)
 
 
 def flat(tree: Tree) -> dict[str, Any]:

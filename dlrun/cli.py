@@ -3,8 +3,10 @@
 import argparse
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dlrun import __version__, help
 from dlrun.schema import InvalidConfig, nearest
@@ -12,63 +14,84 @@ from dlrun.schema import InvalidConfig, nearest
 SUBCOMMANDS = ("resume", "ls", "show")
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """An argument parser that words its errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig([message.removeprefix("argument ")])
+
+
+def parser() -> Parser:
     """The flags, which may stand anywhere among the overrides."""
-    p = argparse.ArgumentParser("dlrun", add_help=False, allow_abbrev=False, exit_on_error=False)
+    p = Parser("dlrun", add_help=False, allow_abbrev=False)
     p.add_argument("words", nargs="*", metavar="group=option | key=value")
     p.add_argument("-h", "--help", action="store_true", help="show this help")
-    p.add_argument("--version", action="version", version=f"dlrun {__version__}")
+    p.add_argument("--version", action="version", version=f"dlrun {__version__}", help="show the version")
     p.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for every combination of the values")
-    p.add_argument("--config-dir", action="append", default=[], type=Path, metavar="DIR", help="a folder with your own options, laid out like conf/; may be given again")  # fmt: skip
-    p.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="allow importing your own parts from this package or module")  # fmt: skip
+    p.add_argument(
+        "--config-dir", action="append", default=[], type=Path, metavar="DIR",
+        help="a folder with your own options, laid out like conf/; may be given again",
+    )  # fmt: skip
+    p.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE",
+        help="allow importing your own parts from this package or module",
+    )  # fmt: skip
     p.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the composed configuration and stop")
     p.add_argument("--resolve", action="store_true", help="with --cfg: fill in references between keys")
     p.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+    p.add_argument(
+        "--completion", choices=("bash", "zsh", "fish"),
+        help='print the script for tab completion: eval "$(dlrun --completion bash)"',
+    )  # fmt: skip
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command line; gives the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        args = parser().parse_intermixed_args(argv)
-    except argparse.ArgumentError as error:
-        return _wrong([str(error)])
-    except SystemExit as done:
-        return int(done.code or 0)
-    try:
-        return dispatch(args)
-    except InvalidConfig as error:
-        return _wrong(error.problems)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if args.debug:
-            raise
-        lines = str(error).splitlines()
-        print(f"failed: {type(error).__name__}: {lines[0] if lines else ''} (--debug shows where)", file=sys.stderr)
-        return 1
+    if argv is None:
+        argv = sys.argv[1:]
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # of libraries: for us, not for who trains a model
+    if argv[:1] == ["--complete"]:  # the completion script asks
+        from dlrun import completion
+
+        return completion.answer(argv[1:])
+    return _guarded(lambda: dispatch(parse(argv)), "--debug" in argv)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Flags and words. Raises :class:`InvalidConfig` for flags that there are not."""
+    p = parser()
+    args, unknown = p.parse_known_intermixed_args(argv)
+    if unknown:
+        known = [flag for flag in p._option_string_actions if flag.startswith("--")]
+        near = {word: nearest(word.split("=")[0], known) for word in unknown}
+        raise InvalidConfig(f"{word}: unknown flag{near[word]}; known: {', '.join(known)}" for word in unknown)
+    return args
 
 
 def dispatch(args: argparse.Namespace) -> int:
     """Calls the subcommand, or trains."""
     words = args.words
-    command = words[0] if words and words[0].isidentifier() else None
-    if command and command not in SUBCOMMANDS:
-        raise InvalidConfig([f"{command}: unknown subcommand{nearest(command, SUBCOMMANDS)}; known: {', '.join(SUBCOMMANDS)}"])
+    command = words[0] if words and "=" not in words[0] and not words[0].startswith("~") else None
+    if command is not None and command not in SUBCOMMANDS:
+        known = f"known: {', '.join(SUBCOMMANDS)}; to train: group=option key=value"
+        raise InvalidConfig([f"{command!r}: unknown subcommand{nearest(command, SUBCOMMANDS)}; {known}"])
     if args.help:
         print(help.overview(args.config_dir))
         return 0
+    if args.completion:
+        from dlrun import completion
+
+        print(completion.SCRIPTS[args.completion], end="")
+        return 0
     if command == "show":
-        print(help.show(words[1:], args.config_dir))
+        print(help.show(words[1:], args.config_dir, _trust(args) if args.trust else ()))
         return 0
     if command == "ls":
         from dlrun import listing
 
-        return listing.ls([Path(w) for w in words[1:]] or [Path("outputs")])
+        return listing.ls([Path(w) for w in words[1:]])
     if command == "resume":
         return resume(words[1:], args)
     return train(words, args)
@@ -79,69 +102,123 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     from dlrun import config
 
     hydra = config.loader(args.config_dir)
-    cfg = config.compose(hydra, overrides, multirun=args.multirun)
-    if problems := config.check_targets(cfg):
-        raise InvalidConfig(problems)
+    cfg, found = config.compose(hydra, overrides, multirun=args.multirun)
     if args.cfg:
+        if found:
+            raise InvalidConfig(found)
         print(config.text(cfg, args.cfg, resolve=args.resolve))
         return 0
-    for notice in config.shadowed(cfg, args.config_dir):
-        print(f"notice: {notice}", file=sys.stderr)
     _trust(args)
     if args.multirun:
-        print(config.sweep(hydra, cfg, job))
-        return 0
-    setup = _prepare(config.plain(cfg))
+        return sweep(hydra, cfg, found, args)
+    setup = _prepare(_checked(cfg, found))
+    if not setup.first:  # of several processes: it trains, but has no directory
+        return _run(setup, Path(os.devnull))
+    _notice(cfg, args)
     return config.run(hydra, cfg, lambda directory: _run(setup, directory))
 
 
-def job(cfg: Any) -> int:
-    """One job of a sweep, in the directory that Hydra made for it."""
+def sweep(hydra: Any, cfg: Any, found: list[str], args: argparse.Namespace) -> int:
+    """Checks the configurations of all runs, then trains them; 1 when one failed. Prints the sweep's directory."""
     from dlrun import config
 
-    setup = _prepare(config.plain(cfg))
-    return _run(setup, config.output_dir())
+    for overrides in config.jobs(cfg, found):
+        try:
+            _checked(*config.compose(hydra, overrides))
+        except InvalidConfig as error:
+            found += error.problems
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+    _notice(cfg, args)
+    codes = []
+
+    def job(cfg: Any, directory: Path) -> None:
+        codes.append(_guarded(lambda: _run(_prepare(_checked(cfg, [])), directory, say=False), args.debug))
+        if codes[-1] > 128:
+            raise SystemExit(codes[-1])  # a signal stops the sweep, not this run alone
+
+    print(config.sweep(hydra, cfg, job))
+    return int(any(codes))
 
 
 def resume(words: list[str], args: argparse.Namespace) -> int:
     """Goes on with a run where its last sound state is, with changes that keep the state's form."""
-    from dlrun import config, resuming
+    from dlrun import resuming
 
     if not words or "=" in words[0]:
         raise InvalidConfig(["resume: which run? dlrun resume DIR [key=value ...]"])
     directory, overrides = Path(words[0]), words[1:]
-    cfg = resuming.configuration(directory, overrides)
+    cfg, found = resuming.configuration(directory, overrides)
     _trust(args)
-    setup = _prepare(config.plain(cfg))
-    return resuming.resumed(directory, cfg, lambda: _run(setup, directory, resumed=overrides))
+    setup = _prepare(_checked(cfg, found))
+    return _run(setup, directory, resumed=overrides, accept=lambda: resuming.accept(directory, cfg))
 
 
-def _trust(args: argparse.Namespace) -> None:
-    from dlrun.plan import importable
+def _trust(args: argparse.Namespace) -> tuple[str, ...]:
+    from dlrun.plan import importable, trusted
 
     # In the environment, so that the processes of a launcher trust what this command trusts.
     os.environ["DLRUN_TRUST"] = " ".join([*args.trust, os.environ.get("DLRUN_TRUST", "")]).strip()
     if os.environ["DLRUN_TRUST"]:
         importable(args.config_dir)
+    return trusted([])
 
 
-def _prepare(values: dict[str, Any]) -> Any:
-    from dlrun import plan, setup
+def _checked(cfg: Any, found: list[str]) -> Any:
+    """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, ``found`` included."""
+    from dlrun import config, plan
 
-    checked = plan.plan(values, plan.trusted([]))
-    setup.initialize(values)
+    values, unresolved = config.plain(cfg)
+    if unresolved:
+        raise InvalidConfig([*found, *unresolved])
+    return plan.plan(values, plan.trusted([]), found)
+
+
+def _prepare(checked: Any) -> Any:
+    from dlrun import setup
+
+    setup.initialize(checked.values)
     return setup.prepare(checked)
 
 
-def _run(setup: Any, directory: Path, *, resumed: list[str] | None = None) -> int:
+def _run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
     from dlrun.run import run
 
-    code = run(setup, directory, resumed=resumed)
-    print(directory, flush=True)
+    code = run(setup, directory, **how)
+    if say and setup.first:
+        print(directory, flush=True)
     return code
+
+
+def _notice(cfg: Any, args: argparse.Namespace) -> None:
+    from dlrun import config
+
+    for notice in config.shadowed(cfg, args.config_dir):
+        print(f"notice: {notice}", file=sys.stderr)
 
 
 def _wrong(problems: list[str]) -> int:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 2
+
+
+def _guarded(call: Callable[[], int], debug: bool) -> int:
+    """The exit code of ``call``, with what goes wrong told in a line or two."""
+    try:
+        return call()
+    except SystemExit as done:
+        return int(done.code or 0)
+    except InvalidConfig as error:
+        return _wrong(error.problems)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        lines = str(error).splitlines()
+        print(f"failed: {type(error).__name__}: {lines[0] if lines else ''} (--debug shows where)", file=sys.stderr)
+        return 1

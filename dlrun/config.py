@@ -1,30 +1,37 @@
 """From overrides to plain values, by Hydra; with cli.py the only file that knows Hydra and OmegaConf."""
 
 import concurrent.futures
+import copy
 import os
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import HydraContext, RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from dlrun import catalogue, rundir
 from dlrun.schema import InvalidConfig, nearest, show
 
+Config: TypeAlias = DictConfig
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
+_ABSENT = object()
 OWN_TARGETS = ("hydra.", "hydra_plugins.", "dlrun.")
 
 
@@ -50,25 +57,36 @@ def _fresh_name(root: str) -> str:
     return os.path.join(root, time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}-{secrets.token_hex(3)}")
 
 
-def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> DictConfig:
-    """The whole configuration, Hydra's part included. Raises :class:`InvalidConfig` with everything that is wrong."""
+def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tuple[Config, list[str]]:
+    """The whole configuration, Hydra's part included, and what is wrong with the overrides.
+
+    Where Hydra refuses, naming the first thing it dislikes, the overrides are taken one by one: so all problems are
+    known, and the values that remain can still be checked.
+    """
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+    found = _twice(overrides)
     try:
-        cfg = hydra.compose_config("config", [*overrides, f"hydra.mode={mode.name}"], mode)
-    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        found = _diagnose(hydra, overrides, multirun)
-        raise InvalidConfig(found or [_first_lines(error)]) from None
-    return cfg
+        cfg = _composed(hydra, overrides, mode)
+    except REFUSALS:
+        cfg, refused = _piecewise(hydra, overrides, mode)
+        found += refused
+    return cfg, found + _not_ours(cfg)
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The task's part of a configuration as plain values, every interpolation resolved."""
-    task = OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]) if "hydra" in cfg else cfg
-    try:
-        values = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise InvalidConfig([f"{error.full_key}: {_first_lines(error)}"]) from None
-    return values  # pyright: ignore[reportReturnType]
+def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
+    """The task's part of a configuration as plain values, and what is wrong with references and missing values."""
+    values, found = {}, []
+    for key in [k for k in cfg if k != "hydra"]:
+        try:
+            if OmegaConf.is_missing(cfg, key):
+                raise MissingMandatoryValue("")
+            value = cfg[key]
+            values[key] = _container(value) if OmegaConf.is_config(value) else value
+        except MissingMandatoryValue as error:
+            found.append(f"{error.full_key or key}=???: a value must be given")
+        except OmegaConfBaseException as error:
+            found.append(f"{error.full_key or key}: {_said(error)}")
+    return values, found
 
 
 def targets(node: Any, path: str = "") -> list[str]:
@@ -79,7 +97,7 @@ def targets(node: Any, path: str = "") -> list[str]:
             where = f"{path}.{key}" if path else str(key)
             ours = path.startswith("hydra") and isinstance(value, str) and value.startswith(OWN_TARGETS)
             if key == "_target_" and not ours:
-                found.append(f"{where}={show(value)}: not allowed; a configuration holds values, never things to import")
+                found.append(f"{where}={show(value)}: not allowed; a configuration holds values, nothing to import")
             else:
                 found += targets(value, where)
     elif isinstance(node, list):
@@ -88,35 +106,39 @@ def targets(node: Any, path: str = "") -> list[str]:
     return found
 
 
-def check_targets(cfg: DictConfig) -> list[str]:
-    """Problems with ``_target_`` in a whole configuration, Hydra's own part included."""
-    return targets(OmegaConf.to_container(cfg, resolve=False))
+def _not_ours(cfg: Config) -> list[str]:
+    """What a configuration must not hold wherever it comes from: imports, or another layout of the run directory."""
+    found = targets(OmegaConf.to_container(cfg, resolve=False))
+    if "hydra" in cfg:
+        several = {k: v for k, v in cfg.hydra.runtime.choices.items() if OmegaConf.is_list(v) and k != "experiment"}
+        found += [f"{k}={show(list(v))}: not allowed; allowed: one option" for k, v in several.items()]
+        if cfg.hydra.job.chdir:
+            found.append("hydra.job.chdir=true: not allowed; allowed: false, since paths are relative to where you are")
+        if cfg.hydra.output_subdir != ".hydra":
+            found.append(f"hydra.output_subdir={show(cfg.hydra.output_subdir)}: not allowed; allowed: .hydra")
+        subdir = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"]  # pyright: ignore
+        if "job." not in str(subdir):
+            found.append(f"hydra.sweep.subdir={show(subdir)}: the same for all runs; allowed: ${{hydra.job.num}}")
+    return found
 
 
-def shadowed(cfg: DictConfig, config_dirs: list[Path]) -> list[str]:
+def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
     """Notices for the chosen options of which a user's file replaces the packaged one."""
+    packaged = catalogue.conf()
     found = []
-    for group, option in cfg.hydra.runtime.choices.items():
-        if not group.startswith("hydra/") and (catalogue.conf() / group / f"{option}.yaml").is_file():
-            own = next((f for d in config_dirs if (f := d / group / f"{option}.yaml").is_file()), None)
-            if own:
-                found.append(f"{group}={option} is your {own}, not the packaged option of that name")
-    own = next((d / "config.yaml" for d in config_dirs if (d / "config.yaml").is_file()), None)
-    return [f"{own} replaces the packaged defaults", *found] if own else found
+    for file in ["config.yaml", *(f"{group}/{option}.yaml" for group, option in cfg.hydra.runtime.choices.items())]:
+        own = next((d / file for d in config_dirs if (d / file).is_file()), None)
+        if own and (packaged / file).is_file():
+            found.append(f"{own} replaces the packaged {file}")
+    return found
 
 
-def run(hydra: Hydra, cfg: DictConfig, task: Callable[[Path], Any]) -> Any:
+def run(hydra: Hydra, cfg: Config, task: Callable[[Path], Any]) -> Any:
     """Creates the run directory exclusively, writes ``.hydra/``, sets up log.txt, and calls ``task`` with it."""
-    while True:
-        directory = Path(str(OmegaConf.select(cfg, "hydra.run.dir")))
-        if rundir.create(directory):
-            break
-        if "run_dir" not in str(OmegaConf.to_container(cfg.hydra.run, resolve=False)["dir"]):  # pyright: ignore
-            raise InvalidConfig([f"hydra.run.dir={directory}: already in use; to go on with a run: dlrun resume DIR"])
-        OmegaConf.clear_cache(cfg)  # somebody drew the same name in the same second: draw again
+    directory = _create(cfg, "hydra.run.dir")
     done = concurrent.futures.Future()  # rather than Hydra's JobReturn, which prints tracebacks of its own
 
-    def job(_: DictConfig) -> None:
+    def job(_: Config) -> None:
         try:
             done.set_result(task(directory))
         except BaseException as error:
@@ -132,118 +154,183 @@ def run(hydra: Hydra, cfg: DictConfig, task: Callable[[Path], Any]) -> Any:
     return done.result()
 
 
-def sweep(hydra: Hydra, cfg: DictConfig, job: Callable[[DictConfig], Any]) -> Path:
-    """Runs a sweep through Hydra's sweeper and launcher, ``job`` for each of its configurations; gives its directory."""
-    directory = Path(str(OmegaConf.select(cfg, "hydra.sweep.dir")))
+def jobs(cfg: Config, found: list[str]) -> list[list[str]]:
+    """The overrides of each run of a sweep, every combination of the swept values; adds to ``found`` what is wrong."""
+    overrides = list(cfg.hydra.overrides.task)
+    try:
+        combinations = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), None)[0]
+    except HydraException as error:  # interval(0, 1) has no list of values
+        found.append(f"{' '.join(overrides)}: {_said(error)}; allowed: a,b or range(0,5)")
+        return []
+    if not combinations:
+        found.append(f"-m {' '.join(overrides)}: no runs: one of these has no values")
+    return combinations
+
+
+def sweep(hydra: Hydra, cfg: Config, job: Callable[[Config, Path], None]) -> Path:
+    """Creates the sweep's directory and calls ``job`` for each run through Hydra's sweeper and launcher.
+
+    ``job`` gets the run's configuration and directory, and should not raise: Hydra would print a traceback.
+    """
+    directory = _create(cfg, "hydra.sweep.dir")
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=job)
+
+    def task(cfg: Config) -> None:
+        job(cfg, Path(HydraConfig.get().runtime.output_dir))
+
+    sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
     sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))  # pyright: ignore
     return directory
 
 
-def output_dir() -> Path:
-    """The directory of the job that Hydra is running."""
-    return Path(HydraConfig.get().runtime.output_dir)
+def _create(cfg: Config, key: str) -> Path:
+    """Makes the directory that ``key`` names, which nobody else may have."""
+    while True:
+        name = OmegaConf.select(cfg, key)
+        if not name or not isinstance(name, str):
+            raise InvalidConfig([f"{key}={show(name)}: not allowed; allowed: a folder's name"])
+        try:
+            if rundir.create(Path(name)):
+                return Path(name)
+        except (OSError, ValueError) as error:
+            raise InvalidConfig([f"{key}={show(name)}: can't be made: {getattr(error, 'strerror', error)}"]) from None
+        if "run_dir" not in str(OmegaConf.to_container(cfg.hydra, resolve=False)[key.split(".")[1]]["dir"]):  # pyright: ignore
+            raise InvalidConfig([f"{key}={show(name)}: already in use; to go on with a run: dlrun resume DIR"])
+        OmegaConf.clear_cache(cfg)  # somebody drew the same name in the same second: draw again
 
 
-def text(cfg: DictConfig, part: str, *, resolve: bool) -> str:
+def text(cfg: Config, part: str, *, resolve: bool) -> str:
     """A configuration as YAML: the ``job``'s part, ``hydra``'s, or ``all``."""
     keys = {"job": [k for k in cfg if k != "hydra"], "hydra": ["hydra"], "all": list(cfg)}[part]
     HydraConfig.instance().set_config(cfg)
     return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, keys), resolve=resolve).rstrip()
 
 
-def load(file: Path) -> DictConfig:
-    """A configuration that was written to a run directory."""
-    return OmegaConf.load(file)  # pyright: ignore[reportReturnType]
-
-
-def override(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """A copy of a written configuration with ``key=value`` overrides applied to keys that exist."""
-    cfg, found = OmegaConf.create(OmegaConf.to_container(cfg)), []  # pyright: ignore
-    for text in overrides:
-        parsed, problem = _parse(text)
-        if problem:
-            found.append(problem)
-        elif parsed.is_sweep_override() or not parsed.is_change():
-            found.append(f"{text}: not allowed here; allowed: key=value")
-        elif OmegaConf.select(cfg, parsed.key_or_group, default=_ABSENT) is _ABSENT:
-            found.append(f"{parsed.key_or_group}: unknown key{nearest(parsed.key_or_group, _paths(cfg))}")
-        else:
-            OmegaConf.update(cfg, parsed.key_or_group, parsed.value())
-    if found:
-        raise InvalidConfig(found)
+def load(file: Path) -> Config:
+    """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
+    try:
+        cfg = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise InvalidConfig([f"{file}: can't be read: {_said(error)}"]) from None
+    if not isinstance(cfg, DictConfig) or not cfg:
+        raise InvalidConfig([f"{file}: can't be read: it holds no keys"])
     return cfg
 
 
-def save(cfg: DictConfig, file: Path) -> None:
+def override(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
+    """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
+    cfg, found = copy.deepcopy(cfg), _twice(overrides)
+    for text in overrides:
+        parsed, problem = _parsed(text)
+        if parsed is not None and (parsed.is_sweep_override() or parsed.type is not OverrideType.CHANGE):
+            problem = f"{text}: not allowed here; allowed: key=value"
+        found += _set(cfg, parsed) if parsed and not problem else [problem]
+    return cfg, found + _not_ours(cfg)
+
+
+def save(cfg: Config, file: Path) -> None:
     """Writes a configuration the way Hydra does, atomically."""
     rundir.write(file, OmegaConf.to_yaml(cfg))
 
 
-_ABSENT = object()
+def _composed(hydra: Hydra, overrides: list[str], mode: RunMode) -> Config:
+    return hydra.compose_config("config", [*overrides, f"hydra.mode={mode.name}"], mode)
 
 
-def _parse(text: str) -> tuple[Any, str | None]:
-    try:
-        return OverridesParser.create().parse_override(text), None
-    except HydraException as error:
-        return None, f"{text}: can't be read as key=value: {_first_lines(error)}"
-
-
-def _diagnose(hydra: Hydra, overrides: list[str], multirun: bool) -> list[str]:
-    """What is wrong with overrides that Hydra refused: all of it, where Hydra names the first."""
-    found, choices, values = [], [], []
-    options = hydra.config_loader.get_group_options
-    groups = [g for g in hydra.config_loader.list_groups("") if g != "hydra"]
+def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Config, list[str]]:
+    """What the good ones of the overrides give, and what is wrong with the others."""
+    groups = hydra.config_loader.list_groups("")
+    choices, values, found = [], [], []
     for text in overrides:
-        parsed, problem = _parse(text)
-        if problem:
+        parsed, problem = _parsed(text)
+        if parsed is None:
             found.append(problem)
-            continue
-        name, value = parsed.key_or_group, parsed.value()
-        if parsed.is_sweep_override() and not multirun:
-            found.append(f"{text}: several values need a sweep: dlrun -m {text}")
-        elif name in groups:
-            known = options(name)
-            chosen = [c for c in _swept(parsed) if c is not None and c not in known and str(c) not in known]
-            found += [f"{name}={show(c)}: unknown option{nearest(str(c), known)}; known: {', '.join(known)}" for c in chosen]
-            if not chosen:
-                choices.append(text if not parsed.is_sweep_override() else f"{name}={_swept(parsed)[0]}")
-        elif name.startswith("hydra") or "@" in text.split("=")[0]:
-            choices.append(text)
-        elif not parsed.is_add():
-            values.append((name, value))
+        elif parsed.is_sweep_override():
+            values.append(parsed)
+            if mode is RunMode.RUN:
+                found.append(f"{text}: several values need a sweep: dlrun -m {text}")
+        elif parsed.key_or_group in groups or parsed.key_or_group.startswith(("hydra.", "hydra/")):
+            try:
+                _composed(hydra, [*choices, text], mode)
+                choices.append(text)
+            except REFUSALS as refusal:
+                found.append(_refused(hydra, parsed, refusal))
+        else:
+            values.append(parsed)
     try:
-        cfg = hydra.compose_config("config", [c for c in choices if not c.startswith("hydra.sweeper")], RunMode.RUN)
-    except (HydraException, OmegaConfBaseException, OSError) as error:
-        return found or [_first_lines(error)]
-    with open_dict(cfg):
-        del cfg["hydra"]
-    known = [*_paths(cfg), *groups]
-    for name, _ in values:
-        if OmegaConf.select(cfg, name, default=_ABSENT) is _ABSENT:
-            found.append(f"{name}: unknown key{nearest(name, known)}")
-    return found
+        cfg = _composed(hydra, choices, mode)
+    except REFUSALS as refusal:  # the user's own configs are broken, whatever the overrides
+        raise InvalidConfig([*found, _said(refusal)]) from None
+    # A key that a file leaves out may be given all the same: the component's signature knows it, or nothing does.
+    amended = [("++" if v.type is OverrideType.CHANGE and _absent(cfg, v) else "") + str(v.input_line) for v in values]
+    found += [problem for v in values for problem in _set(cfg, v)]
+    if not found:
+        try:
+            return _composed(hydra, [*choices, *amended], mode), []
+        except REFUSALS as refusal:
+            found.append(_said(refusal))
+    return cfg, found
 
 
-def _swept(parsed: Any) -> list[Any]:
-    """The options a group override names: one, or several in a sweep."""
-    if parsed.is_sweep_override():
-        return [str(v).split("=", 1)[-1] for v in parsed.sweep_string_iterator()]
-    return [parsed.value()]
+def _refused(hydra: Hydra, parsed: Override, refusal: Exception) -> str:
+    """Why an option can't be chosen."""
+    group, value = parsed.key_or_group, parsed.value()
+    known = hydra.config_loader.get_group_options(group)
+    if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):
+        return f"{parsed.input_line}: {_said(refusal)}"
+    return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
 
 
-def _paths(node: Any, path: str = "") -> list[str]:
-    if isinstance(node, DictConfig):
-        node = OmegaConf.to_container(node)
-    if not isinstance(node, dict):
-        return [path]
-    below = [p for key, value in node.items() for p in _paths(value, f"{path}.{key}" if path else str(key))]
-    return ([path] if path else []) + below
+def _absent(cfg: Config, parsed: Override) -> bool:
+    try:
+        return OmegaConf.select(cfg, parsed.key_or_group, default=_ABSENT) is _ABSENT
+    except (OmegaConfBaseException, ValueError):  # a.b below an a that is no section
+        return True
 
 
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) if lines else type(error).__name__
+def _set(cfg: Config, parsed: Override) -> list[str]:
+    """Sets a key, known or not and whatever the type: that is for the check of all values to say."""
+    key = parsed.key_or_group
+    try:
+        if not key:
+            return [f"{parsed.input_line}: has no key; allowed: key=value"]
+        if parsed.is_delete():
+            return [f"{parsed.input_line}: unknown key"] if _absent(cfg, parsed) else []
+        if not parsed.is_sweep_override():
+            OmegaConf.update(cfg, key, parsed.value(), merge=False, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        return [f"{parsed.input_line}: {_said(error)}"]
+    return []
+
+
+def _parsed(text: str) -> tuple[Override | None, str]:
+    try:
+        return OverridesParser.create().parse_override(text), ""
+    except HydraException as error:
+        quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
+        return None, f"{show(text)}: can't be read as key=value: {_said(error)}{quote}"
+
+
+def _twice(overrides: list[str]) -> list[str]:
+    """Choices that are made more than once. Of a key's values the last counts, so that a script's can be changed."""
+    names = [text.lstrip("+").split("=")[0] for text in overrides]
+    return [
+        f"{group}: chosen {names.count(group)} times; allowed: once, or a sweep: dlrun -m {group}=a,b"
+        for group in catalogue.GROUPS
+        if names.count(group) > 1
+    ]
+
+
+def _container(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, YAMLError):
+        return " ".join(str(error).split())
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,33 +1,115 @@
-"""curves.png: metrics of training and validation side by side over the steps."""
+"""curves.png: a panel a metric, training and validation together over the steps; a small one for the learning rate."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale")
-COLORS = {"train": "#9aa5b1", "val": "#d1495b"}
+SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale", "lr")
+COLORS = {"train": "#8795a8", "val": "#d1495b"}
+FEW, MANY = 40, 400  # up to FEW points each gets a dot; beyond MANY a line of MANY / 2 averages stands before them
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Draws a panel a metric: training in grey, validation in red, the best validation value marked."""
-    names = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in SKIPPED]
-    figure = Figure(figsize=(4.2 * len(names), 3.2), layout="constrained")
+    """Draws training in grey, validation in red, and the test value of the selected state as a diamond at its step.
+
+    Args:
+      rows: as in metrics.jsonl; values that are not finite are left out. Nothing is drawn where no row has a metric.
+      file: the picture, replaced atomically.
+    """
+    named = dict.fromkeys(k for row in rows for k in row if k not in SKIPPED)
+    names = sorted((n for n in named if any(_series(rows, s, n)[0].size for s in COLORS)), key=lambda n: n != "loss")
+    if not names:
+        return
+    rates = _series(rows, "train", "lr")
+    small = bool(rates[0].size)
+    width = 4.4 * len(names) + 2.8 * small
+    figure = Figure(figsize=(width, 3.3))  # margins in inches below: a layout engine would draw everything twice
     FigureCanvasAgg(figure)
-    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for split, color in COLORS.items():
-            points = [(r["step"], r[name]) for r in rows if r["split"] == split and r.get(name) is not None]
-            if points:
-                x, y = zip(*points, strict=True)
-                axis.plot(x, y, color=color, label=split, marker="." if len(x) < 40 else None, linewidth=1.5)
-        axis.set(title=name, xlabel="step")
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        if len(axis.lines) > 1:
-            axis.legend(frameon=False)
+    panels = figure.subplots(
+        1, len(names) + small, squeeze=False, width_ratios=[1.0] * len(names) + [0.6] * small,
+        gridspec_kw={"left": 0.65 / width, "right": 1 - 0.25 / width, "bottom": 0.16, "top": 0.89, "wspace": 0.24},
+    )[0]  # fmt: skip
+    for panel, name in zip(panels, names, strict=False):
+        _metric(panel, rows, name)
+    if small:
+        panels[-1].plot(*rates, color="#5b7f95", linewidth=1.5, marker="." if rates[0].size <= FEW else None)
+        panels[-1].ticklabel_format(axis="y", scilimits=(-2, 3))
+        panels[-1].set_ylim(0, 1.08 * max(rates[1].max(), 1e-12))
+        _frame(panels[-1], "learning rate")
     part = file.with_name(f".{file.name}")
     figure.savefig(part, format="png", dpi=110)
     part.replace(file)
+
+
+def _metric(panel: Axes, rows: list[dict[str, Any]], name: str) -> None:
+    drawn = []
+    for split, color in COLORS.items():
+        steps, values = _series(rows, split, name)
+        drawn.append(values)
+        if steps.size > MANY:
+            panel.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
+            steps, values = _averaged(steps), _averaged(values)
+        if steps.size:
+            panel.plot(
+                steps,
+                values,
+                color=color,
+                label=split,
+                linewidth=1.6,
+                marker="o" if steps.size <= FEW else None,
+                markersize=3,
+            )
+    steps, values = _series(rows, "test", name)
+    if steps.size:
+        drawn.append(values)
+        panel.plot(
+            steps[-1:],
+            values[-1:],
+            "D",
+            color="#edae49",
+            markeredgecolor="#5f4000",
+            markersize=6,
+            label="test",
+            zorder=3,
+        )
+    values = np.concatenate(drawn)
+    positive = values[values > 0]
+    # More than two decades, and no share such as an accuracy.
+    if (
+        positive.size
+        and not (values < 0).any()
+        and positive.max() > 100 * positive.min()
+        and ("loss" in name or positive.max() > 1)
+    ):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(numticks=6))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
+    _frame(panel, name)
+    panel.legend(frameon=False)
+
+
+def _frame(panel: Axes, title: str) -> None:
+    panel.set_title(title, fontsize=11)
+    panel.set_xlabel("step")
+    panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    panel.set_xlim(left=0)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.25)
+
+
+def _series(rows: list[dict[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a metric in a split, finite ones alone."""
+    points = [(r["step"], v) for r in rows if r.get("split") == split and isinstance(v := r.get(name), int | float)]
+    steps, values = np.array(points, dtype=float).reshape(-1, 2).T
+    return steps[np.isfinite(values)], values[np.isfinite(values)]
+
+
+def _averaged(values: np.ndarray) -> np.ndarray:
+    """Means of MANY / 2 stretches of about equal length."""
+    return np.array([part.mean() for part in np.array_split(values, MANY // 2)])

@@ -1,11 +1,14 @@
 """What went wrong when a number was not finite: which quantity, in which layer, at which step."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jax import Array
 
@@ -76,19 +79,33 @@ def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
 
 
 def first_layer(setup: Setup, state: step.TrainState, x: Array) -> str | None:
-    """The first module, innermost first, in the order of the model's attributes, whose output is not finite."""
-    params, x = step.optax.tree.cast((state.params, x), setup.program.dtype)
+    """The first module, innermost first, whose output is not finite; None if there is none."""
+    params, x = optax.tree.cast((state.params, x), setup.program.dtype)  # pyright: ignore[reportAssignmentType, reportGeneralTypeIssues]
     model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
     model.train()
-    _, outputs = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
-    bad = [
-        name(path)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)
-        if not bool(jnp.all(jnp.isfinite(leaf)))
-    ]
-    layers = [b.split(".__call__")[0] for b in bad if not b.startswith("__call__")]
-    order = {name(p): i for i, (p, _) in enumerate(nnx.iter_modules(model))}
-    return min(layers, key=lambda b: (order.get(b, len(order)))) if layers else None
+    bad = [path for path, output in calls(model, x) if not bool(step.all_finite(output))]
+    return bad[0] if bad else None
+
+
+def calls(model: nnx.Module, x: Array) -> list[tuple[str, Any]]:
+    """Path and output of every module below ``model``, in the order in which their calls end."""
+    paths = {id(module): name(path) for path, module in nnx.iter_modules(model) if path}
+    seen: list[tuple[str, Any]] = []
+
+    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self, *args, **kwargs):
+            output = original(self, *args, **kwargs)
+            if id(self) in paths:
+                seen.append((paths[id(self)], output))
+            return output
+
+        return call
+
+    with contextlib.ExitStack() as patches:
+        for kind in {type(module) for _, module in nnx.iter_modules(model) if callable(module)}:
+            patches.enter_context(mock.patch.object(kind, "__call__", recording(kind.__call__)))
+        model(x)  # pyright: ignore[reportCallIssue]
+    return seen
 
 
 def name(path: tuple[Any, ...]) -> str:

@@ -2,125 +2,200 @@
 
 import shutil
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dlrun import catalogue
-from dlrun.schema import InvalidConfig, nearest
+from dlrun.catalogue import Entry
+from dlrun.schema import InvalidConfig, Key, keys, nearest
+from dlrun.schema import show as shown
+
+USAGE = {
+    "dlrun [group=option ...] [key=value ...]": "train; the last line on stdout is the run directory",
+    "dlrun -m key=a,b key=range(0,5) ...": "sweep: a run for every combination",
+    "dlrun resume DIR [key=value ...]": "go on with a run where it stopped, or for longer",
+    "dlrun ls [DIR ...]": "runs, newest first",
+    "dlrun show [GROUP | GROUP=OPTION | KEY]": "options of a group; keys of an option with type, range and default",
+}
 
 
 def overview(config_dirs: list[Path]) -> str:
     """Usage, groups with their options, fixed keys with their meanings, flags."""
     from dlrun.cli import parser
 
-    dirs = [*config_dirs, catalogue.conf()]
-    chosen = catalogue.defaults(catalogue.conf() / "config.yaml")
-    lines = [
+    dirs = _dirs(config_dirs)
+    config = catalogue.config(dirs)
+    chosen = catalogue.defaults(config)
+    choices = {
+        g: "  ".join(n + "*" * (chosen.get(g) == n) for n in catalogue.options(g, dirs)) for g in catalogue.groups(dirs)
+    }
+    fixed = {f"{e.key}={e.value}": e.comment for e in _leaves(catalogue.entries(config))}
+    flags = {
+        ", ".join(a.option_strings) + (f" {a.metavar or '|'.join(a.choices or ())}" if a.nargs != 0 else ""): a.help
+        or ""
+        for a in parser()._actions
+        if a.option_strings
+    }
+    return "\n".join([
         "dlrun: from one shell line to a trustworthy deep-learning result",
         "",
-        "  dlrun [group=option ...] [key=value ...]   train; the last line on stdout is the run directory",
-        "  dlrun -m key=a,b key=range(0,5) ...        sweep: a run for every combination",
-        "  dlrun resume DIR [key=value ...]           go on with a run where it stopped, or for longer",
-        "  dlrun ls [DIR ...]                         runs, newest first",
-        "  dlrun show [GROUP | GROUP=OPTION | KEY]    options of a group; keys of an option",
+        *_table(USAGE),
         "",
-        "Choices (the default is marked *):",
-    ]
-    for group in catalogue.groups(dirs):
-        names = [n + "*" * (chosen.get(group) == n) for n in catalogue.options(group, dirs)]
-        lines += _wrapped(f"  {group:<10} ", "  ".join(names))
-    lines += ["", "Keys (dlrun show GROUP=OPTION tells those of a choice, such as optim.lr):"]
-    for entry in catalogue.entries(catalogue.conf() / "config.yaml"):
-        if entry.value or not entry.comment:
-            key = f"{entry.key}={entry.value}" if entry.value else entry.key
-            lines += _wrapped(f"  {key:<26} ", entry.comment)
-    lines += ["", "Flags, anywhere among the words:"]
-    for action in parser()._actions:
-        if action.option_strings:
-            flag = ", ".join(action.option_strings) + (f" {action.metavar}" if action.metavar else "")
-            if action.choices:
-                flag += " " + "|".join(map(str, action.choices))
-            lines += _wrapped(f"  {flag:<26} ", action.help or "show the version")
-    lines += ["", 'Tab completion: eval "$(dlrun --completion bash)" (or zsh, fish)']
-    return "\n".join(lines)
+        "Choices (* is the default):",
+        *_table(choices),
+        "",
+        "Keys with their defaults (dlrun show GROUP=OPTION tells those of a choice, such as optim.lr):",
+        *_table(fixed),
+        "",
+        "Flags, anywhere among the words:",
+        *_table(flags),
+        "",
+        "Exit codes: 0 done, 1 the run failed, 2 the input was wrong, nothing was made, 130 and 143 stopped and saved",
+    ])  # fmt: skip
 
 
-def show(words: list[str], config_dirs: list[Path]) -> str:
-    """The groups; the options of a group; the keys of an option with type, range, default and meaning; a key."""
-    dirs = [*config_dirs, catalogue.conf()]
-    groups = catalogue.groups(dirs)
-    if not words:
-        return "\n\n".join(_group(g, dirs) for g in groups)
-    return "\n\n".join(_one(word, groups, dirs) for word in words)
+def show(words: list[str], config_dirs: list[Path], trust: tuple[str, ...] = ()) -> str:
+    """What each word names: a group's options; the keys of an option or a section with type, range, default.
+
+    Args:
+      words: ``model``, ``model=resnet``, ``optim.lr``, ``eval``, ``batch_size``; none for all groups.
+      trust: packages of the user's own parts that may be imported, to tell the types of their keys.
+
+    Raises:
+      InvalidConfig: with all the words that name nothing.
+    """
+    dirs, found, unknown = _dirs(config_dirs), [], []
+    for word in words or catalogue.groups(dirs):
+        try:
+            found.append(_named(word, dirs, trust))
+        except InvalidConfig as error:
+            unknown += error.problems
+    if unknown:
+        raise InvalidConfig(unknown)
+    return "\n\n".join(found)
 
 
-def _one(word: str, groups: list[str], dirs: list[Path]) -> str:
-    group, _, option = word.partition("=")
-    if group not in groups:
-        return _fixed(group, groups)
-    if not option:
-        return _group(group, dirs)
+def _named(word: str, dirs: list[Path], trust: tuple[str, ...]) -> str:
+    name, _, option = word.partition("=")
+    group, _, key = name.partition(".")
+    if group not in catalogue.groups(dirs):
+        return _fixed(name, dirs)
+    if key:
+        return _of_options(group, key, dirs, trust)
     known = catalogue.options(group, dirs)
+    if not option:
+        return "\n".join(_table({f"{group}={o}": catalogue.headline(file) for o, file in known.items()}, indent=0))
     if option not in known:
         raise InvalidConfig([f"{word}: unknown option{nearest(option, known)}; known: {', '.join(known)}"])
-    return _option(group, option, known[option])
+    return _option(group, option, known[option], trust)
 
 
-def _group(group: str, dirs: list[Path]) -> str:
-    options = catalogue.options(group, dirs)
-    width = max(map(len, options)) + len(group) + 2
-    lines = [line for name, file in options.items() for line in _wrapped(f"{group + '=' + name:<{width}} ", catalogue.headline(file))]
-    return "\n".join(lines)
-
-
-def _option(group: str, option: str, file: Path) -> str:
+def _option(group: str, option: str, file: Path, trust: tuple[str, ...]) -> str:
     lines = [f"{group}={option}", *textwrap.wrap(catalogue.headline(file), _columns())]
-    entries = catalogue.entries(file)
+    if catalogue.conf() not in file.parents:
+        lines.append(f"your own: {file}")
     if group == "experiment":
         return "\n".join([*lines, "", file.read_text(encoding="utf-8").rstrip()])
-    types = _types(group, option)
-    for entry in entries:
-        key = types.get(entry.key.split(".")[0])
-        head = f"  {group}.{entry.key}={entry.value}"
-        lines += ["", head, *_wrapped("      ", entry.comment)]
-        if key is not None:
-            lines += _wrapped("      ", f"allowed: {key.allowed}")
-    return "\n".join(lines if entries else [*lines, "", "  no keys"])
-
-
-def _types(group: str, option: str) -> dict[str, Any]:
-    from dlrun import plan
-    from dlrun.schema import keys
-
-    try:
-        return keys(plan.resolve(group, option, ()))
-    except InvalidConfig:  # the user's own: its code is not imported to show its file
-        return {}
-
-
-def _fixed(key: str, groups: list[str]) -> str:
-    from dlrun.schema import keys
-    from dlrun.settings import Settings
-
-    entries = {e.key: e for e in catalogue.entries(catalogue.conf() / "config.yaml")}
-    chosen = [e for name, e in entries.items() if name == key or name.startswith(key + ".")]
-    if not chosen:
-        raise InvalidConfig([f"{key}: unknown group or key{nearest(key, [*groups, *entries])}; known groups: {', '.join(groups)}"])
-    lines = []
-    for entry in chosen:
-        component: Any = Settings
-        *path, last = entry.key.split(".")
-        for part in path:
-            component = keys(component)[part].annotation
-        lines += [f"{entry.key}={entry.value}" if entry.value else entry.key, *_wrapped("    ", entry.comment)]
-        if entry.value:
-            lines += _wrapped("    ", f"allowed: {keys(component)[last].allowed}")
+    if brings := catalogue.brings(file):
+        lines += ["", "Unless you choose otherwise, it brings: " + " ".join(f"{g}={o}" for g, o in brings.items())]
+    described, note = _described(group, file, trust)
+    lines += ["", *(_keys(described) or ["no keys"]), *note]
     return "\n".join(lines)
 
 
-def _wrapped(head: str, text: str) -> list[str]:
-    width = max(_columns(), len(head) + 20)
-    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head)) or [head.rstrip()]
+def _of_options(group: str, key: str, dirs: list[Path], trust: tuple[str, ...]) -> str:
+    """A key such as ``optim.lr`` in each option that has it."""
+    blocks, known = [], []
+    for option, file in catalogue.options(group, dirs).items():
+        described, _ = _described(group, file, trust)
+        known += [entry.key for entry, _ in described]
+        if chosen := [(e, k) for e, k in described if e.key == f"{group}.{key}" or e.key.startswith(f"{group}.{key}.")]:
+            blocks.append("\n".join([f"{group}={option}", *_keys(chosen)]))
+    if not blocks:
+        name = f"{group}.{key}"
+        raise InvalidConfig(
+            [f"{name}: unknown key{nearest(name, known)}; known: {', '.join(dict.fromkeys(known)) or 'none'}"]
+        )
+    return "\n\n".join(blocks)
+
+
+def _fixed(name: str, dirs: list[Path]) -> str:
+    """A fixed key, or the keys of a section."""
+    from dlrun.settings import Settings
+
+    entries = catalogue.entries(catalogue.config(dirs))
+    chosen = [e for e in _leaves(entries) if e.key == name or e.key.startswith(f"{name}.")]
+    if not chosen:
+        known = [*catalogue.groups(dirs), *(e.key for e in entries)]
+        section = name.rpartition(".")[0]
+        near = [k for k in known if k.rpartition(".")[0] == section] or [k for k in known if "." not in k]
+        raise InvalidConfig([f"{name}: unknown group or key{nearest(name, known)}; known: {', '.join(near)}"])
+    return "\n".join(_keys([(e, _key(Settings, e.key.split("."))) for e in chosen]))
+
+
+def _described(group: str, file: Path, trust: tuple[str, ...]) -> tuple[list[tuple[Entry, Key | None]], list[str]]:
+    """The keys of an option, those of its signature that its file leaves out included, and what to know about them."""
+    from dlrun import plan
+
+    entries = _leaves(catalogue.entries(file))
+    note, signature = [], {}
+    if group in plan.HOMES:
+        try:
+            signature = keys(plan.resolve(group, catalogue.component(file) or file.stem, trust))
+        except InvalidConfig as error:  # code of the user's own that this command may not import, or that fails
+            note = ["", "Types are not known:", *(f"  {problem}" for problem in error.problems)]
+    given = {e.key.split(".")[0] for e in entries}
+    left = [
+        Entry(k.name, "" if k.required else shown(k.default), "") for k in signature.values() if k.name not in given
+    ]
+    full = [
+        (Entry(f"{group}.{e.key}", e.value, e.comment), signature.get(e.key.split(".")[0])) for e in [*entries, *left]
+    ]
+    return full, note
+
+
+def _key(component: Callable[..., Any], path: list[str]) -> Key | None:
+    """The key at a path through sections; None for one that is not in the schema."""
+    key = keys(component).get(path[0])
+    return key if key is None or len(path) == 1 else _key(key.annotation, path[1:])
+
+
+def _keys(described: list[tuple[Entry, Key | None]]) -> list[str]:
+    """Lines for keys: name and default; meaning; what is allowed."""
+    lines = []
+    for entry, key in described:
+        lines += [
+            f"{entry.key}={entry.value}",
+            *textwrap.wrap(entry.comment, _columns() - 4, initial_indent="    ", subsequent_indent="    "),
+        ]
+        if key is not None:
+            lines.append(f"    allowed: {key.allowed}")
+    return lines
+
+
+def _leaves(entries: list[Entry]) -> list[Entry]:
+    """The entries that are no sections."""
+    sections = {e.key.rpartition(".")[0] for e in entries}
+    return [e for e in entries if e.key not in sections]
+
+
+def _dirs(config_dirs: list[Path]) -> list[Path]:
+    if missing := [f"--config-dir {d}: no such folder" for d in config_dirs if not d.is_dir()]:
+        raise InvalidConfig(missing)
+    return [*config_dirs, catalogue.conf()]
+
+
+def _table(rows: dict[str, str], indent: int = 2) -> list[str]:
+    """Two columns, the second one wrapped."""
+    width = max(map(len, rows), default=0) + 2 + indent
+    lines = []
+    for name, text in rows.items():
+        head = f"{' ' * indent}{name}".ljust(width)
+        lines += textwrap.wrap(
+            text, max(_columns(), width + 20), initial_indent=head, subsequent_indent=" " * width
+        ) or [head.rstrip()]
+    return lines
 
 
 def _columns() -> int:

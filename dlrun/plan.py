@@ -1,6 +1,7 @@
 """From plain values to checked components: names become objects, values are held against their signatures."""
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 from dlrun import catalogue
 from dlrun.nn.parts import Choice
-from dlrun.schema import InvalidConfig, keys, nearest, problems
+from dlrun.schema import InvalidConfig, filled, keys, nearest, problems, show
 from dlrun.settings import Settings
 
 # Where the names of a group are defined: a module of many, or a package with a module each.
@@ -26,6 +27,18 @@ HOMES = {
 }
 PACKAGES = ("model", "data")
 
+# What the runner gives to a component of a group, by position.
+GIVEN = {
+    "model": ("inputs", "outputs", "parts", "rngs"),
+    "act": ("x",),
+    "norm": ("features", "rngs"),
+    "init": ("activation",),
+    "optim": ("decay",),
+    "schedule": ("step", "total", "peak"),
+    "data": (),
+    "augment": ("key", "batch"),
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,7 +48,7 @@ class Plan:
       settings: the fixed part.
       choices: the component of each group with the values that are compiled in.
       numbers: the values that live in the training state, by path.
-      values: everything as plain values.
+      values: everything as plain values, defaults included.
     """
 
     settings: Settings
@@ -44,48 +57,46 @@ class Plan:
     values: dict[str, Any]
 
 
-def plan(values: dict[str, Any], trust: tuple[str, ...] = ()) -> Plan:
+def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] | None = None) -> Plan:
     """Checks plain values; raises :class:`InvalidConfig` with all that is wrong with them.
 
     Args:
-      values: a configuration, as :func:`dlrun.config.plain` gives it.
+      values: a configuration, as :func:`dlrun.config.plain` gives it. Keys that are left out have their defaults.
       trust: packages that the user allowed on this command to be imported from.
+      found: problems found before, to be reported with the others.
     """
-    found, components = [], {}
+    found, components, given = list(found or []), {}, {}
     for group in HOMES:
-        options = values.get(group)
-        if not isinstance(options, dict) or not isinstance(options.get("name"), str):
-            found.append(f"{group}={options}: not a choice; allowed: {', '.join(catalogue.options(group, [catalogue.conf()]))}")
-            continue
         try:
-            components[group] = resolve(group, options["name"], trust)
+            name, given[group] = _choice(group, values.get(group))
+            components[group] = resolve(group, name, trust)
         except InvalidConfig as error:
             found += error.problems
             continue
-        found += problems(components[group], {k: v for k, v in options.items() if k != "name"}, group)
+        found += problems(components[group], given[group], group)
 
     fixed = {k: v for k, v in values.items() if k not in HOMES and k != "experiment"}
     known = keys(Settings)
-    for name in [k for k in fixed if k not in known]:
-        found.append(f"{name}: unknown key{nearest(name, [*known, *HOMES])}")
-        del fixed[name]
-    found += problems(Settings, fixed, "")
-    if not found and (fixed.get("epochs") is None) == (fixed.get("steps") is None):
-        found.append(f"epochs={fixed.get('epochs')}, steps={fixed.get('steps')}: exactly one of the two must be given, the other null")
+    unknown = [k for k in fixed if k not in known]
+    found += [f"{k}: unknown key{nearest(k, [*known, *HOMES])}; dlrun --help lists all" for k in unknown]
+    fixed = filled(Settings, {k: v for k, v in fixed.items() if k in known})
+    found += problems(Settings, fixed, "") or _conflicts(Settings.of(fixed))
     if found:
-        raise InvalidConfig(found)
+        raise InvalidConfig(dict.fromkeys(found))
 
-    numbers = {k: float(v) for k, v in _traced(Settings, fixed, "").items() if k != "seed"}
-    choices = {}
+    numbers, choices, complete = _traced(Settings, fixed, ""), {}, dict(fixed)
     for group, component in components.items():
-        given = {k: v for k, v in values[group].items() if k != "name"}
-        traced = _traced(component, given, group)
-        numbers |= {k: float(v) for k, v in traced.items()}
-        static = {k: _hashable(v) for k, v in given.items() if f"{group}.{k}" not in traced}
+        options = filled(component, given[group])
+        traced = _traced(component, options, f"{group}.")
+        numbers |= traced
+        static = {k: _hashable(v) for k, v in options.items() if f"{group}.{k}" not in traced}
         choices[group] = Choice(component, tuple(sorted(static.items())))
-    if numbers["dropout"] == 0:
-        del numbers["dropout"]  # off: drawing masks that drop nothing would cost most of a small model's step
-    return Plan(Settings.of(fixed), choices, numbers, values)
+        complete[group] = {"name": values[group]["name"], **options}
+    del numbers["seed"]  # not a float32
+    for name in ("dropout", "ema"):
+        if numbers.get(name) == 0:
+            del numbers[name]  # off: drawing masks that drop nothing would cost most of a small model's step
+    return Plan(Settings.of(fixed), choices, {k: float(v) for k, v in numbers.items()}, complete)
 
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
@@ -94,10 +105,12 @@ def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]
         return _foreign(group, name, trust)
     known = catalogue.options(group, [catalogue.conf()])
     if name not in known:
-        raise InvalidConfig([
-            f"{group}.name={name}: unknown name{nearest(name, known)}; known: {', '.join(known)}; "
-            "your own: module:name with --trust module"
-        ])
+        raise InvalidConfig(
+            [
+                f"{group}.name={show(name)}: unknown name{nearest(name, known)}; known: {', '.join(known)}; "
+                "your own: module:name with --trust module"
+            ]
+        )
     home = HOMES[group]
     module = importlib.import_module(f"{home}.{name}" if group in PACKAGES else home)
     plainly = name.replace("_", "")
@@ -114,37 +127,88 @@ def trusted(flags: list[str]) -> tuple[str, ...]:
 
 
 def importable(config_dirs: list[Path]) -> None:
-    """Lets trusted modules be found in the working folder and beside the user's configs; installed ones come first."""
-    for folder in [Path.cwd(), *(p for d in config_dirs for p in (d.resolve().parent, d.resolve()))]:
+    """Lets trusted modules be found in the working folder, and beside the user's configs and their YAML files.
+
+    After everything installed, so that a file there never takes the place of a module that we import.
+    """
+    above = [p for d in config_dirs for p in (d.resolve().parent, d.resolve())]
+    beside = [d.resolve() / group for d in config_dirs for group in HOMES if (d / group).is_dir()]
+    for folder in [Path.cwd(), *above, *beside]:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
 
 
+def _choice(group: str, options: Any) -> tuple[str, dict[str, Any]]:
+    """The name of the component that is chosen in a group, and the values for it."""
+    known = ", ".join(catalogue.options(group, [catalogue.conf()]))
+    if options is None:
+        raise InvalidConfig([f"{group}: missing; allowed: {known}"])
+    if not isinstance(options, dict):
+        raise InvalidConfig([f"{group}={show(options)}: not a choice; allowed: {known}"])
+    if not isinstance(options.get("name"), str):
+        name = f"={show(options['name'])}: not allowed" if "name" in options else ": missing"
+        raise InvalidConfig([f"{group}.name{name}; allowed: {known}, or module:name for your own"])
+    return options["name"], {k: v for k, v in options.items() if k != "name"}
+
+
+def _conflicts(settings: Settings) -> list[str]:
+    """Values that exclude each other, whatever the data and the model are."""
+    found = []
+    if (settings.epochs is None) == (settings.steps is None):
+        given = f"epochs={show(settings.epochs)}, steps={show(settings.steps)}"
+        found.append(f"{given}: exactly one must be given and the other be null, such as epochs=null steps=1000")
+    machines = settings.distributed
+    if machines.process >= machines.processes:
+        allowed = f"a number below distributed.processes={machines.processes}"
+        found.append(f"distributed.process={machines.process}: not allowed; allowed: {allowed}")
+    if machines.processes > 1 and machines.coordinator is None:
+        found.append("distributed.coordinator=null: not allowed with several processes; allowed: host:port")
+    return found
+
+
 def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
-    path = f"{group}.name={name}"
+    path = f"{group}.name={show(name)}"
     module_name, _, attribute = name.partition(":")
     package = module_name.split(".")[0]
+    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+        raise InvalidConfig([f"{path}: not allowed; allowed: module:name, such as mynet:MyNet"])
     if not any(module_name == t or module_name.startswith(t + ".") for t in trust):
         raise InvalidConfig([f"{path}: not trusted; if the code is yours, allow importing it: --trust {package}"])
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # the user's module may fail in any way while it is imported
-        raise InvalidConfig([f"{path}: importing {module_name} failed: {type(error).__name__}: {error}"]) from error
+        reason = " ".join(str(error).split())
+        raise InvalidConfig([f"{path}: importing {module_name} failed: {type(error).__name__}: {reason}"]) from error
     component = getattr(module, attribute, None)
     if not callable(component):
         there = [k for k, v in vars(module).items() if callable(v)]
         raise InvalidConfig([f"{path}: {module_name} has no {attribute}{nearest(attribute, there)}"])
+    wanted = f"{', '.join(GIVEN[group]) or 'nothing'} by position, and its keys, with types, after a *"
+    try:
+        positional = _positional(component)
+    except Exception as error:  # no signature, or a type that is not defined
+        raise InvalidConfig([f"{path}: must take {wanted}; {error}"]) from error
+    if len(positional) != len(GIVEN[group]):
+        raise InvalidConfig([f"{path}: must take {wanted}; it takes {', '.join(positional) or 'nothing'} by position"])
     return component
 
 
-def _traced(component: Callable[..., Any], values: dict[str, Any], path: str) -> dict[str, Any]:
+def _positional(component: Callable[..., Any]) -> list[str]:
+    """The names of the positional parameters."""
+    keys(component)
+    function = component.__init__ if inspect.isclass(component) else component
+    names = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return names[1:] if inspect.isclass(component) else names
+
+
+def _traced(component: Callable[..., Any], values: dict[str, Any], prefix: str) -> dict[str, Any]:
     """The values that live in the training state; a number that is null is a choice, not a number."""
-    return {
-        f"{path}.{k}" if path else k: values[k]
-        for k, key in keys(component).items()
-        if key.traced and values.get(k) is not None
-    }
+    return {prefix + k: values[k] for k, key in keys(component).items() if key.traced and values.get(k) is not None}
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

@@ -1,8 +1,19 @@
-"""What a person sees on stderr while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees on stderr while a run goes on: one moving line on a terminal, and lines that stay.
 
+Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should be read in one sitting.
+"""
+
+import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
+
+SHARE = 0.01
+"""Evaluations closer together than this share of the run get no line of their own."""
+
+SILENCE = 30.0
+"""Seconds without a line after which the next row gets one; in a long run, ``SHARE`` of its time so far."""
 
 
 class Progress:
@@ -14,61 +25,160 @@ class Progress:
 
     def __init__(self, metric: str = "val/loss"):
         self.metric = metric
-        self.bar: Any = None
-        self.shown: dict[str, float] = {}
+        self.live: Any = None
+        self.total = self.step = 0
+        self.epoch = 0.0
+        self.timed: tuple[int, float] | None = None  # the step after compiling, and when it was
+        self.rows: dict[str, dict[str, Any]] = {}  # the last one of each split
+        self.told_step, self.told_time, self.began = -1, time.perf_counter(), time.perf_counter()
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Takes the moving line away."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
 
     def start(self, step: int, total: int) -> None:
         """The run stands at ``step`` of ``total``."""
-        self.total, self.first, self.began = total, step, time.perf_counter()
-        if sys.stderr.isatty():
+        self.total, self.step = total, step
+        self.began = self.told_time = time.perf_counter()
+        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.live import Live
 
-            columns = ("{task.completed}/{task.total} steps", "{task.fields[speed]}", "{task.fields[metrics]}")
-            self.bar = Progress(
-                BarColumn(bar_width=24), *map(TextColumn, columns), TimeRemainingColumn(), console=Console(stderr=True)
+            # What user code prints would tear the line: it goes above it, unless stdout leads elsewhere.
+            self.live = Live(
+                self,
+                console=Console(stderr=True),
+                refresh_per_second=5,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
             )
-            self.task = self.bar.add_task("", total=total, completed=step, speed="", metrics="compiling")
-            self.bar.start()
+            self.live.start(refresh=True)  # before its thread starts: their first lines would run into each other
+            self.live.console.show_cursor()  # a process that is killed can't bring it back
 
     def advance(self, step: int, epoch: float) -> None:
         """The run has come to ``step``."""
         self.step, self.epoch = step, epoch
-        if self.first == step or self.bar is None:
-            return
-        self.bar.update(self.task, completed=step, speed=self.speed(), metrics=self.metrics())
-
-    def speed(self) -> str:
-        """Steps per second since the start."""
-        seconds = time.perf_counter() - self.began
-        return f"{(self.step - self.first) / max(seconds, 1e-9):.4g} steps/s"
-
-    def metrics(self) -> str:
-        return "  ".join(f"{k} {v:.4f}" for k, v in self.shown.items())
+        if self.timed is None:
+            self.timed = (step, time.perf_counter())
 
     def row(self, row: dict[str, Any]) -> None:
         """A row of metrics was written."""
-        for name in ("loss", self.metric.split("/")[1]):
-            if name in row:
-                self.shown[f"{row['split']}/{name}"] = row[name]
-        if self.bar is None and row["split"] != "train":
-            shown = "  ".join(f"{k} {v:.4f}" for k, v in self.shown.items() if k.startswith((row["split"], "train/loss")))
-            self.note(f"step {row['step']}/{self.total}  epoch {row['epoch']:g}  {shown}  {self.speed()}")
+        split = row["split"]
+        self.rows[split] = row
+        if split == "test":
+            if (last := self.rows.get("val")) and last["step"] > self.told_step:
+                self._tell(last)
+            if self.step < self.total:
+                self.note(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
+            self.note(f"test  {'  '.join(_metrics(row, self._name))}  (best state, step {row['step']})")
+            self.close()
+        elif self._due(row):
+            self._tell(row)
 
     def note(self, text: str) -> None:
         """A line for the person."""
-        if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
+        if self.live is not None:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """A line that the person should not miss."""
         self.note(f"warning: {text}")
+
+    def speed(self) -> float | None:
+        """Optimizer steps a second since the first ones, whose time is the compiler's."""
+        if self.timed is None or self.step == self.timed[0]:
+            return None
+        return (self.step - self.timed[0]) / max(time.perf_counter() - self.timed[1], 1e-9)
+
+    @property
+    def _name(self) -> str:
+        return self.metric.split("/")[-1]
+
+    def _due(self, row: dict[str, Any]) -> bool:
+        now = time.perf_counter()
+        silent = now - self.told_time > max(SILENCE, SHARE * (now - self.began))
+        first = self.told_step < 0
+        return silent or (row["split"] == "val" and (first or row["step"] - self.told_step >= SHARE * self.total))
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        self.told_step, self.told_time = row["step"], time.perf_counter()
+        width = None if self.live is None else self.live.console.width - 1
+        digits = len(str(self.total))
+        parts = [(0, f"step {row['step']:>{digits}}/{self.total}"), (4, f"epoch {row['epoch']:<4g}")]
+        if row["split"] == "val":
+            metrics = _metrics(row, self._name)
+            parts += [(1, f"val {metrics[0]}"), *((2, metric) for metric in metrics[1:])]
+        if train := self.rows.get("train"):
+            parts += [(3, f"train loss {number(train.get('loss'))}")]
+        parts += [(5, speed) for speed in self._speed()]
+        self.note(fitted(parts, width))
+
+    def _speed(self) -> list[str]:
+        speed = self.speed()
+        return [] if speed is None else [f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s"]
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The moving line: a bar where there is room for one, steps, speed, loss, metric, time left."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        speed = self.speed()
+        parts = [(0, f"{self.step}/{self.total}"), *((4, text) for text in self._speed())]
+        if self.timed is None:
+            parts += [(1, "compiling")]
+        if train := self.rows.get("train"):
+            parts += [(3, f"train loss {number(train.get('loss'))}")]
+        if val := self.rows.get("val"):
+            parts += [(2, f"val {self._name} {number(val.get(self._name))}")]
+        if speed and self.step < self.total:
+            parts += [(1, f"{clock((self.total - self.step) / speed)} left")]
+        width = options.max_width - 3  # the echo of Ctrl-C, ^C, must not wrap
+        text = fitted(parts, width)
+        room = min(width - len(text) - 2, 30)
+        line = Table.grid(padding=(0, 2, 0, 0))
+        bar = [ProgressBar(total=max(self.total, 1), completed=self.step, width=room)] if room >= 10 else []
+        line.add_row(*bar, Text(text, no_wrap=True, overflow="crop"))
+        yield line
+
+
+def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
+    """The parts side by side, the least important ones (of the largest rank) left out where ``width`` is too small."""
+    kept, used = set(), 0
+    for i in sorted(range(len(parts)), key=lambda i: parts[i][0]):
+        length = len(parts[i][1]) + 2 * bool(kept)
+        if width is None or not kept or used + length <= width:
+            kept.add(i)
+            used += length
+    return "  ".join(text for i, (_, text) in enumerate(parts) if i in kept)[:width].rstrip()
+
+
+def number(value: Any) -> str:
+    """Four decimals, or four digits where those would say nothing."""
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
+def clock(seconds: float) -> str:
+    """``0:05``, ``12:34``, ``1:02:03``, ``2d 03:04``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24}d {hours % 24:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _metrics(row: dict[str, Any], first: str) -> list[str]:
+    """Metric and loss of a row, the one that counts first."""
+    return [f"{name} {number(row[name])}" for name in dict.fromkeys([first, "loss"]) if name in row]

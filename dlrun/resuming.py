@@ -1,49 +1,68 @@
 """What changes when a run goes on: its configuration, within limits, and its log."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from dlrun import config, rundir
-from dlrun.schema import InvalidConfig
+from dlrun import catalogue, config, rundir
+from dlrun.schema import InvalidConfig, show
 
 # What may change without making the saved state, or the order of batches, another run's. Numbers of the state may too.
 MAY_CHANGE = (
     "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
-    "compile_cache", "eval.", "checkpoint.", "early_stop.", "log.", "distributed.", "optim.", "schedule.", "augment.",
+    "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
+    "schedule.", "augment.",
 )  # fmt: skip
+SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
 
 
-def configuration(directory: Path, overrides: list[str]) -> DictConfig:
-    """The configuration that a run directory was made with, with ``overrides``."""
+def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config, list[str]]:
+    """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
+
+    Groups that the run's version did not know have the options of today's defaults.
+    """
     file = directory / rundir.CONFIG
     if not file.is_file():
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
-    found = []
-    for text in overrides:
-        key = text.split("=")[0]
-        if "=" in text and not any(key == may or (may.endswith(".") and key.startswith(may)) for may in MAY_CHANGE):
-            allowed = ", ".join(m + "*" if m.endswith(".") else m for m in MAY_CHANGE)
-            found.append(f"{key}: can't change in a resumed run, start a new one; allowed: {allowed}")
-    try:
-        cfg = config.load(file)
-    except Exception as error:  # a YAML file may be damaged in any way
-        first = str(error).splitlines()[0]
-        raise InvalidConfig([f"{file}: can't be read: {first}"]) from None
-    if found:
-        raise InvalidConfig(found)
-    cfg = config.override(cfg, overrides)
-    if found := config.check_targets(cfg):
-        raise InvalidConfig(found)
-    return cfg
+    cfg = config.load(file)
+    for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
+        cfg.setdefault(group, {"name": option})
+    before, _ = config.plain(cfg)
+    # An option that is typed again is no change.
+    changes = [text for text in overrides if "=" not in text or not _chosen(before, *text.split("=", 1))]
+    cfg, found = config.override(cfg, changes)
+    after, _ = config.plain(cfg)
+    return cfg, found + _forbidden(_flat(before), _flat(after))
 
 
-def resumed(directory: Path, cfg: DictConfig, run: Callable[[], int]) -> int:
-    """Calls ``run`` with its log going on in log.txt; from then on the directory's configuration is ``cfg``."""
+def accept(directory: Path, cfg: config.Config) -> None:
+    """From now on the directory's configuration is ``cfg``, and log.txt goes on."""
     handler = logging.FileHandler(directory / rundir.LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     config.save(cfg, directory / rundir.CONFIG)
-    return run()
+
+
+def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    found = []
+    for key in [k for k in after if before.get(k) != after[k]]:
+        new = f"{key}={show(after[key])}"
+        if key in SWITCHES and (before.get(key) in (None, 0)) != (after[key] in (None, 0)):
+            found.append(f"{new}: can't be switched on or off in a resumed run, start a new one")
+        elif not key.startswith(MAY_CHANGE) or key.endswith(".name"):
+            allowed = ", ".join(m + "*" if m.endswith(".") else m for m in MAY_CHANGE)
+            found.append(f"{new}: can't change in a resumed run, start a new one; allowed: {allowed}")
+    return found
+
+
+def _chosen(values: dict[str, Any], key: str, option: str) -> bool:
+    choice = values.get(key)
+    return isinstance(choice, dict) and choice.get("name") == option
+
+
+def _flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Values by dotted path."""
+    if not isinstance(values, dict):
+        return {path: values}
+    below = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
+    return {key: value for part in below for key, value in part.items()}

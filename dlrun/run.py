@@ -5,10 +5,10 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from dlrun import environment, rundir
 from dlrun.checkpoint import CheckpointError
@@ -16,35 +16,48 @@ from dlrun.diagnose import NonFinite
 from dlrun.progress import Progress
 from dlrun.setup import Setup
 from dlrun.signals import Stop
+from dlrun.sinks import named
+from dlrun.snapshot import Position
 from dlrun.train import Stopped, train
 
 log = logging.getLogger(__name__)
 
 
-def run(setup: Setup, directory: Path, *, resumed: list[str] | None = None) -> int:
+def run(
+    setup: Setup, directory: Path, *, resumed: list[str] | None = None, accept: Callable[[], None] = lambda: None
+) -> int:
     """Trains in a directory that exists; gives the exit code: 0 done, 1 failed, 128 + the signal's number stopped.
 
     Args:
       resumed: overrides of a resumed run; None for a new one.
+      accept: called once the directory is this process's alone.
+
+    Raises:
+      rundir.InUse: when another process works in the directory.
     """
-    first = jax.process_index() == 0
+    first = setup.first
+    logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
     lock = rundir.locked(directory) if first else contextlib.nullcontext()
-    with lock, Stop() as stop, Progress(setup.metric) as progress:
+    with lock, Progress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
+        if first:
+            accept()
         for text in setup.warnings:
             progress.warn(text)
         began = time.time()
         if first:
             rundir.update_run(directory, **opening(setup, directory, resumed))
-        summary, status, error, code = None, "failed", None, 1
+        at, status, error, code = None, "failed", None, 1
         try:
-            summary = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
+            at = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
             status, error, code = "completed", None, 0
         except Stopped as stopped:
             status, error, code = "stopped", str(stopped), 128 + stopped.signum
         except NonFinite as bad:
             status, error = "diverged", str(bad)
-        except (CheckpointError, OSError) as failed:
+        except CheckpointError as failed:
             error = str(failed)
+        except OSError as failed:
+            error = f"{failed.strerror or failed}" + (f": {failed.filename}" if failed.filename else "")
         except Exception as failed:
             log.error("%s", traceback.format_exc())
             error = f"{type(failed).__name__}: {failed}".splitlines()[0]
@@ -52,10 +65,15 @@ def run(setup: Setup, directory: Path, *, resumed: list[str] | None = None) -> i
         finally:
             if first:
                 with contextlib.suppress(OSError):  # a full disk was reported before
-                    close(setup, directory, status, error, summary, began)
+                    close(setup, directory, status, error, at, began)
         if error:
             progress.note(f"{status}: {error}" + (f"; go on with: dlrun resume {directory}" if code > 128 else ""))
         return code
+
+
+def notice(progress: Progress, signal_name: str) -> None:
+    """Tells that a signal was heard: saving may take a moment."""
+    progress.note(f"{signal_name}: saving the state and stopping; once more to stop at once")
 
 
 def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[str, Any]:
@@ -79,7 +97,7 @@ def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[st
 
 
 def close(
-    setup: Setup, directory: Path, status: str, error: str | None, summary: dict[str, Any] | None, began: float
+    setup: Setup, directory: Path, status: str, error: str | None, at: Position | None, began: float
 ) -> None:
     """Writes curves, summary and the end of run.json."""
     rows = rundir.read_metrics(directory)
@@ -98,6 +116,16 @@ def close(
         steps_per_second=round(trained[-1]["step"] / seconds, 3) if seconds else None,
         peak_memory=environment.peak_memory(),
     )
-    if summary is not None:
-        rundir.write_json(directory / rundir.SUMMARY, {"status": status, **summary})
+    if at is not None:
+        rundir.write_json(directory / rundir.SUMMARY, {"status": status, **summary(setup, at, rows)})
 
+
+def summary(setup: Setup, at: Position, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What summary.json holds: final, best and test metrics as flat keys such as ``best/val/accuracy``."""
+    flat = {"step": at.step, "epoch": round(at.step / setup.steps_per_epoch, 4), "seconds": round(at.seconds, 3)}
+    flat |= {"metric": setup.metric, "mode": setup.mode, "best/step": at.best_step}
+    last = {row["split"]: row for row in rows}
+    for row in last.values():
+        flat |= named(row)
+    best = [named(row) for row in rows if row["split"] == "val" and row["step"] == at.best_step]
+    return flat | {f"best/{k}": v for k, v in (best[-1] if best else {}).items()}

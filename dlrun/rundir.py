@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from dlrun.schema import InvalidConfig
 
 FORMAT = 1
 
@@ -22,12 +24,14 @@ LOCK = ".lock"
 
 def create(directory: Path) -> bool:
     """Makes a run directory that nobody else has; False when it exists and is not empty."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        directory.mkdir()
-        return True
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        return False
+    try:  # of several processes that see it empty only one makes the file
+        os.close(os.open(directory / LOCK, os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
-        return directory.is_dir() and not any(directory.iterdir())
+        return False
+    return True
 
 
 def write(file: Path, text: str) -> None:
@@ -83,12 +87,11 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def keep_rows(directory: Path, last_step: int) -> None:
-    """Drops the rows that a resumed run will write again: those beyond ``last_step``, and test results."""
+def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drops the rows of metrics.jsonl that ``keep`` says no to, and a torn last line."""
     file = directory / METRICS
     if file.exists():
-        rows = [row for row in _rows(file) if row.get("step", 0) <= last_step and row.get("split") != "test"]
-        write(file, "".join(json.dumps(row) + "\n" for row in rows))
+        write(file, "".join(json.dumps(row) + "\n" for row in _rows(file) if keep(row)))
 
 
 class Metrics:
@@ -116,7 +119,7 @@ def locked(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.read(handle, 200).decode(errors="replace").strip()
-            raise InUse(f"{directory}: in use by another dlrun ({owner or 'unknown process'})") from None
+            raise InUse([f"{directory}: in use by another dlrun ({owner or 'unknown process'})"]) from None
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
         yield
@@ -125,17 +128,23 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def in_use(directory: Path) -> bool:
-    """Whether a process works in the directory."""
+    """Whether a process works in the directory. Writes nothing: it may be somebody else's."""
     try:
-        with locked(directory):
-            return False
-    except InUse:
-        return True
+        handle = os.open(directory / LOCK, os.O_RDONLY)
     except OSError:
         return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers don't take each other for a run
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
 
 
-class InUse(Exception):
+class InUse(InvalidConfig):
     """Another process works in the run directory."""
 
 

@@ -23,7 +23,7 @@ def cosine(step: Array, total: Array, peak: Array, *, final: Rate = 0.0) -> Arra
 def warmup_cosine(step: Array, total: Array, peak: Array, *, warmup: NonNegative = 0.05, final: Rate = 0.0) -> Array:
     """peak·(step + 1) / n over the first n steps, then :func:`cosine` over the rest.
 
-    n is ``warmup`` where it is at least 1, else that fraction of ``total``. The first step is never lost on a rate of 0.
+    n is ``warmup`` where it is at least 1, else that fraction of ``total``. The first step's rate is never 0.
     """
     n = jnp.floor(jnp.where(warmup >= 1, warmup, warmup * total))
     rising = peak * (step + 1) / jnp.maximum(n, 1)

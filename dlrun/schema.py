@@ -8,15 +8,15 @@ file leaves the key out. :func:`problems` holds values against such a signature 
 
 import functools
 import inspect
-import math
+import struct
 import types
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Lt
 
 __all__ = [
     "Count",
@@ -27,7 +27,9 @@ __all__ = [
     "Rate",
     "Traced",
     "Unfit",
+    "filled",
     "keys",
+    "literals",
     "nearest",
     "problems",
 ]
@@ -35,13 +37,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Traced:
-    """Marks a number that lives in the training state: one compiled step serves every value of it."""
+    """Marks a number that lives in the training state, as float32: one compiled step serves every value of it."""
 
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0), Traced()]
-NonNegative = Annotated[float, Field(ge=0), Traced()]
-Rate = Annotated[float, Field(ge=0, lt=1), Traced()]
+Count = Annotated[int, Ge(1), Lt(2**31)]
+Positive = Annotated[float, Gt(0), Traced()]
+NonNegative = Annotated[float, Ge(0), Traced()]
+Rate = Annotated[float, Ge(0), Lt(1), Traced()]
 
 
 class InvalidConfig(Exception):
@@ -88,6 +90,11 @@ class Key:
         return any(isinstance(m, Traced) for m in _metadata(self.annotation))
 
     @property
+    def section(self) -> bool:
+        """Whether it holds keys of its own, those of a dataclass."""
+        return inspect.isclass(self.annotation) and is_dataclass(self.annotation)
+
+    @property
     def allowed(self) -> str:
         return allowed(self.annotation)
 
@@ -97,11 +104,15 @@ def keys(component: Callable[..., Any]) -> dict[str, Key]:
     # A module class has a metaclass that hides the signature of its constructor.
     function = component.__init__ if inspect.isclass(component) else component
     parameters = inspect.signature(function, eval_str=True).parameters.values()
-    return {
-        p.name: Key(p.name, Any if p.annotation is p.empty else p.annotation, p.default)
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY
-    }
+    made: dict[str, Any] = {f.name: f.default_factory for f in fields(component)} if is_dataclass(component) else {}
+    found = {}
+    for p in parameters:
+        if p.kind is p.KEYWORD_ONLY:
+            default = p.default
+            if made.get(p.name, MISSING) is not MISSING:  # a field whose default is made anew each time
+                default = made[p.name]()
+            found[p.name] = Key(p.name, Any if p.annotation is p.empty else p.annotation, default)
+    return found
 
 
 def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -> list[str]:
@@ -113,23 +124,31 @@ def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -
       path: the key's prefix in messages, such as ``optim``; empty for the top level.
     """
     known, found = keys(component), []
-    for name in values:
-        if name not in known:
-            full = f"{path}.{name}" if path else name
-            found.append(f"{full}: unknown key{nearest(name, known)}; known: {', '.join(known) or 'none'}")
+    names = ", ".join(known) or "none"
+    at = {name: f"{path}.{name}" if path else str(name) for name in [*known, *values]}
+    found += [f"{at[name]}: unknown key{nearest(name, known)}; known: {names}" for name in values if name not in known]
     for name, key in known.items():
-        full = f"{path}.{name}" if path else name
         if name not in values:
             if key.required:
-                found.append(f"{full}: missing; allowed: {key.allowed}")
-        elif typing.is_typeddict(section := key.annotation) or inspect.isclass(section) and hasattr(section, "__dataclass_fields__"):
-            if isinstance(values[name], dict):
-                found += problems(section, values[name], full)
-            else:
-                found.append(f"{full}={show(values[name])}: not a section; keys: {', '.join(keys(section))}")
+                found.append(f"{at[name]}: missing; allowed: {key.allowed}")
+        elif not key.section:
+            found += _mismatch(at[name], values[name], key)
+        elif isinstance(values[name], dict):
+            found += problems(key.annotation, values[name], at[name])
         else:
-            found += _mismatch(full, values[name], key.annotation)
+            found.append(f"{at[name]}={show(values[name])}: not a section; keys: {', '.join(keys(key.annotation))}")
     return found
+
+
+def filled(component: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` in the order of the signature, with the defaults of the keys that are left out."""
+    found = {}
+    for name, key in keys(component).items():
+        if key.section and isinstance(values.get(name, {}), dict):
+            found[name] = filled(key.annotation, values.get(name, {}))
+        elif name in values or not key.required:
+            found[name] = values.get(name, key.default)
+    return found | {name: value for name, value in values.items() if name not in found}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -140,29 +159,72 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def show(value: Any) -> str:
     """A value as the user would type it, shortened."""
-    text = {True: "true", False: "false", None: "null"}.get(value, None) if isinstance(value, bool | None) else None
-    text = text or str(value)
+    if isinstance(value, dict):
+        text = "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(map(show, value)) + "]"
+    else:
+        text = {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-@functools.lru_cache(maxsize=None)
-def _adapter(annotation: Any) -> TypeAdapter:
-    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+@functools.cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter  # here, as half of the time that --help takes
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
 
 
-def _mismatch(path: str, value: Any, annotation: Any) -> list[str]:
+def _mismatch(path: str, value: Any, key: Key) -> list[str]:
+    annotation, kind = key.annotation, allowed(key.annotation)
+    where = _wrong(annotation, value)
+    if where is None and key.traced and _wrong(annotation, _as_float32(value)) is not None:
+        where, kind = (), f"{kind}, in float32"
+    if where is None:
+        return []
+    for i in where:
+        if i >= len(value):  # an item that is missing
+            break
+        path, value, annotation = f"{path}[{i}]", value[i], _item(annotation)
+        kind = allowed(annotation)
+    near = nearest(value, literals(annotation)) if isinstance(value, str) else ""
+    return [f"{path}={show(value)}: not allowed{near}; allowed: {kind}"]
+
+
+def _wrong(annotation: Any, value: Any) -> tuple[int, ...] | None:
+    """None where ``value`` is of the type, else the indices of the item that is not; () for the value as a whole."""
+    from pydantic import ValidationError
+    from pydantic_core import to_json
+
     try:
-        _adapter(annotation).validate_python(value)
+        # As JSON, which knows the types that YAML knows: a list is also good for a tuple, a number never for text.
+        _adapter(annotation).validate_json(to_json(value, inf_nan_mode="constants"))
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        # A union reports each of its branches; the whole value against the whole type says it in one line.
-        where = {d["loc"] for d in details}
-        at = "".join(f"[{i}]" for i in details[0]["loc"] if isinstance(i, int)) if len(where) == 1 else ""
-        bad = details[0]["input"] if at else value
-        reason = f"{path}{at}={show(bad)}: not allowed; allowed: {allowed(annotation)}"
-        options = _literals(annotation)
-        return [reason + (nearest(str(value), options) if options else "")]
-    return []
+        places = {tuple(i for i in d["loc"] if isinstance(i, int)) for d in error.errors(include_url=False)}
+        return places.pop() if len(places) == 1 else ()
+    return None
+
+
+def _as_float32(value: Any) -> Any:
+    """What a number becomes in the training state: 1e39 infinite, 1e-50 zero, 0.99999999999 one."""
+    if not isinstance(value, float | int):
+        return value
+    try:
+        rounded = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return float("inf")
+    return rounded if isinstance(value, float) else value
+
+
+def _item(annotation: Any) -> Any:
+    """What a list or tuple holds; looks through ``Annotated`` and unions."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (list, tuple) and args:
+        return args[0]
+    if origin in (Annotated, typing.Union, types.UnionType):
+        return next((item for a in args if (item := _item(a)) is not Any), Any)
+    return Any
 
 
 def _metadata(annotation: Any) -> list[Any]:
@@ -175,11 +237,12 @@ def _metadata(annotation: Any) -> list[Any]:
     return []
 
 
-def _literals(annotation: Any) -> list[str]:
+def literals(annotation: Any) -> list[str]:
+    """The words that a type enumerates with ``Literal``, looking through unions."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return [str(a) for a in args]
-    return [lit for a in args for lit in _literals(a)] if origin else []
+    return [lit for a in args for lit in literals(a)] if origin not in (None, list, tuple) else []
 
 
 def allowed(annotation: Any) -> str:
@@ -198,7 +261,8 @@ def allowed(annotation: Any) -> str:
     if origin in (list, tuple):
         inner = [a for a in args if a is not ...]
         return f"a list of ({allowed(inner[0])})" if inner else "a list"
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", Any: "anything"}
+    names[type(None)] = "null"
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
@@ -213,8 +277,10 @@ def _bounds(metadata: Iterable[Any]) -> dict[str, Any]:
 
 
 def _ranged(kind: str, bounds: dict[str, Any]) -> str:
-    lower, upper = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
-    if lower is not None and upper is not None and not math.isinf(upper):
+    # A limit of the machine's rather than of the thing's is written as one.
+    shown = {k: {2**31: "2^31", 2**32: "2^32"}.get(v, str(v)) for k, v in bounds.items()}
+    lower, upper = shown.get("ge", shown.get("gt")), shown.get("le", shown.get("lt"))
+    if lower is not None and upper is not None:
         return f"{kind} in {'[' if 'ge' in bounds else '('}{lower}, {upper}{']' if 'le' in bounds else ')'}"
     if lower is not None:
         return f"{kind} {'>=' if 'ge' in bounds else '>'} {lower}"

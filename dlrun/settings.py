@@ -1,18 +1,21 @@
-"""The fixed part of a configuration: types and ranges of the keys whose values and comments stand in conf/config.yaml."""
+"""The fixed part of a configuration: types and ranges of the keys whose values and comments are in conf/config.yaml."""
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from dlrun.schema import Count, Positive, Rate, Traced
 
 Every = Annotated[
-    str, Field(pattern=r"^[1-9]\d*[ _]?(step|epoch)s?$", description="a count with its unit, such as 500steps or 2epochs")
+    str, Field(pattern=r"^[1-9]\d{0,8}[ _]?(step|epoch)s?$", description="a count with its unit: 500steps, 2epochs")
 ]
-Fraction = Annotated[float, Field(ge=0, lt=1, description="a fraction in [0, 1) or a whole number of examples")]
-Amount = Annotated[int, Field(ge=0)] | Fraction
+Amount = Annotated[
+    Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)],
+    Field(description="a fraction in (0, 1) or a whole number of examples"),
+]
+Text = Annotated[str, Field(min_length=1, description="text")]
 Precision = Literal["float32", "bfloat16", "float16"]
 Sink = Literal["csv", "tensorboard", "mlflow", "wandb"]
 
@@ -23,7 +26,7 @@ class Splitting:
 
     val: Amount = 0.1
     test: Amount = 0.2
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Checkpointing:
 
     every: Every | None = None
     keep: Count = 1
-    metric: str | None = None
+    metric: Text | None = None
     mode: Literal["min", "max"] | None = None
 
 
@@ -58,7 +61,7 @@ class Logging:
 
     every: Count = 50
     sinks: list[Sink] = field(default_factory=list)
-    project: str = "dlrun"
+    project: Text = "dlrun"
     plot: bool = True
 
 
@@ -66,9 +69,9 @@ class Logging:
 class Distributed:
     """Several processes, one a machine: arguments of ``jax.distributed.initialize``."""
 
-    coordinator: str | None = None
+    coordinator: Annotated[str, Field(pattern=r"^\S+:\d+$", description="host:port")] | None = None
     processes: Count = 1
-    process: Annotated[int, Field(ge=0)] = 0
+    process: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Settings:
     """Everything about a run that is not the choice of a component."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32), Traced()] = 0
-    epochs: Count | None = 20
+    epochs: Count | None = 30
     steps: Count | None = None
     batch_size: Count = 64
     precision: Precision = "float32"
@@ -94,12 +97,12 @@ class Settings:
     log: Logging = field(default_factory=Logging)
     devices: Count | None = None
     distributed: Distributed = field(default_factory=Distributed)
-    compile_cache: str | None = "auto"
+    compile_cache: Text | None = "auto"
 
     @classmethod
     def of(cls, values: dict) -> "Settings":
         """Settings from nested plain values that were checked before."""
-        types = {f.name: f.type for f in fields(cls)}
+        types: dict[str, Any] = {f.name: f.type for f in fields(cls)}
         return cls(**{k: types[k](**v) if isinstance(v, dict) else v for k, v in values.items()})
 
 

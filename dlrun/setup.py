@@ -1,4 +1,4 @@
-"""From a plan to something that can be trained: data, program, devices. Finds what does not fit, before anything is made."""
+"""From a plan to something that can be trained: data, program, devices. Finds what does not fit, before it is made."""
 
 import math
 import os
@@ -13,13 +13,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dlrun import sinks, step
-from dlrun.data import batches
+from dlrun import catalogue, sinks, step
 from dlrun.data.dataset import Dataset, cut
 from dlrun.metrics import TASKS
 from dlrun.plan import Plan
 from dlrun.schema import InvalidConfig, Unfit, nearest
-from dlrun.settings import in_steps
 
 UNSTABLE_BELOW = 8  # batch normalisation's statistics are too noisy for smaller batches
 
@@ -42,6 +40,11 @@ class Setup:
     shapes: step.TrainState
     mesh: jax.sharding.Mesh
     warnings: list[str]
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and speaks; others only compute."""
+        return jax.process_index() == 0
 
     @property
     def numbers(self) -> dict[str, np.float32]:
@@ -95,7 +98,10 @@ def prepare(plan: Plan) -> Setup:
     settings, choices = plan.settings, plan.choices
     found = sinks.missing(list(settings.log.sinks))
     try:
-        data = cut(choices["data"](), settings.split)
+        source = choices["data"]()
+        if not isinstance(source, Dataset):
+            raise Unfit("name", plan.values["data"]["name"], f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
+        data = cut(source, settings.split)
     except Unfit as error:
         raise InvalidConfig([*found, error.at("data")]) from None
     devices = jax.devices()
@@ -106,7 +112,7 @@ def prepare(plan: Plan) -> Setup:
 
     task = TASKS[data.task]
     program = step.Program(
-        **{group: choice for group, choice in choices.items() if group != "data"},
+        **{group: choice for group, choice in choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
         inputs=data.inputs,
         outputs=data.outputs,
         task=task,
@@ -115,16 +121,19 @@ def prepare(plan: Plan) -> Setup:
     )
     found += _misfits(plan, data, len(devices), [f"val/{k}" for k in task.metrics])
     setup = Setup(plan, data, program, None, None, mesh, [])  # pyright: ignore
+    example = jax.ShapeDtypeStruct((max(settings.batch_size, 2), *data.inputs.shape), jnp.float32)
+    batch = {"x": example, "y": jax.ShapeDtypeStruct(example.shape[:1], jnp.int32)}
     try:
-        graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), setup.numbers)
-        found += _statistics_misfits(plan, shapes)
-        forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True))
-        example = jax.ShapeDtypeStruct((max(settings.batch_size, 2), *data.inputs.shape), jnp.float32)
-        convolves = "conv_general_dilated" in str(forward(shapes.params, shapes.variables, example))
-        batch = {"x": example, "y": jax.ShapeDtypeStruct(example.shape[:1], jnp.int32)}
         jax.eval_shape(program.augment, jax.random.key(0), batch)
     except Unfit as error:
+        found.append(error.at("augment"))
+    try:
+        graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), setup.numbers)
+        forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True))
+        convolves = "conv_general_dilated" in str(forward(shapes.params, shapes.variables, example))
+    except Unfit as error:
         raise InvalidConfig([*found, error.at("model")]) from None
+    found += _statistics_misfits(plan, shapes)
     if found:
         raise InvalidConfig(found)
     loop = not (convolves and devices[0].platform == "cpu")
@@ -140,30 +149,35 @@ def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> lis
     if size % parts:
         found.append(f"accumulate={parts}: not allowed; allowed: a divisor of batch_size={size}")
     elif (size // parts) % devices:
-        found.append(f"batch_size={size}: not allowed; allowed: a multiple of devices x accumulate, {devices} x {parts}")
-    if settings.distributed.process >= settings.distributed.processes:
-        found.append(
-            f"distributed.process={settings.distributed.process}: not allowed; "
-            f"allowed: a number below distributed.processes={settings.distributed.processes}"
-        )
+        found.append(f"batch_size={size}: not allowed; allowed: a multiple of {devices} devices x {parts} parts")
     metric = settings.checkpoint.metric
     if metric is not None and metric not in metrics:
-        found.append(f"checkpoint.metric={metric}: not allowed{nearest(metric, metrics)}; allowed: {', '.join(metrics)}")
+        near = nearest(metric, metrics)
+        found.append(f"checkpoint.metric={metric}: not allowed{near}; allowed: {', '.join(metrics)}")
     return found
 
 
 def _statistics_misfits(plan: Plan, shapes: step.TrainState) -> list[str]:
-    size = plan.settings.batch_size // plan.settings.accumulate
-    if size == 1 and _batch_statistics(shapes):
-        return [f"norm={plan.values['norm']['name']}: not allowed with batches of 1 example; allowed: layer, none"]
-    return []
+    settings, others = plan.settings, " or ".join(_without_batch())
+    if settings.batch_size // settings.accumulate > 1 or not _batch_statistics(shapes):
+        return []
+    parts = "" if settings.accumulate == 1 else f" in {settings.accumulate} parts"
+    return [
+        f"batch_size={settings.batch_size}: not allowed{parts} with batch normalisation, "
+        f"whose statistics need 2 examples and more; allowed: larger, or {others}"
+    ]
 
 
 def _warnings(plan: Plan, shapes: step.TrainState) -> list[str]:
-    size = plan.settings.batch_size // plan.settings.accumulate
+    size, others = plan.settings.batch_size // plan.settings.accumulate, " or ".join(_without_batch())
     if size < UNSTABLE_BELOW and _batch_statistics(shapes):
-        return [f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); norm=layer is not"]
+        return [f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not"]
     return []
+
+
+def _without_batch() -> list[str]:
+    """The normalisations to name where batch normalisation does not work."""
+    return [f"norm={n}" for n in ("layer", "group") if n in catalogue.options("norm", [catalogue.conf()])]
 
 
 def _batch_statistics(shapes: step.TrainState) -> bool:

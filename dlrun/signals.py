@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -14,10 +15,14 @@ class Stop:
     Python's handlers wait until a compilation or a kernel returns; the wake-up file descriptor does not. A thread
     reads it, so that a second signal ends the process whatever the first thread is doing: files are written such that
     this is safe at any time.
+
+    Args:
+      notify: called once, with the first signal's name, from another thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notify: Callable[[str], None] = lambda name: None) -> None:
         self.signum: int | None = None
+        self.notify = notify
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is not threading.main_thread():
@@ -47,6 +52,9 @@ class Stop:
                 self.signum = self.signum or number
                 seen += 1
                 if seen > 1:
+                    if os.isatty(2):
+                        os.write(2, b"\n")  # the shell's prompt goes below what stands on the line
                     os._exit(128 + number)
+                self.notify(signal.Signals(number).name)
         os.close(self._read)
         os.close(self._write)

@@ -16,30 +16,14 @@ import optax
 from flax import nnx
 from jax import Array
 
+from dlrun.loss_scale import LossScale
 from dlrun.metrics import Task
 from dlrun.nn.dropout import Number
 from dlrun.nn.parts import Choice, Inputs, Parts
+from dlrun.optim import kernels
 
 Batch = dict[str, Array]
 Metrics = dict[str, dict[str, Array]]  # "sum": adds up over steps, "count" among them; "last": the latest value counts
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["scale", "streak"], meta_fields=[])
-@dataclass(frozen=True)
-class LossScale:
-    """Dynamic loss scaling for float16: halved at an overflow, doubled after 2000 good steps (Micikevicius et al., 2018)."""
-
-    scale: Array
-    streak: Array
-
-    @classmethod
-    def start(cls) -> "LossScale":
-        return cls(jnp.float32(2.0**15), jnp.int32(0))
-
-    def after(self, finite: Array) -> "LossScale":
-        grown = self.streak >= 1999
-        scale = jnp.where(finite, jnp.where(grown, self.scale * 2, self.scale), self.scale / 2)
-        return LossScale(jnp.clip(scale, 1.0, 2.0**24), jnp.where(finite & ~grown, self.streak + 1, 0))
 
 
 @partial(
@@ -118,8 +102,6 @@ class Program:
 
     def optimizer(self, numbers: dict[str, Array], lr: Array) -> optax.GradientTransformation:
         """The optimizer with the numbers of this step; its state's form does not depend on them."""
-        from dlrun.optim import kernels
-
         return self.optim(kernels, **{**section(numbers, "optim"), "lr": lr})
 
 
@@ -150,7 +132,7 @@ def forward(
     program: Program, graphdef: nnx.GraphDef, params: nnx.State, variables: nnx.State, x: Array, *, train: bool
 ) -> tuple[Array, nnx.State]:
     """The model's outputs in float32, and its other variables afterwards."""
-    params, x = optax.tree.cast((params, x), program.dtype)
+    params, x = optax.tree.cast((params, x), program.dtype)  # pyright: ignore[reportAssignmentType, reportGeneralTypeIssues]
     model = nnx.merge(graphdef, params, variables, copy=True)
     (model.train if train else model.eval)()
     outputs = model(x)  # pyright: ignore[reportCallIssue]
@@ -173,14 +155,17 @@ def train_step(
 
     grads, (variables, means) = gradients(loss_fn, state, batch, program)
     grads = jax.tree.map(lambda g: g / scale, grads)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     if "clip_norm" in numbers:
         grads = jax.tree.map(lambda g: g * jnp.minimum(1, numbers["clip_norm"] / (norm + 1e-12)), grads)
 
     lr = program.schedule(state.step, numbers["total_steps"], numbers["optim.lr"], **section(numbers, "schedule"))
     updates, opt_state = program.optimizer(numbers, lr).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema = None if state.ema is None else optax.incremental_update(params, state.ema, 1 - numbers["ema"])
+    ema = state.ema
+    if ema is not None:  # a decay that rises to its value, so that the average forgets the initial weights
+        decay = jnp.minimum(numbers["ema"], (1 + state.step) / (10 + state.step))
+        ema = optax.incremental_update(params, ema, 1 - decay)
 
     new = replace(state, params=params, variables=variables, opt_state=opt_state, ema=ema)
     finite = jnp.isfinite(means["loss"]) & jnp.isfinite(norm) & all_finite(nnx.filter_state(variables, nnx.BatchStat))
@@ -191,7 +176,7 @@ def train_step(
 
 
 def gradients(loss_fn: Callable, state: TrainState, batch: Batch, program: Program):
-    """Gradient of the batch's mean loss, summed over ``program.accumulate`` parts; the model's variables; mean metrics."""
+    """Gradient of the batch's mean loss, from ``program.accumulate`` parts; the model's variables; mean metrics."""
     grad_fn = jax.grad(loss_fn, has_aux=True)
     if program.accumulate == 1:
         return grad_fn(state.params, state.variables, batch)
@@ -216,14 +201,16 @@ def guarded(old: TrainState, new: TrainState, finite: Array) -> TrainState:
     state does not change any more: it stays the last finite one, at the step that failed.
     """
     counts = ~finite if old.loss_scale is None else ~finite & (old.loss_scale.scale <= 1)
-    skipped = old.skipped + counts
-    over = skipped > old.numbers["max_skipped"]
+    limit = old.numbers["max_skipped"]
+    skipped = jnp.where(old.skipped > limit, old.skipped, old.skipped + counts)
+    over = skipped > limit
     kept = jax.tree.map(partial(jnp.where, finite & ~over), new, old)
+    scale = None if old.loss_scale is None else old.loss_scale.after(finite)
     return replace(
         kept,
         step=jnp.where(over, old.step, old.step + 1),
         skipped=skipped,
-        loss_scale=None if old.loss_scale is None else old.loss_scale.after(finite),
+        loss_scale=jax.tree.map(partial(jnp.where, over), old.loss_scale, scale),
     )
 
 

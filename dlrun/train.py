@@ -1,49 +1,27 @@
 """The one loop, top to bottom: data, step, log, evaluate, save, by name."""
 
-import logging
+import signal
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 
-from dlrun import checkpoint, environment, rundir, sinks, step
+from dlrun import checkpoint, rundir, sinks, step
 from dlrun.data import batches
-from dlrun.diagnose import NonFinite, explain, nonfinite
-from dlrun.nn.dropout import Number
+from dlrun.diagnose import explain, nonfinite
+from dlrun.evaluate import Evaluator
 from dlrun.progress import Progress
 from dlrun.settings import in_steps
 from dlrun.setup import Setup
 from dlrun.signals import Stop
-
-log = logging.getLogger(__name__)
+from dlrun.snapshot import Position, kept, with_kept
 
 DISPATCH_SECONDS = 0.1  # as long as one call to the device may take, where several steps are one call
-
-
-@dataclass
-class Position:
-    """Where a run stands, beside its arrays: what resuming needs.
-
-    Args:
-      step: optimizer steps taken.
-      evaluated: step of the last evaluation, -1 before the first.
-      best: best value of the metric that chooses, and the step it was seen at.
-      stale: evaluations in a row without an improvement.
-      seconds: time spent in training so far.
-    """
-
-    step: int = 0
-    evaluated: int = -1
-    best: float | None = None
-    best_step: int | None = None
-    stale: int = 0
-    seconds: float = 0.0
 
 
 class Stopped(Exception):
@@ -51,11 +29,11 @@ class Stopped(Exception):
 
     def __init__(self, signum: int, step: int):
         self.signum = signum
-        super().__init__(f"stopped by signal {signum} at step {step}; its state is saved")
+        super().__init__(f"by {signal.Signals(signum).name}; the state of step {step} is saved")
 
 
-def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resume: bool = False) -> dict[str, Any]:
-    """Trains, evaluates and saves until the run is done; gives its summary.
+def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resume: bool = False) -> Position:
+    """Trains, evaluates and saves until the run is done; gives where it stands at the end.
 
     Args:
       directory: the run directory.
@@ -68,8 +46,7 @@ def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resu
       NonFinite: when a loss, gradient, parameter or statistic is not finite.
       CheckpointError: when a state could not be saved.
     """
-    run = Run(setup, directory, progress, stop)
-    with run:
+    with Run(setup, directory, progress, stop) as run:
         at = run.restore() if resume else run.begin()
         settings, total = setup.plan.settings, setup.total_steps
         evaluate_every = in_steps(settings.eval.every, setup.steps_per_epoch)
@@ -87,10 +64,13 @@ def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resu
             run.stop_if_asked(at)
             until = min(next_multiple(at.step, n) for n in (settings.log.every, evaluate_every, save_every))
             run.steps(at, min(until, total))
-            if at.step % settings.log.every == 0 or at.step == total:
+            if at.step % settings.log.every == 0:
                 run.log(at)
+        if at.step % settings.log.every:
+            run.log(at)
         run.save(at)
-        return run.finish(at)
+        run.finish(at)
+        return at
 
 
 def next_multiple(step: int, n: int) -> int:
@@ -104,26 +84,21 @@ class Run:
     def __init__(self, setup: Setup, directory: Path, progress: Progress, stop: Stop):
         self.setup, self.directory, self.progress, self.stop = setup, directory, progress, stop
         self.settings = setup.plan.settings
-        self.writes = jax.process_index() == 0
+        self.writes = setup.first
         self.saved: int | None = None
 
         program, graphdef = setup.program, setup.graphdef
         self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=(0, 1))
-        self.eval_steps = jax.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
         self.finite = jax.jit(nonfinite)
 
         table, self.rows = batches.stacked(setup.data)
         self.table = jax.device_put(table, setup.everywhere)
-        size = -(-self.settings.eval.batch_size // setup.mesh.size) * setup.mesh.size
-        longest = max(len(self.rows["val"]), len(self.rows["test"]))
-        size = min(size, -(-longest // setup.mesh.size) * setup.mesh.size)
-        self.eval_order = partial(batches.in_order, batch_size=size, batches=-(-longest // size))
+        self.metrics = Evaluator(setup, self.table, self.rows)
 
         self.epoch = -1
         self.order: Any = None
         self.step_seconds: float | None = None
         self.checked = 0
-        self.last_row: dict[str, Any] = {}
 
     def __enter__(self) -> "Run":
         self.checkpoints = checkpoint.Checkpoints(
@@ -144,7 +119,7 @@ class Run:
         """The state before the first step."""
         self.state = self.setup.start()
         self.totals = self._zeros()
-        self._open_sinks(resumed=False)
+        self._open_sinks()
         return Position()
 
     def restore(self) -> Position:
@@ -156,17 +131,16 @@ class Run:
             moved = checkpoint.set_aside(folder, last if last is not None else -1)
             where = "starting over" if last is None else f"going on from step {last}"
             self.progress.warn(f"the saved state of step {moved[-1]} is incomplete or damaged; {where}")
-        rundir.keep_rows(self.directory, last if last is not None else -1)
+        rundir.keep_rows(self.directory, partial(self._stands, last=-1 if last is None else last))
         fresh, totals = self.setup.start(), self._zeros()
         if last is None:
             self.state, self.totals, at = fresh, totals, Position()
         else:
-            arrays, at = checkpoint.restore(folder, last, {"state": kept(fresh), "totals": totals})
+            arrays, at = checkpoint.read(folder, last)
             at = Position(**at)
-            self.state = jax.device_put(with_kept(fresh, arrays["state"]), self.setup.everywhere)
-            self.totals = jax.device_put(arrays["totals"], self.setup.everywhere)
+            self._place(arrays, fresh, totals)
             self.saved = self.checked = last
-        self._open_sinks(resumed=True)
+        self._open_sinks()
         return at
 
     # What the loop calls
@@ -174,7 +148,7 @@ class Run:
     def steps(self, at: Position, until: int) -> None:
         """Trains up to step ``until``, or to the end of the epoch, or to a signal."""
         per_epoch = self.setup.steps_per_epoch
-        epoch, offset = divmod(at.step, per_epoch)
+        epoch = at.step // per_epoch
         if epoch != self.epoch:
             order = batches.shuffled(self.rows["train"], self.settings.batch_size, seed=self.settings.seed, epoch=epoch)
             self.order, self.epoch = jax.device_put(order, self.setup.divided), epoch
@@ -203,17 +177,20 @@ class Run:
         if self.state.loss_scale is not None:
             row["loss_scale"] = float(self.state.loss_scale.scale)
         self._write(at, "train", row)
-        self.totals = self._zeros()
+        if at.step % self.settings.log.every == 0:  # not after the last, partial row: a longer run completes it
+            self.totals = self._zeros()
 
     def evaluate(self, at: Position) -> None:
         """Validation: a row, the best value and the patience."""
-        metrics = self._metrics("val", at)
+        metrics = self.metrics("val", self.state, between=partial(self.stop_if_asked, at))
         value = metrics[self.setup.metric.split("/")[1]]
         sign = -1 if self.setup.mode == "min" else 1
-        enough = at.best is None or sign * (value - at.best) > self.settings.early_stop.min_delta
-        if at.best is None or sign * (value - at.best) > 0:
+        if at.best is None or sign * (value - at.best) >= 0:  # of equals the later one, which saw more
             at.best, at.best_step = value, at.step
-        at.stale = 0 if enough else at.stale + 1
+        if at.mark is None or sign * (value - at.mark) > self.settings.early_stop.min_delta:
+            at.mark, at.stale = value, 0
+        else:
+            at.stale += 1
         at.evaluated = at.step
         self._write(at, "val", metrics)
 
@@ -244,40 +221,31 @@ class Run:
             self.checkpoints.wait()
             raise Stopped(signum, at.step)
 
-    def finish(self, at: Position) -> dict[str, Any]:
-        """The test split, once, by the best state; the summary."""
-        final = self.last_rows()
-        if at.best_step is not None and at.best_step != at.step:
+    def finish(self, at: Position) -> None:
+        """The test split, once, by the best state."""
+        best = at.step if at.best_step is None else at.best_step
+        if best != at.step:
             self.checkpoints.wait()
-            like = {"state": kept(self.state), "totals": self.totals}
             folder = self.directory / rundir.CHECKPOINTS
-            arrays, _ = checkpoint.restore(folder, at.best_step, like)
-            self.state = jax.device_put(with_kept(self.state, arrays["state"]), self.setup.everywhere)
-        test = self._metrics("test", at)
-        self._write(replace(at, step=at.best_step if at.best_step is not None else at.step), "test", test)
-        return summary(self.setup, at, {**final, "test": test}, rundir.read_metrics(self.directory))
+            if self.writes and not checkpoint.verify(folder / str(best)):
+                self.progress.warn(f"the best state, of step {best}, is incomplete or damaged; testing the last one")
+                best = at.step
+            arrays = checkpoint.flat({"state": kept(self.state), "totals": self.totals})
+            if best != at.step and self.writes:
+                arrays, _ = checkpoint.read(folder, best)
+            if jax.process_count() > 1:
+                arrays = multihost_utils.broadcast_one_to_all(jax.device_get(arrays))
+            self._place(arrays, self.state, self.totals)
+        metrics = self.metrics("test", self.state, between=partial(self.stop_if_asked, at))
+        self._write(replace(at, step=best), "test", metrics)
 
     # Details
 
-    def last_rows(self) -> dict[str, dict[str, Any]]:
-        """The last training and validation row."""
-        return {row["split"]: row for row in rundir.read_metrics(self.directory)}
-
-    def _metrics(self, split: str, at: Position) -> dict[str, float]:
-        order = self.eval_order(self.rows[split])
-        used = int((order >= 0).any(1).sum())
-        placed = jax.device_put(order, self.setup.divided)
-        names = [*self.setup.program.task.metrics, "count"]
-        totals = jax.device_put({k: np.float32(0) for k in names}, self.setup.everywhere)
-        chunk = used if self.setup.program.loop else 1
-        for start in range(0, used, chunk):
-            totals = self.eval_steps(
-                self.state, totals, self.table, placed, np.int32(start), np.int32(min(chunk, used - start))
-            )
-            self.stop_if_asked(at)
-        sums = jax.device_get(totals)
-        count = float(sums.pop("count"))
-        return {k: float(v) / count for k, v in sums.items()}
+    def _place(self, arrays: dict[str, Any], state: step.TrainState, totals: step.Metrics) -> None:
+        """Puts saved arrays on the devices; numbers stay those of ``state``."""
+        saved = checkpoint.fit(arrays, {"state": kept(state), "totals": totals})
+        self.state = jax.device_put(with_kept(state, saved["state"]), self.setup.everywhere)
+        self.totals = jax.device_put(saved["totals"], self.setup.everywhere)
 
     def _count(self, most: int) -> int:
         """How many steps the next dispatch takes: many short ones, but no more than a signal can wait for."""
@@ -292,15 +260,21 @@ class Run:
         zeros = {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
         return jax.device_put(zeros, self.setup.everywhere)
 
+    def _stands(self, row: dict[str, Any], last: int) -> bool:
+        """Whether a resumed run leaves a row as it is: not those it will write again, nor those of a run's end."""
+        closing = row["split"] == "test" or (row["split"] == "train" and row["step"] % self.settings.log.every)
+        return row["step"] <= last and not closing
+
     def _batch_at(self, number: int) -> Any:
         epoch, offset = divmod(number, self.setup.steps_per_epoch)
         rows = self.rows["train"]
         return batches.shuffled(rows, self.settings.batch_size, seed=self.settings.seed, epoch=epoch)[offset]
 
-    def _open_sinks(self, *, resumed: bool) -> None:
+    def _open_sinks(self) -> None:
         if self.writes:
-            arguments = (self.directory, self.settings.log.project, self.setup.plan.values, resumed)
-            self.sinks = [JsonLines(self.directory), *(sinks.SINKS[s](*arguments) for s in self.settings.log.sinks)]
+            log, values = self.settings.log, self.setup.plan.values
+            others = sinks.Sinks(list(log.sinks), self.progress.warn, self.directory, log.project, values)
+            self.sinks = [JsonLines(self.directory), others]
 
     def _write(self, at: Position, split: str, metrics: dict[str, float]) -> None:
         epoch = at.step / self.setup.steps_per_epoch
@@ -321,25 +295,3 @@ class JsonLines:
 
     def close(self, status: str) -> None:
         self.file.close()
-
-
-def kept(state: step.TrainState) -> dict[str, Any]:
-    """The part of a state that is saved: all but the numbers, which follow from the configuration."""
-    parts = {k: getattr(state, k) for k in ("step", "params", "opt_state", "ema", "loss_scale", "skipped", "key")}
-    return parts | {"variables": nnx.filter_state(state.variables, nnx.Not(Number))}
-
-
-def with_kept(state: step.TrainState, saved: dict[str, Any]) -> step.TrainState:
-    """``state`` with its saved part replaced."""
-    numbers = nnx.filter_state(state.variables, Number)
-    return replace(state, **{**saved, "variables": nnx.merge_state(saved["variables"], numbers)})
-
-
-def summary(setup: Setup, at: Position, rows: dict[str, dict[str, Any]], history: list[dict[str, Any]]) -> dict[str, Any]:
-    """What summary.json holds: final, best and test metrics as flat keys."""
-    flat = {"step": at.step, "epoch": round(at.step / setup.steps_per_epoch, 4), "seconds": round(at.seconds, 3)}
-    flat |= {"best/step": at.best_step, "metric": setup.metric, "mode": setup.mode}
-    for split in ("train", "val", "test"):
-        flat |= sinks.named({"split": split, **rows.get(split, {})})
-    best = [r for r in history if r["split"] == "val" and r["step"] == at.best_step]
-    return flat | {f"best/{k}": v for r in best[-1:] for k, v in sinks.named(r).items()}

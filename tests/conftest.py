@@ -1,5 +1,6 @@
 """Tests are stricter than users: warnings are errors (pyproject.toml), every test runs in an empty folder of its own."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import pytest
 
 
@@ -16,6 +18,12 @@ import pytest
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """One compilation cache for all workers, away from the user's."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def absl_leaves_streams_alone() -> None:
+    """Each run configures logging anew, which closes all handlers; absl's would close the stream that pytest reads."""
+    absl.logging.get_absl_handler().python_handler.stream = io.StringIO()
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,9 @@ def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         "mean": mean,
         "std": std,
     }
-    ends = np.cumsum([len(rows) for rows in splits.values()])
-    return table, {name: np.arange(end - len(rows), end) for (name, rows), end in zip(splits.items(), ends, strict=True)}
+    sizes = [len(rows) for rows in splits.values()]
+    ends = np.cumsum(sizes)
+    return table, {name: np.arange(e - n, e) for name, e, n in zip(splits, ends, sizes, strict=True)}
 
 
 def shuffled(rows: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:

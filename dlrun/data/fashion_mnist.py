@@ -61,7 +61,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _idx(folder: Path, name: str, shape: tuple[int, ...], key: str | None) -> np.ndarray:
-    """An array of unsigned bytes (n, *shape) from an IDX file: two zero bytes, type 8, number of axes, sizes, values."""
+    """Unsigned bytes (n, *shape) from an IDX file: two zero bytes, type 8, number of axes, sizes, values."""
     file = _find(folder, name)
     if file is None:
         raise Unfit("folder", key, f"hold {name} or {name}.gz beside the other files; {folder} does not")

@@ -1,5 +1,7 @@
 """Convolutional network of the plainest kind."""
 
+from itertools import pairwise
+
 from flax import nnx
 from jax import Array
 
@@ -28,7 +30,7 @@ class CNN(nnx.Module):
             fits = min(height, breadth).bit_length() - 1
             raise Unfit("channels", channels, f"have at most {fits} stages for images of {height}x{breadth} pixels")
         sizes = [depth, *channels]
-        self.stages = nnx.List([ConvBlock(a, b, parts, rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.stages = nnx.List([ConvBlock(a, b, parts, rngs) for a, b in pairwise(sizes)])
         self.dense = Dense((height >> stages) * (breadth >> stages) * sizes[-1], width, parts, rngs)
         self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 

@@ -1,6 +1,7 @@
 """Multilayer perceptron."""
 
 import math
+from itertools import pairwise
 
 from flax import nnx
 from jax import Array
@@ -26,10 +27,10 @@ class MLP(nnx.Module):
     """Hidden layers of the given widths, then a linear output; images are read as rows of pixels."""
 
     def __init__(
-        self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, widths: list[Count] = [128, 128]  # noqa: B006
+        self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, widths: list[Count] = [256, 256]  # noqa: B006
     ):
         sizes = [math.prod(inputs.shape), *widths]
-        self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
         self.output = nnx.Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

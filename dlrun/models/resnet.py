@@ -37,7 +37,7 @@ class BasicBlock(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Convolution, three stages of (depth - 2) / 6 basic blocks at 1, 1/2 and 1/4 size, global average, linear output."""
+    """Convolution, three stages of (depth - 2) / 6 blocks at 1, 1/2 and 1/4 size, global average, linear output."""
 
     def __init__(
         self,

@@ -17,7 +17,8 @@ def image_shape(inputs: Inputs, model: str) -> tuple[int, int, int]:
 class ConvBlock(nnx.Module):
     """3x3 convolution, norm, activation and dropout, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
 
-    The convolution has no bias where a norm follows that brings its own.
+    The convolution has no bias where a norm follows that brings its own. One pixel of zeros goes on every side, as in
+    He et al., 2016: XLA's ``SAME`` would, for even sizes, put stride 2's windows a pixel beside those of the shortcut.
     """
 
     def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, stride: int = 1):
@@ -27,6 +28,7 @@ class ConvBlock(nnx.Module):
             outputs,
             (3, 3),
             strides=stride,
+            padding=1,
             use_bias=not hasattr(self.norm, "bias"),
             kernel_init=parts.kernel_init,
             rngs=rngs,

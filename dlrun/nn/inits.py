@@ -1,7 +1,7 @@
 """Initialisers of kernels: ``init(activation)`` gives ``f(key, shape, dtype)``.
 
-``activation`` names what follows the layer, ``identity`` when nothing does. Shapes are (..., fan in, fan out) as in JAX:
-the axes before are a convolution's window and count to both fans. ``scale`` multiplies the standard deviation.
+``activation`` names what follows the layer, ``identity`` when nothing does. Shapes are (..., fan in, fan out) as in
+JAX: the axes before are a convolution's window and count to both fans. ``scale`` multiplies the standard deviation.
 """
 
 import jax

@@ -1,0 +1,94 @@
+"""What the training loop costs over a bare hand-written JAX loop of the same step on the same data.
+
+    python benchmarks/loop_overhead.py
+
+The bare loop is what a careful person writes: one jitted, donated call of the very same ``train_step`` a step, rows
+gathered on the device, the loss fetched every 50 steps. dlrun's loop also logs, checks that numbers are finite, watches
+for signals and counts; both train the same epochs from the same state, alternating, and the median ratio is printed.
+"""
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from dlrun import config, plan, setup, step
+from dlrun.data import batches
+from dlrun.signals import Stop
+from dlrun.train import Position, Run, next_multiple
+
+CASES = {
+    "MLP 784-512-512-10, batch 128, Fashion-MNIST": "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam",
+    "MLP 64-256-256-10, batch 64, digits": "optim=adam norm=none",
+    "CNN, batch 64, digits": "model=cnn",
+}
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+def main(repeats: int) -> None:
+    for name, words in CASES.items():
+        hydra = config.loader([])
+        values = config.plain(config.compose(hydra, [*words.split(), "eval.every=1000epochs"])[0])[0]
+        setup.initialize(values)
+        made = setup.prepare(plan.plan(values))
+        folder = Path(tempfile.mkdtemp())
+        with Stop() as stop, Run(made, folder, Silent(), stop) as run:
+            run.begin()
+            steps = min(3 * made.steps_per_epoch, 600)
+            bare_step = jax.jit(partial(bare, made.program, made.graphdef), donate_argnums=0)
+            ours, theirs = [], []
+            for _ in range(repeats + 1):
+                theirs.append(bare_loop(made, run, bare_step, steps))
+                ours.append(our_loop(run, made, steps))
+        shutil.rmtree(folder)
+        ratio = statistics.median(a / b for a, b in zip(ours[1:], theirs[1:], strict=True))
+        mine, other = statistics.median(ours[1:]) / steps * 1e3, statistics.median(theirs[1:]) / steps * 1e3
+        print(f"{name}: dlrun {mine:.3f} ms a step, bare loop {other:.3f} ms, overhead {100 * (ratio - 1):+.1f}%", flush=True)
+
+
+def bare(program, graphdef, state, data, index):
+    state, metrics = step.train_step(program, graphdef, state, step.take(data, index))
+    return state, metrics["sum"]["loss"]
+
+
+def bare_loop(made, run, bare_step, steps: int) -> float:
+    state = made.start()
+    jax.block_until_ready(state)
+    began = time.perf_counter()
+    for i in range(steps):
+        epoch, offset = divmod(i, made.steps_per_epoch)
+        if offset == 0:
+            order = batches.shuffled(run.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
+        state, loss = bare_step(state, run.table, order[offset])
+        if i % 50 == 49:
+            float(loss)
+    jax.block_until_ready(state)
+    return time.perf_counter() - began
+
+
+def our_loop(run: Run, made, steps: int) -> float:
+    run.state, run.totals, run.epoch = made.start(), run._zeros(), -1
+    jax.block_until_ready(run.state)
+    at = Position()
+    began = time.perf_counter()
+    while at.step < steps:
+        run.steps(at, min(next_multiple(at.step, 50), steps))
+        if at.step % 50 == 0:
+            run.log(at)
+    jax.block_until_ready(run.state)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)

@@ -1,0 +1,98 @@
+"""How long a whole run takes, from shell to summary, and where the time goes.
+
+    python benchmarks/whole_process.py [repeats]
+
+Runs commands as processes of their own and prints the median wall time, cold (no compilation cache) and warm; then
+one run within this process, split into its phases.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FASHION = ["data=fashion_mnist", "model.widths=[64,128,64]", "norm=batch", "batch_size=128", "optim=adam", "epochs=5", "split.val=5000"]  # fmt: skip
+COMMANDS = {"default (MLP on digits, 30 epochs)": [], "MLP 64-128-64 on Fashion-MNIST, 5 epochs": FASHION}
+
+
+def process(words: list[str], cache: Path) -> float:
+    """Seconds of one ``dlrun`` process."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "dlrun", *words], cwd=folder, check=True, capture_output=True,
+            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+
+def phases(words: list[str]) -> None:
+    """Prints the seconds of each phase of a run in this process; each import counts in the phase that needs it first."""
+    last = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        print(f"    {name:<28}{now - last:6.2f} s")
+        last = now
+
+    from dlrun import config
+
+    lap("import Hydra")
+    hydra = config.loader([])
+    cfg, _ = config.compose(hydra, words)
+    values, _ = config.plain(cfg)
+    lap("compose")
+    import jax
+
+    from dlrun import plan, setup
+
+    lap("import JAX, Flax, Optax")
+    checked = plan.plan(values)
+    lap("check")
+    setup.initialize(values)
+    checked.choices["data"]()
+    lap("read the data")
+    made = setup.prepare(checked)
+    lap("read again, cut, trace")
+    from dlrun.progress import Progress
+    from dlrun.signals import Stop
+    from dlrun.train import Run, train
+
+    folder = Path(tempfile.mkdtemp())
+    original = Run.begin
+
+    def begin(self):
+        lap("data to the device")
+        at = original(self)
+        jax.block_until_ready(self.state)
+        lap("compile and run init")
+        return at
+
+    Run.begin = begin
+    with Stop() as stop, Progress() as progress:
+        train(made, folder, progress=progress, stop=stop)
+    lap("compile step, train, save")
+    from dlrun import curves, rundir
+
+    lap("import Matplotlib")
+    curves.draw(rundir.read_metrics(folder), folder / "curves.png")
+    lap("draw curves")
+    shutil.rmtree(folder)
+
+
+def main(repeats: int) -> None:
+    for name, words in COMMANDS.items():
+        with tempfile.TemporaryDirectory() as cache:
+            cold = process(words, Path(cache))
+            warm = [process(words, Path(cache)) for _ in range(repeats)]
+        print(f"{name}: cold {cold:.1f} s, warm {statistics.median(warm):.2f} s ({min(warm):.2f} to {max(warm):.2f})", flush=True)
+    phases(FASHION)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

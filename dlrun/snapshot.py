@@ -1,0 +1,43 @@
+"""What a saved state holds: the arrays of the training state, and where the run stands beside them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flax import nnx
+
+from dlrun.nn.dropout import Number
+from dlrun.step import TrainState
+
+
+@dataclass
+class Position:
+    """Where a run stands, beside its arrays: what resuming needs.
+
+    Args:
+      step: optimizer steps taken.
+      evaluated: step of the last evaluation, -1 before the first.
+      best: best value of the metric that chooses, and the step it was seen at.
+      mark: the value that an improvement is measured from: the last one that exceeded the one before by ``min_delta``.
+      stale: evaluations in a row without an improvement.
+      seconds: time spent in training so far.
+    """
+
+    step: int = 0
+    evaluated: int = -1
+    best: float | None = None
+    best_step: int | None = None
+    mark: float | None = None
+    stale: int = 0
+    seconds: float = 0.0
+
+
+def kept(state: TrainState) -> dict[str, Any]:
+    """The part of a state that is saved: all but the numbers, which follow from the configuration."""
+    parts = {k: getattr(state, k) for k in ("step", "params", "opt_state", "ema", "loss_scale", "skipped", "key")}
+    return parts | {"variables": nnx.filter_state(state.variables, nnx.Not(Number))}
+
+
+def with_kept(state: TrainState, saved: dict[str, Any]) -> TrainState:
+    """``state`` with its saved part replaced."""
+    numbers = nnx.filter_state(state.variables, Number)
+    return replace(state, **{**saved, "variables": nnx.merge_state(saved["variables"], numbers)})

@@ -1,0 +1,102 @@
+"""Attention against NumPy; that nothing flows from the future or from padding, by gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dlrun.models.transformer import Block
+from dlrun.nn import activations, inits, norms
+from dlrun.nn.attention import Attention
+from dlrun.nn.parts import Parts
+from tests.tiny import assert_gradient, quick
+
+B, T, D, HEADS = 2, 5, 8, 2
+PARTS = Parts(activations.gelu, norms.layer, inits.auto("gelu"), inits.auto("identity"))
+X = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
+MASK = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 1]], bool)
+
+
+def made(*, causal: bool = False) -> Attention:
+    """Attention whose biases are not zero."""
+    module = Attention(D, HEADS, PARTS, nnx.Rngs(0), causal=causal)
+    for i, layer in enumerate((module.query, module.key, module.value, module.out)):
+        layer.bias[...] = jnp.asarray(np.random.default_rng(i).normal(0, 0.3, D), jnp.float32)
+    return module
+
+
+def by_hand(module: Attention, x: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """softmax(Q Kᵀ / √d) V, a sequence and a head at a time; ``allowed`` of shape (B, T, T)."""
+
+    def project(layer, x):
+        return x @ np.asarray(layer.kernel, np.float64) + np.asarray(layer.bias, np.float64)
+
+    q, k, v = (project(layer, x.astype(np.float64)) for layer in (module.query, module.key, module.value))
+    found, d = np.zeros(x.shape), D // HEADS
+    for b in range(B):
+        for h in range(HEADS):
+            part = slice(h * d, (h + 1) * d)
+            logits = q[b, :, part] @ k[b, :, part].T / np.sqrt(d)
+            p = np.exp(logits) * allowed[b]
+            found[b, :, part] = p / p.sum(1, keepdims=True) @ v[b, :, part]
+    return project(module.out, found)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention(causal: bool, masked: bool) -> None:
+    module = made(causal=causal)
+    allowed = np.tril(np.ones((T, T), bool)) if causal else np.ones((T, T), bool)
+    allowed = np.broadcast_to(allowed, (B, T, T)) & (MASK[:, None, :] if masked else True)
+    found = module(jnp.asarray(X), jnp.asarray(MASK) if masked else None)
+    np.testing.assert_allclose(found, by_hand(module, X, allowed), rtol=1e-4, atol=1e-5)
+
+
+def influence(f, x: jax.Array) -> np.ndarray:
+    """Whether output token i depends on input token j, bool (B, T, T), by the gradient."""
+    weights = jnp.asarray(np.random.default_rng(5).normal(size=D), jnp.float32)
+    jacobian = quick(jax.jacrev(lambda x: (f(x) * weights).sum(-1)))(x)  # (B, T, B, T, D)
+    between = np.abs(np.asarray(jacobian)).max(-1)
+    for one in range(B):
+        for other in range(B):
+            if one != other:
+                assert between[one, :, other].max() == 0, "sequences of a batch are apart"
+    return np.stack([between[b, :, b] for b in range(B)]) > 0
+
+
+@pytest.mark.parametrize("kind", ["attention", "block"])
+def test_a_causal_token_depends_on_itself_and_on_earlier_ones(kind: str) -> None:
+    module = made(causal=True) if kind == "attention" else Block(D, HEADS, 16, PARTS, nnx.Rngs(0), causal=True)
+    seen = influence(module, jnp.asarray(X))
+    np.testing.assert_array_equal(seen, np.broadcast_to(np.tril(np.ones((T, T), bool)), (B, T, T)))
+
+
+@pytest.mark.parametrize("kind", ["attention", "block"])
+def test_no_token_depends_on_padding(kind: str) -> None:
+    module = made() if kind == "attention" else Block(D, HEADS, 16, PARTS, nnx.Rngs(0))
+    seen = influence(lambda x: module(x, jnp.asarray(MASK)), jnp.asarray(X))
+    allowed = np.broadcast_to(MASK[:, None, :], (B, T, T)).copy()
+    # A padded token still sees itself through its own query and, in a block, through the residual connection.
+    allowed |= np.eye(T, dtype=bool)
+    np.testing.assert_array_equal(seen, allowed)
+
+
+def test_without_a_mask_every_token_depends_on_every_one() -> None:
+    assert influence(made(), jnp.asarray(X)).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradient(causal: bool) -> None:
+    with jax.enable_x64(True):
+        graphdef, params = nnx.split(made(causal=causal))
+        params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+        weights = jnp.asarray(np.random.default_rng(3).normal(size=X.shape))
+
+        def f(at):
+            y = nnx.merge(graphdef, at[0])(at[1], jnp.asarray(MASK))
+            # Rows that see only padding have no meaning: the first token is real in both sequences.
+            return (weights * y).sum()
+
+        # The softmax inside is float32, which bounds what a difference can show.
+        assert_gradient(f, (params, jnp.asarray(X, jnp.float64)), rtol=1e-2)

@@ -1,0 +1,275 @@
+"""Data: splits that are disjoint, stratified and seeded; batches by (seed, epoch); reading files that may be broken."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlrun.data import batches
+from dlrun.data.dataset import Dataset, Rows, cut, moments, stratified
+from dlrun.data.digits import digits
+from dlrun.data.fashion_mnist import CLASSES, FILES, fashion_mnist
+from dlrun.schema import Unfit
+from dlrun.settings import Splitting
+
+
+def rows(counts: list[int], seed: int = 0) -> Rows:
+    """So many rows of each class in random order; ``x`` numbers them."""
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int32)
+    return Rows(np.arange(len(y), dtype=np.float32)[:, None], y)
+
+
+def identity(part: Rows) -> list[int]:
+    return part.x[:, 0].astype(int).tolist()
+
+
+# Splits
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=2, max_size=6),
+    amount=st.floats(0.01, 0.99) | st.integers(1, 100),
+    seed=st.integers(0, 2**33),
+)
+def test_a_split_is_disjoint_exact_stratified_and_seeded(counts: list[int], amount: float, seed: int) -> None:
+    data, n = rows(counts), sum(counts)
+    size = round(amount * n) if isinstance(amount, float) else amount
+    if not 0 < size < n:
+        with pytest.raises(Unfit, match="at least one row" if size == 0 else "leave rows for training"):
+            stratified(data, amount, seed=seed, key="val")
+        return
+    first, second = stratified(data, amount, seed=seed, key="val")
+    assert len(second) == size
+    assert sorted(identity(first) + identity(second)) == list(range(n)), "disjoint, and nothing is lost"
+    for part in (first, second):
+        assert identity(part) == sorted(identity(part)), "the order is kept"
+        np.testing.assert_array_equal(part.y, data.y[identity(part)], err_msg="labels stay with their rows")
+    for label, count in enumerate(counts):
+        quota = count * size / n
+        taken = int((second.y == label).sum())
+        assert np.floor(quota - 1e-6) <= taken <= np.ceil(quota + 1e-6)
+    assert identity(stratified(data, amount, seed=seed, key="val")[1]) == identity(second)
+
+
+def test_other_seeds_cut_other_rows() -> None:
+    data = rows([50] * 10)
+    cuts = [set(identity(stratified(data, 100, seed=seed, key="val")[1])) for seed in range(20)]
+    for i, one in enumerate(cuts):
+        for other in cuts[i + 1 :]:
+            assert 2 <= len(one & other) <= 45  # 20 by chance
+
+
+def test_cut_makes_the_missing_splits_and_leaves_the_others() -> None:
+    data = Dataset("rows", ("a", "b"), rows([100, 100]))
+    whole = cut(data, Splitting(val=0.1, test=0.2, seed=1))
+    assert (len(whole.train), len(whole.val), len(whole.test)) == (144, 16, 40)
+    assert sorted(identity(whole.train) + identity(whole.val) + identity(whole.test)) == list(range(200))
+
+    brought = rows([3, 3])
+    whole = cut(Dataset("rows", ("a", "b"), rows([100, 100]), test=brought), Splitting(val=50))
+    assert whole.test is brought
+    assert (len(whole.train), len(whole.val)) == (150, 50)
+    whole = cut(Dataset("rows", ("a", "b"), rows([100, 100]), val=brought, test=brought), Splitting())
+    assert (whole.val, len(whole.train)) == (brought, 200)
+
+
+def test_test_rows_do_not_depend_on_validation() -> None:
+    data = Dataset("rows", ("a", "b"), rows([100, 100]))
+    a, b = (cut(data, Splitting(val=v, test=0.2)) for v in (0.1, 0.4))
+    assert identity(a.test) == identity(b.test)
+
+
+def test_amounts_that_do_not_fit_name_the_key() -> None:
+    data = Dataset("rows", ("a", "b"), rows([5, 5]))
+    for how, path in ((Splitting(test=10), "split.test=10"), (Splitting(test=2, val=8), "split.val=8")):
+        with pytest.raises(Unfit) as error:
+            cut(data, how)
+        assert error.value.at("data").startswith(f"{path}: must leave rows for training")
+
+
+# Batches
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.integers(1, 200), size=st.integers(1, 50), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 1000))
+def test_an_epoch_has_every_row_at_most_once(n: int, size: int, seed: int, epoch: int) -> None:
+    numbers = np.arange(1000, 1000 + n)
+    order = batches.shuffled(numbers, size, seed=seed, epoch=epoch)
+    assert order.shape == (n // size, size)
+    assert order.dtype == np.int32
+    seen = order.ravel().tolist()
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(numbers.tolist())
+    np.testing.assert_array_equal(order, batches.shuffled(numbers, size, seed=seed, epoch=epoch))
+    if n >= 40 and size <= n:
+        for other in ({"seed": seed, "epoch": epoch + 1}, {"seed": seed + 1, "epoch": epoch}):
+            assert (order != batches.shuffled(numbers, size, **other)).any()
+
+
+def test_order_of_batches_is_the_same_for_ever() -> None:
+    # A run that is resumed by a later version goes on in the same order.
+    found = batches.shuffled(np.arange(10), 3, seed=7, epoch=2)
+    np.testing.assert_array_equal(found, [[1, 5, 3], [4, 6, 9], [0, 8, 2]])
+
+
+def test_the_rows_left_out_are_others_each_epoch() -> None:
+    left = [
+        set(range(10)) - set(batches.shuffled(np.arange(10), 4, seed=0, epoch=e).ravel().tolist()) for e in range(40)
+    ]
+    assert set.union(*left) == set(range(10))
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.integers(0, 100), size=st.integers(1, 30), more=st.integers(0, 3))
+def test_evaluation_has_every_row_exactly_once(n: int, size: int, more: int) -> None:
+    numbers = np.arange(7, 7 + n)
+    order = batches.in_order(numbers, size, -(-n // size) + more)
+    seen = order.ravel()
+    np.testing.assert_array_equal(seen[seen >= 0], numbers)
+    assert (seen[n:] == -1).all()
+
+
+def test_stacked_keeps_rows_and_splits() -> None:
+    train, val, test = rows([4, 4]), rows([2, 2]), rows([1, 3])
+    table, where = batches.stacked(Dataset("rows", ("a", "b"), train, val, test))
+    for name, part in (("train", train), ("val", val), ("test", test)):
+        np.testing.assert_array_equal(table["x"][where[name]], part.x)
+        np.testing.assert_array_equal(table["y"][where[name]], part.y)
+    np.testing.assert_allclose(table["mean"], train.x.mean(0), err_msg="of training rows alone")
+    np.testing.assert_allclose(table["std"], train.x.std(0))
+
+
+@pytest.mark.parametrize("shape", [(9000, 3), (5000, 2, 2, 3)])
+def test_moments(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    axes = tuple(range(len(shape) - 1))
+    for x in (random.integers(0, 256, shape, np.uint8), (1000 + random.normal(size=shape)).astype(np.float32)):
+        mean, std = moments(x)
+        assert mean.dtype == std.dtype == np.float32
+        np.testing.assert_allclose(mean, x.mean(axes, dtype=np.float64), rtol=1e-6)
+        np.testing.assert_allclose(std, x.std(axes, dtype=np.float64), rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 3.0, 1e-20, 12345.678])
+def test_a_constant_feature_has_deviation_one(value: float) -> None:
+    x = np.full((9001, 2), value, np.float32)
+    x[:, 1] = np.arange(9001)
+    mean, std = moments(x)
+    assert mean[0] == x[0, 0]
+    assert std[0] == 1
+    assert std[1] == pytest.approx(np.arange(9001).std())
+
+
+# Sources
+
+
+def test_digits() -> None:
+    from sklearn.datasets import load_digits
+
+    data, (x, y) = digits(), load_digits(return_X_y=True)
+    assert (data.kind, data.inputs.shape, data.outputs) == ("image", (8, 8, 1), 10)
+    np.testing.assert_array_equal(data.train.x.reshape(-1, 64), x)
+    np.testing.assert_array_equal(data.train.y, y)
+    assert data.train.x.dtype == np.uint8
+    assert data.train.y.dtype == np.int32
+
+
+def idx(values: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+LABELS = np.array([0, 9, 3, 3, 1], np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four made-up files, the images gzipped."""
+    for images, labels in FILES.values():
+        (tmp_path / f"{images}.gz").write_bytes(gzip.compress(idx(IMAGES)))
+        (tmp_path / labels).write_bytes(idx(LABELS))
+    return tmp_path
+
+
+def test_fashion_mnist_reads_plain_and_gzipped_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fashion_mnist(folder=str(folder))
+    for part in (data.train, data.test):
+        np.testing.assert_array_equal(part.x[..., 0], IMAGES)
+        np.testing.assert_array_equal(part.y, LABELS)
+    assert (data.inputs.shape, data.classes, data.val) == ((28, 28, 1), CLASSES, None)
+
+    monkeypatch.setenv("DLRUN_DATA", str(folder.parent))
+    folder.rename(folder.parent / "fashion-mnist")
+    np.testing.assert_array_equal(fashion_mnist().train.y, LABELS)
+
+
+TRAIN_IMAGES, TRAIN_LABELS = FILES["train"]
+TEST_IMAGES, TEST_LABELS = FILES["test"]
+
+BROKEN = {
+    "missing": (f"{TRAIN_IMAGES}.gz", None, "siblings"),
+    "labels missing": (TEST_LABELS, None, f"hold {TEST_LABELS} or {TEST_LABELS}.gz"),
+    "empty": (TRAIN_LABELS, b"", "sound IDX"),
+    "header alone": (TRAIN_LABELS, idx(LABELS)[:6], "sound IDX"),
+    "no values": (TRAIN_LABELS, idx(LABELS[:0]), "sound IDX"),
+    "truncated": (TRAIN_LABELS, idx(LABELS)[:-1], "sound IDX"),
+    "too long": (TRAIN_LABELS, idx(LABELS) + b"\0", "sound IDX"),
+    "truncated gzip": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:-9], "sound IDX"),
+    "flipped gzip": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:-8] + bytes(8), "sound IDX"),
+    "broken stream": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:40] + b"\xff" * 60, "sound IDX"),
+    "no gzip": (f"{TEST_IMAGES}.gz", idx(IMAGES), "sound IDX"),
+    "wrong magic": (TRAIN_LABELS, b"\1" + idx(LABELS)[1:], "sound IDX"),
+    "wrong type": (TRAIN_LABELS, b"\0\0\x0d" + idx(LABELS)[3:], "sound IDX"),
+    "wrong axes": (TRAIN_LABELS, idx(IMAGES), "sound IDX"),
+    "no axes": (TRAIN_LABELS, b"\0\0\x08\0" + b"1", "sound IDX"),
+    "wrong size of image": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES[:, :27])), r"\(28, 28\)"),
+    "fewer labels": (TRAIN_LABELS, idx(LABELS[:4]), "as many images as labels: .* 5, .* 4"),
+    "label out of range": (TEST_LABELS, idx(np.array([0, 1, 2, 3, 10], np.uint8)), "labels from 0 to 9: .* has 10"),
+    "a folder": (TRAIN_LABELS, "folder", f"hold {TRAIN_LABELS} or"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_file_is_one_clear_line(what: str, folder: Path) -> None:
+    name, content, message = BROKEN[what]
+    (folder / name).unlink()
+    if content == "folder":
+        (folder / name).mkdir()
+    elif content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(Unfit, match=message) as error:
+        fashion_mnist(folder=str(folder))
+    line = error.value.at("data")
+    assert line.startswith(f"data.folder={folder}"[:60])
+    assert "\n" not in line
+
+
+def test_no_folder_names_the_places_that_were_looked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DLRUN_DATA", "XDG_DATA_HOME", "XDG_DATA_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    with pytest.raises(Unfit) as error:
+        fashion_mnist()
+    line = error.value.at("data")
+    assert line.startswith("data.folder=null: must hold train-images-idx3-ubyte.gz and its three siblings")
+    assert all(str(tmp_path / n / "datasets/fashion-mnist") in line for n in ("xdg_data_home", "xdg_data_dirs"))
+    assert str(tmp_path / "dlrun_data/fashion-mnist") in line
+
+
+def test_the_real_fashion_mnist() -> None:
+    try:
+        data = fashion_mnist()
+    except Unfit:
+        pytest.skip("Fashion-MNIST is not on this machine")
+    assert (data.train.x.shape, data.test.x.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
+    assert (np.bincount(data.train.y) == 6000).all()
+    assert (np.bincount(data.test.y) == 1000).all()
+    # The mean and deviation that everyone normalises with: 0.2860 and 0.3530 of 255.
+    mean, std = moments(data.train.x)
+    assert mean[0] / 255 == pytest.approx(0.2860, abs=1e-4)
+    assert std[0] / 255 == pytest.approx(0.3530, abs=1e-4)
+    assert data.train.y[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]

@@ -1,0 +1,211 @@
+"""A run that was stopped, killed or extended and then resumed equals one that never was."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dlrun import checkpoint
+from tests.conftest import QUICK
+from tests.digest import digest
+
+MODELS = {
+    "mlp": ("model=mlp", "dropout=0.2", "model.widths=[32,32]"),
+    "resnet": ("model=resnet", "model.depth=8", "model.width=4", "dropout=0.1", "augment=flip_crop", "batch_size=128"),
+    "transformer": ("model=transformer", "model.width=16", "model.depth=1", "dropout=0.1", "batch_size=128"),
+}
+KILLS = int(os.environ.get("DLRUN_TEST_KILLS", "4"))
+
+
+def test_same_command_same_bits(dlrun):
+    words = (*QUICK, "dropout=0.2")
+    first, second, other = dlrun(*words), dlrun(*words), dlrun(*words, "seed=1")
+    assert digest(first.directory) == digest(second.directory)
+    assert digest(first.directory) != digest(other.directory)
+
+
+def test_how_steps_are_dispatched_changes_nothing(dlrun, monkeypatch):
+    words = (*QUICK, "dropout=0.2", "epochs=3")
+    many = dlrun(*words)
+    monkeypatch.setattr("dlrun.train.DISPATCH_SECONDS", 0.0)
+    assert digest(many.directory) == digest(dlrun(*words).directory)
+
+
+def test_extended_run_goes_on_and_ends_with_one_test_row(dlrun):
+    words = (*QUICK, "schedule=constant", "dropout=0.2")
+    short, long = dlrun(*words, "epochs=2"), dlrun(*words, "epochs=4")
+    again = dlrun("resume", str(short.directory), "epochs=4")
+    assert again.code == 0
+    assert again.directory == short.directory
+    assert digest(short.directory) == digest(long.directory)
+    assert [r["split"] for r in short.rows].count("test") == 1
+    assert short.run["config"]["epochs"] == 4
+    assert short.run["resumed"][0]["overrides"] == ["epochs=4"]
+    third = dlrun("resume", str(short.directory))  # of a finished run: nothing to train, the same result
+    assert third.code == 0
+    assert digest(short.directory) == digest(long.directory)
+
+
+def test_early_stopping_survives_resume(dlrun):
+    words = (*QUICK, "epochs=60", "schedule=constant", "early_stop.patience=2", "early_stop.min_delta=0.05")
+    whole = dlrun(*words)
+    assert whole.summary["step"] < 60 * whole.run["rows"]["train"] // 64, "patience ran out"
+    other = dlrun(*words, "epochs=2")
+    assert dlrun("resume", str(other.directory), "epochs=60").code == 0
+    assert other.summary["step"] == whole.summary["step"]
+
+
+def test_changed_number_takes_effect(dlrun):
+    first = dlrun(*QUICK, "schedule=constant")
+    resumed = dlrun("resume", str(first.directory), "epochs=2", "optim.lr=0.5")
+    assert resumed.code == 0
+    assert [r["lr"] for r in resumed.rows if r["split"] == "train"][-1] == 0.5
+
+
+def test_rows_beyond_the_resumed_step_are_dropped(dlrun):
+    run = dlrun(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3")
+    whole = digest(run.directory)
+    last = checkpoint.steps(run.directory / "checkpoints")[-1]
+    with (run.directory / "metrics.jsonl").open("a") as f:
+        f.write('{"step": 9999, "epoch": 99, "split": "train", "loss": 1.0}\n{"step": 60, "ep')
+    shutil.rmtree(run.directory / "checkpoints" / str(last))
+    assert dlrun("resume", str(run.directory)).code == 0
+    assert digest(run.directory) == whole
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no manifest", "extra file", "empty folder"])
+def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
+    run = dlrun(*QUICK, "epochs=3", "checkpoint.keep=3", "dropout=0.1")
+    whole = digest(run.directory)
+    newest = run.directory / "checkpoints" / str(checkpoint.steps(run.directory / "checkpoints")[-1])
+    file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(file.read_bytes())
+    match damage:
+        case "flip":
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
+        case "truncate":
+            file.write_bytes(data[:-1])
+        case "delete":
+            file.unlink()
+        case "no manifest":
+            (newest / checkpoint.MANIFEST).unlink()
+        case "extra file":
+            (newest / "state" / "extra").write_text("x")
+        case "empty folder":
+            shutil.rmtree(newest)
+            newest.mkdir()
+    resumed = dlrun("resume", str(run.directory))
+    assert resumed.code == 0
+    assert f"state of step {newest.name} is incomplete or damaged" in resumed.err
+    assert digest(run.directory) == whole
+
+
+def test_no_state_at_all_starts_over(dlrun):
+    run = dlrun(*QUICK)
+    whole = digest(run.directory)
+    shutil.rmtree(run.directory / "checkpoints")
+    assert dlrun("resume", str(run.directory)).code == 0
+    assert digest(run.directory) == whole
+
+
+def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the_way(dlrun):
+    from dlrun import rundir
+
+    run = dlrun(*QUICK)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time, pathlib\nfrom dlrun import rundir\n"
+         "with rundir.locked(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n time.sleep(60)", str(run.directory)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        assert rundir.in_use(run.directory)
+        before = (run.directory / "run.json").read_bytes()
+        refused = dlrun("resume", str(run.directory), "epochs=2")
+        assert refused.code == 2
+        assert "in use" in refused.err
+        assert str(holder.pid) in refused.err
+        assert (run.directory / "run.json").read_bytes() == before
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (run.directory / ".lock").exists(), "the dead process left its lock"
+    assert dlrun("resume", str(run.directory), "epochs=2").code == 0
+
+
+@pytest.mark.parametrize(("overrides", "names"), [
+    (["model.widths=[8]"], "model.widths"),
+    (["batch_size=32"], "batch_size"),
+    (["seed=3"], "seed"),
+    (["epoch=3"], "epoch"),
+    (["epochs=0"], "epochs"),
+    (["epochs=x", "optim.lr=-1"], "optim.lr"),
+])  # fmt: skip
+def test_what_may_not_change(dlrun, overrides, names):
+    run = dlrun(*QUICK)
+    before = {p: p.read_bytes() for p in run.directory.rglob("*") if p.is_file()}
+    refused = dlrun("resume", str(run.directory), *overrides)
+    assert refused.code == 2
+    assert names in refused.err
+    assert {p: p.read_bytes() for p in run.directory.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("where", ["nowhere", "."])
+def test_no_run_directory(dlrun, where):
+    refused = dlrun("resume", where)
+    assert refused.code == 2
+    assert len(refused.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_killed_at_random_times_equals_never_killed(model, shell, own_folder):
+    words = (*MODELS[model], "epochs=40", "log.every=7", "checkpoint.every=11steps", "checkpoint.keep=2", "log.plot=false")
+    began = time.monotonic()
+    whole = shell(*words)
+    assert whole.code == 0, whole.err
+    seconds = time.monotonic() - began
+    directory = own_folder / "killed"
+    command = [*words, f"hydra.run.dir={directory}"]
+    killed, rng = 0, random.Random(model)
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dlrun", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            _, err = process.communicate(timeout=rng.uniform(0.2, 1.0) * seconds if killed < KILLS else 600)
+            assert process.returncode == 0, err
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+        if (directory / ".hydra" / "config.yaml").is_file():
+            command = ["resume", str(directory)]
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    assert killed
+    assert digest(directory) == digest(whole.directory)
+    assert json.loads((directory / "run.json").read_text())["status"] == "completed"
+
+
+def test_killed_while_saving_leaves_the_state_before(dlrun, own_folder):
+    """A save that got no further than Orbax's commit, or than a temporary folder, does not exist."""
+    run = dlrun(*QUICK, "epochs=2", "checkpoint.keep=2")
+    whole = digest(run.directory)
+    folder = run.directory / "checkpoints"
+    first, last = checkpoint.sound(folder)
+    shutil.copytree(folder / str(last), folder / f"{last}.orbax-checkpoint-tmp")
+    (folder / str(last) / checkpoint.MANIFEST).unlink()
+    assert checkpoint.sound(folder) == [first]
+    assert dlrun("resume", str(run.directory)).code == 0
+    assert digest(run.directory) == whole
+    assert not list(Path(folder).glob("*.orbax-checkpoint-tmp"))
