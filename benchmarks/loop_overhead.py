@@ -17,13 +17,14 @@ from pathlib import Path
 
 import jax
 
-from dlrun import config, plan, setup, step
+from dlrun import config, devices, plan, setup, step
 from dlrun.data import batches
 from dlrun.signals import Stop
 from dlrun.train import Position, Run, next_multiple
 
+LARGE = "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam"
 CASES = {
-    "MLP 784-512-512-10, batch 128, Fashion-MNIST": "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam",
+    "MLP 784-512-512-10, batch 128, Fashion-MNIST": LARGE,
     "MLP 64-256-256-10, batch 64, digits": "optim=adam norm=none",
     "CNN, batch 64, digits": "model=cnn",
 }
@@ -40,8 +41,9 @@ def main(repeats: int) -> None:
     for name, words in CASES.items():
         hydra = config.loader([])
         values = config.plain(config.compose(hydra, [*words.split(), "eval.every=1000epochs"])[0])[0]
-        setup.initialize(values)
-        made = setup.prepare(plan.plan(values))
+        checked = plan.plan(values)
+        devices.initialize(checked.settings)
+        made = setup.prepare(checked)
         folder = Path(tempfile.mkdtemp())
         with Stop() as stop, Run(made, folder, Silent(), stop) as run:
             run.begin()
@@ -54,7 +56,10 @@ def main(repeats: int) -> None:
         shutil.rmtree(folder)
         ratio = statistics.median(a / b for a, b in zip(ours[1:], theirs[1:], strict=True))
         mine, other = statistics.median(ours[1:]) / steps * 1e3, statistics.median(theirs[1:]) / steps * 1e3
-        print(f"{name}: dlrun {mine:.3f} ms a step, bare loop {other:.3f} ms, overhead {100 * (ratio - 1):+.1f}%", flush=True)
+        print(
+            f"{name}: dlrun {mine:.3f} ms a step, bare loop {other:.3f} ms, overhead {100 * (ratio - 1):+.1f}%",
+            flush=True,
+        )
 
 
 def bare(program, graphdef, state, data, index):

@@ -15,7 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-FASHION = ["data=fashion_mnist", "model.widths=[64,128,64]", "norm=batch", "batch_size=128", "optim=adam", "epochs=5", "split.val=5000"]  # fmt: skip
+FASHION = [
+    *("data=fashion_mnist", "model.widths=[64,128,64]", "batch_size=128", "optim=adam", "epochs=5", "split.val=5000"),
+]
 COMMANDS = {"default (MLP on digits, 30 epochs)": [], "MLP 64-128-64 on Fashion-MNIST, 5 epochs": FASHION}
 
 
@@ -31,7 +33,7 @@ def process(words: list[str], cache: Path) -> float:
 
 
 def phases(words: list[str]) -> None:
-    """Prints the seconds of each phase of a run in this process; each import counts in the phase that needs it first."""
+    """Prints the seconds of each phase of a run in this process; an import counts in the phase that needs it first."""
     last = time.perf_counter()
 
     def lap(name: str) -> None:
@@ -49,12 +51,12 @@ def phases(words: list[str]) -> None:
     lap("compose")
     import jax
 
-    from dlrun import plan, setup
+    from dlrun import devices, plan, setup
 
     lap("import JAX, Flax, Optax")
     checked = plan.plan(values)
     lap("check")
-    setup.initialize(values)
+    devices.initialize(checked.settings)
     checked.choices["data"]()
     lap("read the data")
     made = setup.prepare(checked)
@@ -90,7 +92,10 @@ def main(repeats: int) -> None:
         with tempfile.TemporaryDirectory() as cache:
             cold = process(words, Path(cache))
             warm = [process(words, Path(cache)) for _ in range(repeats)]
-        print(f"{name}: cold {cold:.1f} s, warm {statistics.median(warm):.2f} s ({min(warm):.2f} to {max(warm):.2f})", flush=True)
+        print(
+            f"{name}: cold {cold:.1f} s, warm {statistics.median(warm):.2f} s ({min(warm):.2f} to {max(warm):.2f})",
+            flush=True,
+        )
     phases(FASHION)
 
 

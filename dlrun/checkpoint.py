@@ -40,19 +40,17 @@ class Checkpoints:
         self.manager: Any = None
         self.worker.submit(__import__, "orbax.checkpoint")  # takes a while; meanwhile the step compiles
 
-    def save(self, step: int, state: Tree, loop: dict[str, Any], best: int | None) -> None:
+    def save(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
         """Starts to write a state. Waits for the save before; raises :class:`CheckpointError` if that one failed.
 
         Args:
           step: number of the step, one that was not saved before.
-          state: a pytree of arrays and random keys.
+          arrays: by path, as :func:`copied` gives them.
           loop: plain values that go with it.
           best: the step to keep whatever its age; may be ``step`` itself.
         """
         self.wait()
         ocp = self._orbax()
-        # Copies: on CPU an array may share the buffer that the next step is about to reuse.
-        arrays = {path: np.array(leaf) for path, leaf in flat(state).items()}
         # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _commit.
         if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
             raise self._failure(step, OSError(errno.ENOSPC, ""))
@@ -126,7 +124,9 @@ def _options(ocp: Any) -> Any:
     if jax.process_count() == 1:
         return ocp.CheckpointManagerOptions()
     here = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(primary_host=here, active_processes={here}, barrier_sync_key_prefix="dlrun")
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix="dlrun"
+    )
     return ocp.CheckpointManagerOptions(multiprocessing_options=alone, create=False)
 
 
@@ -168,7 +168,11 @@ def set_aside(directory: Path, above: int) -> list[int]:
 
 
 def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays by path and the plain values that were saved at a step; :class:`CheckpointError` if it is not sound."""
+    """The arrays by path and the plain values that were saved at a step.
+
+    Raises:
+      CheckpointError: when the step is not sound.
+    """
     import orbax.checkpoint as ocp
 
     folder = directory / str(step)
@@ -199,6 +203,11 @@ def fit(saved: dict[str, Any], like: Tree) -> Tree:
     arrays = (saved[path] for path in _paths(like))
     keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(structure, keyed)
+
+
+def copied(tree: Tree) -> dict[str, np.ndarray]:
+    """Leaves by path in this process's memory; copies, since on CPU the next step is about to reuse a shared buffer."""
+    return {path: np.array(leaf) for path, leaf in flat(tree).items()}
 
 
 def flat(tree: Tree) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """argv to a subcommand or a run; no logic of its own. Imports JAX and Hydra only where they are needed."""
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command line; gives the exit code."""
     if argv is None:
         argv = sys.argv[1:]
+        gc.set_threshold(50_000, 50, 100)  # importing and tracing make millions of objects that stay: 10% of a start
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # of libraries: for us, not for who trains a model
     if argv[:1] == ["--complete"]:  # the completion script asks
@@ -175,9 +177,9 @@ def _checked(cfg: Any, found: list[str]) -> Any:
 
 
 def _prepare(checked: Any) -> Any:
-    from dlrun import setup
+    from dlrun import devices, setup
 
-    setup.initialize(checked.values)
+    devices.initialize(checked.settings)
     return setup.prepare(checked)
 
 

@@ -70,7 +70,11 @@ def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
 
     (loss, variables), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params)
     if not bool(jnp.isfinite(loss)):
-        return f"the loss (first in the output of {layer})" if (layer := first_layer(setup, state, batch["x"])) else "the loss"
+        return (
+            f"the loss (first in the output of {layer})"
+            if (layer := first_layer(setup, state, batch["x"]))
+            else "the loss"
+        )
     for tree, kind in ((grads, "the gradient of"), (nnx.filter_state(variables, nnx.BatchStat), "the statistic")):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             if not bool(jnp.all(jnp.isfinite(leaf))):

@@ -1,8 +1,10 @@
 """A run from its directory's first file to its last: status, training, curves, summary."""
 
 import contextlib
+import importlib
 import logging
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -46,6 +48,8 @@ def run(
         began = time.time()
         if first:
             rundir.update_run(directory, **opening(setup, directory, resumed))
+        if setup.plan.settings.log.plot:  # needed at the end; its import takes a while, beside the training
+            threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
         at, status, error, code = None, "failed", None, 1
         try:
             at = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
@@ -96,9 +100,7 @@ def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[st
     return {"resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
 
 
-def close(
-    setup: Setup, directory: Path, status: str, error: str | None, at: Position | None, began: float
-) -> None:
+def close(setup: Setup, directory: Path, status: str, error: str | None, at: Position | None, began: float) -> None:
     """Writes curves, summary and the end of run.json."""
     rows = rundir.read_metrics(directory)
     if setup.plan.settings.log.plot and rows:

@@ -1,11 +1,8 @@
 """From a plan to something that can be trained: data, program, devices. Finds what does not fit, before it is made."""
 
 import math
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from dlrun import catalogue, sinks, step
 from dlrun.data.dataset import Dataset, cut
+from dlrun.devices import mesh
 from dlrun.metrics import TASKS
 from dlrun.plan import Plan
 from dlrun.schema import InvalidConfig, Unfit, nearest
@@ -48,20 +46,15 @@ class Setup:
 
     @property
     def numbers(self) -> dict[str, np.float32]:
-        """The run's hyperparameters, as the state carries them."""
-        settings = self.plan.settings
-        limit = settings.max_skipped if settings.on_nonfinite == "skip" else 0
-        given = {**self.plan.numbers, "total_steps": self.total_steps, "max_skipped": limit}
-        return {k: np.float32(v) for k, v in given.items()}
+        return numbers(self.plan, self.data)
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.data.train) // self.plan.settings.batch_size
+        return steps_per_epoch(self.plan, self.data)
 
     @property
     def total_steps(self) -> int:
-        settings = self.plan.settings
-        return settings.steps or (settings.epochs or 0) * self.steps_per_epoch
+        return total_steps(self.plan, self.data)
 
     @property
     def metric(self) -> str:
@@ -93,6 +86,21 @@ class Setup:
         return make(seed, numbers)
 
 
+def steps_per_epoch(plan: Plan, data: Dataset) -> int:
+    return len(data.train) // plan.settings.batch_size
+
+
+def total_steps(plan: Plan, data: Dataset) -> int:
+    return plan.settings.steps or (plan.settings.epochs or 0) * steps_per_epoch(plan, data)
+
+
+def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
+    """The run's hyperparameters, as the state carries them."""
+    limit = plan.settings.max_skipped if plan.settings.on_nonfinite == "skip" else 0
+    given = {**plan.numbers, "total_steps": total_steps(plan, data), "max_skipped": limit}
+    return {k: np.float32(v) for k, v in given.items()}
+
+
 def prepare(plan: Plan) -> Setup:
     """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit."""
     settings, choices = plan.settings, plan.choices
@@ -108,8 +116,6 @@ def prepare(plan: Plan) -> Setup:
     if settings.devices is not None and settings.devices > len(devices):
         found.append(f"devices={settings.devices}: not allowed; allowed: at most {len(devices)}, the devices there are")
     devices = devices[: settings.devices]
-    mesh = jax.make_mesh((len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
-
     task = TASKS[data.task]
     program = step.Program(
         **{group: choice for group, choice in choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
@@ -120,7 +126,6 @@ def prepare(plan: Plan) -> Setup:
         accumulate=settings.accumulate,
     )
     found += _misfits(plan, data, len(devices), [f"val/{k}" for k in task.metrics])
-    setup = Setup(plan, data, program, None, None, mesh, [])  # pyright: ignore
     example = jax.ShapeDtypeStruct((max(settings.batch_size, 2), *data.inputs.shape), jnp.float32)
     batch = {"x": example, "y": jax.ShapeDtypeStruct(example.shape[:1], jnp.int32)}
     try:
@@ -128,7 +133,7 @@ def prepare(plan: Plan) -> Setup:
     except Unfit as error:
         found.append(error.at("augment"))
     try:
-        graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), setup.numbers)
+        graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers(plan, data))
         forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True))
         convolves = "conv_general_dilated" in str(forward(shapes.params, shapes.variables, example))
     except Unfit as error:
@@ -136,9 +141,8 @@ def prepare(plan: Plan) -> Setup:
     found += _statistics_misfits(plan, shapes)
     if found:
         raise InvalidConfig(found)
-    loop = not (convolves and devices[0].platform == "cpu")
-    program = replace(program, loop=loop)
-    return Setup(plan, data, program, graphdef, shapes, mesh, _warnings(plan, shapes))
+    program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
+    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes))
 
 
 def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:
@@ -182,32 +186,3 @@ def _without_batch() -> list[str]:
 
 def _batch_statistics(shapes: step.TrainState) -> bool:
     return bool(jax.tree.leaves(nnx.filter_state(shapes.variables, nnx.BatchStat)))
-
-
-def initialize(values: dict[str, Any]) -> None:
-    """Settings of JAX that must be made before its first use: the compilation cache, other machines."""
-    cache = values.get("compile_cache", "auto")
-    if cache:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = home / "dlrun" / "xla" if cache == "auto" else Path(cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    distributed = values.get("distributed") or {}
-    if distributed.get("processes", 1) > 1:
-        jax.distributed.initialize(
-            distributed["coordinator"], distributed["processes"], distributed["process"], initialization_timeout=60
-        )
-
-
-def _processor() -> str:
-    """Names the processor's instruction set: programs compiled for another one must not be found in a shared folder."""
-    import hashlib
-    import platform
-
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        flags = platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

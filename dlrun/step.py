@@ -139,9 +139,7 @@ def forward(
     return outputs.astype(jnp.float32), nnx.state(model, nnx.Not(nnx.Param))
 
 
-def train_step(
-    program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch
-) -> tuple[TrainState, Metrics]:
+def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One optimizer step on ``batch`` (``x`` standardised, ``y``)."""
     numbers = state.numbers
     batch = program.augment(jax.random.fold_in(state.key, state.step), batch, **section(numbers, "augment"))

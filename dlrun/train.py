@@ -22,6 +22,8 @@ from dlrun.signals import Stop
 from dlrun.snapshot import Position, kept, with_kept
 
 DISPATCH_SECONDS = 0.1  # as long as one call to the device may take, where several steps are one call
+OVERLAP_SECONDS = 0.02  # calls shorter than this overlap
+SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often: a save takes tens of milliseconds
 
 
 class Stopped(Exception):
@@ -50,14 +52,14 @@ def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resu
         at = run.restore() if resume else run.begin()
         settings, total = setup.plan.settings, setup.total_steps
         evaluate_every = in_steps(settings.eval.every, setup.steps_per_epoch)
-        save_every = in_steps(settings.checkpoint.every or settings.eval.every, setup.steps_per_epoch)
+        save_every = in_steps(settings.checkpoint.every, setup.steps_per_epoch) if settings.checkpoint.every else total
         patience = settings.early_stop.patience or np.inf
         progress.start(at.step, total)
         while True:
             if at.evaluated < at.step and (at.step % evaluate_every == 0 or at.step == total) and at.step:
                 run.evaluate(at)
-                run.save(at)
-            elif at.step % save_every == 0 and at.step and run.saved != at.step:
+                run.save_if_due(at)
+            if at.step % save_every == 0 and at.step:
                 run.save(at)
             if at.step >= total or at.stale >= patience:
                 break
@@ -88,7 +90,7 @@ class Run:
         self.saved: int | None = None
 
         program, graphdef = setup.program, setup.graphdef
-        self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=(0, 1))
+        self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
         self.finite = jax.jit(nonfinite)
 
         table, self.rows = batches.stacked(setup.data)
@@ -99,6 +101,8 @@ class Run:
         self.order: Any = None
         self.step_seconds: float | None = None
         self.checked = 0
+        self.saved_at = time.monotonic()
+        self.best: tuple[Position, dict[str, np.ndarray]] | None = None
 
     def __enter__(self) -> "Run":
         self.checkpoints = checkpoint.Checkpoints(
@@ -157,10 +161,12 @@ class Run:
         while at.step < until and not (alone and self.stop.signum):
             count = self._count(until - at.step)
             start = time.perf_counter()
+            before = self.totals
             self.state, self.totals = self.train_steps(
-                self.state, self.totals, self.table, self.order, np.int32(at.step % per_epoch), np.int32(count)
+                self.state, before, self.table, self.order, np.int32(at.step % per_epoch), np.int32(count)
             )
-            jax.block_until_ready(self.totals)
+            # Short calls overlap with preparing the next one; long ones are waited for, so that a signal need not.
+            jax.block_until_ready(self.totals if count > 1 or (self.step_seconds or 1) > OVERLAP_SECONDS else before)
             seconds = time.perf_counter() - start
             first = self.step_seconds is None
             self.step_seconds = 1e-3 if first else seconds / count  # the first call compiles
@@ -173,7 +179,9 @@ class Run:
         self.check(at)
         totals = jax.device_get(self.totals)
         count = float(totals["sum"].pop("count"))
-        row = {k: float(v) / max(count, 1) for k, v in totals["sum"].items()} | {k: float(v) for k, v in totals["last"].items()}
+        row = {k: float(v) / max(count, 1) for k, v in totals["sum"].items()} | {
+            k: float(v) for k, v in totals["last"].items()
+        }
         if self.state.loss_scale is not None:
             row["loss_scale"] = float(self.state.loss_scale.scale)
         self._write(at, "train", row)
@@ -194,15 +202,24 @@ class Run:
         at.evaluated = at.step
         self._write(at, "val", metrics)
 
+    def save_if_due(self, at: Position) -> None:
+        """Saves the state, or after a moment only: then the best one is kept in memory, to be saved before the next."""
+        if time.monotonic() - self.saved_at > SAVE_SECONDS:
+            self.save(at)
+        elif at.best_step == at.step:
+            self.check(at)
+            self.best = (replace(at), checkpoint.copied(self._arrays()))
+
     def save(self, at: Position) -> None:
         """Saves the state, finite or not at all; the best one stays beside the last."""
         if self.saved == at.step:
             return
         self.check(at)
-        arrays = {"state": kept(self.state), "totals": self.totals}
+        best, self.best, self.saved, self.saved_at = self.best, None, at.step, time.monotonic()
         if self.writes:
-            self.checkpoints.save(at.step, arrays, asdict(at), at.best_step)
-        self.saved = at.step
+            if best and best[0].step == at.best_step != at.step:
+                self.checkpoints.save(best[0].step, best[1], asdict(best[0]), at.best_step)
+            self.checkpoints.save(at.step, checkpoint.copied(self._arrays()), asdict(at), at.best_step)
 
     def check(self, at: Position) -> None:
         """Raises :class:`NonFinite` where a step failed or the state is not finite."""
@@ -230,7 +247,7 @@ class Run:
             if self.writes and not checkpoint.verify(folder / str(best)):
                 self.progress.warn(f"the best state, of step {best}, is incomplete or damaged; testing the last one")
                 best = at.step
-            arrays = checkpoint.flat({"state": kept(self.state), "totals": self.totals})
+            arrays = checkpoint.flat(self._arrays())
             if best != at.step and self.writes:
                 arrays, _ = checkpoint.read(folder, best)
             if jax.process_count() > 1:
@@ -246,6 +263,9 @@ class Run:
         saved = checkpoint.fit(arrays, {"state": kept(state), "totals": totals})
         self.state = jax.device_put(with_kept(state, saved["state"]), self.setup.everywhere)
         self.totals = jax.device_put(saved["totals"], self.setup.everywhere)
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"state": kept(self.state), "totals": self.totals}
 
     def _count(self, most: int) -> int:
         """How many steps the next dispatch takes: many short ones, but no more than a signal can wait for."""

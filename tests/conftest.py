@@ -1,4 +1,4 @@
-"""Tests are stricter than users: warnings are errors (pyproject.toml), every test runs in an empty folder of its own."""
+"""Tests are stricter than users: warnings are errors (pyproject.toml), every test runs in an empty folder."""
 
 import io
 import json

@@ -31,7 +31,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
     states = Checkpoints(folder, keep=2)
     for step in (7, 9):
-        states.save(step, tree(), {"best": 0.5, "name": "é", "none": None}, best=None)
+        states.save(step, checkpoint.copied(tree()), {"best": 0.5, "name": "é", "none": None}, best=None)
     states.close()
     return folder
 
@@ -60,7 +60,7 @@ def test_another_form_is_refused(saved, change, message):
 def test_the_last_and_the_best_are_kept(tmp_path):
     states = Checkpoints(tmp_path / "c", keep=2)
     for step in range(1, 7):
-        states.save(step, tree(), {}, best=2)
+        states.save(step, checkpoint.copied(tree()), {}, best=2)
     states.close()
     assert checkpoint.sound(tmp_path / "c") == [2, 5, 6]
 
@@ -68,7 +68,7 @@ def test_the_last_and_the_best_are_kept(tmp_path):
 def test_saving_copies(tmp_path):
     """The training overwrites its buffers while the state is still being written."""
     states, array = Checkpoints(tmp_path / "c"), np.zeros(1000)
-    states.save(1, {"a": array}, {}, best=None)
+    states.save(1, checkpoint.copied({"a": array}), {}, best=None)
     array += 1
     states.close()
     assert not checkpoint.read(tmp_path / "c", 1)[0]["a"].any()
@@ -136,14 +136,14 @@ def test_manifest_is_what_sha256sum_reads(saved):
 
 def test_failed_save_is_told_and_leaves_the_one_before(tmp_path, monkeypatch):
     states = Checkpoints(tmp_path / "c")
-    states.save(1, tree(), {}, best=None)
+    states.save(1, checkpoint.copied(tree()), {}, best=None)
     states.wait()
 
     def full(folder):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "manifest", full)
-    states.save(2, tree(), {}, best=None)
+    states.save(2, checkpoint.copied(tree()), {}, best=None)
     with pytest.raises(CheckpointError, match="step 2 could not be saved: no space left on the disk"):
         states.close()
     monkeypatch.undo()

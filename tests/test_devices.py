@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-WORDS = ("model=cnn", "model.channels=[4,8]", "model.width=16", "epochs=2", "log.every=5", "log.plot=false", "dropout=0.1",
-         "augment=flip_crop", "optim=sgd", "optim.lr=0.05")  # fmt: skip
+WORDS = (
+    *("model=cnn", "model.channels=[4,8]", "model.width=16", "epochs=2", "log.every=5", "log.plot=false"),
+    *("dropout=0.1", "augment=flip_crop", "optim=sgd", "optim.lr=0.05"),
+)
 
 
 def curve(rows, name):
@@ -31,7 +33,9 @@ def test_four_devices_equal_one(shell):
     one = shell(*WORDS, "devices=1", XLA_FLAGS="--xla_force_host_platform_device_count=4")
     assert one.code == 0, one.err
     same_curves(one.rows, four.rows)
-    resumed = shell("resume", str(one.directory), "epochs=3", "devices=4", XLA_FLAGS="--xla_force_host_platform_device_count=4")
+    resumed = shell(
+        "resume", str(one.directory), "epochs=3", "devices=4", XLA_FLAGS="--xla_force_host_platform_device_count=4"
+    )
     assert resumed.code == 0, resumed.err
 
 
@@ -68,7 +72,12 @@ def test_two_processes_equal_one(shell, own_folder):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    words = (*WORDS, f"distributed.coordinator=127.0.0.1:{port}", "distributed.processes=2", f"hydra.run.dir={own_folder}/two")
+    words = (
+        *WORDS,
+        f"distributed.coordinator=127.0.0.1:{port}",
+        "distributed.processes=2",
+        f"hydra.run.dir={own_folder}/two",
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "dlrun", *words, f"distributed.process={n}"],

@@ -11,7 +11,10 @@ from tests.conftest import QUICK
 def finite(directory) -> bool:
     steps = checkpoint.sound(directory / "checkpoints")
     return all(
-        np.isfinite(a).all() for s in steps for a in checkpoint.read(directory / "checkpoints", s)[0].values() if a.dtype.kind == "f"
+        np.isfinite(a).all()
+        for s in steps
+        for a in checkpoint.read(directory / "checkpoints", s)[0].values()
+        if a.dtype.kind == "f"
     )
 
 

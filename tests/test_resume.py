@@ -70,7 +70,7 @@ def test_changed_number_takes_effect(dlrun):
 
 
 def test_rows_beyond_the_resumed_step_are_dropped(dlrun):
-    run = dlrun(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3")
+    run = dlrun(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3", "checkpoint.every=1epoch")
     whole = digest(run.directory)
     last = checkpoint.steps(run.directory / "checkpoints")[-1]
     with (run.directory / "metrics.jsonl").open("a") as f:
@@ -82,7 +82,7 @@ def test_rows_beyond_the_resumed_step_are_dropped(dlrun):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no manifest", "extra file", "empty folder"])
 def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
-    run = dlrun(*QUICK, "epochs=3", "checkpoint.keep=3", "dropout=0.1")
+    run = dlrun(*QUICK, "epochs=3", "checkpoint.keep=3", "checkpoint.every=1epoch", "dropout=0.1")
     whole = digest(run.directory)
     newest = run.directory / "checkpoints" / str(checkpoint.steps(run.directory / "checkpoints")[-1])
     file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -116,17 +116,23 @@ def test_no_state_at_all_starts_over(dlrun):
     assert digest(run.directory) == whole
 
 
+HOLD = """
+import pathlib, sys, time
+from dlrun import rundir
+with rundir.locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the_way(dlrun):
     from dlrun import rundir
 
     run = dlrun(*QUICK)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time, pathlib\nfrom dlrun import rundir\n"
-         "with rundir.locked(pathlib.Path(sys.argv[1])):\n print('held', flush=True)\n time.sleep(60)", str(run.directory)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run.directory)], stdout=subprocess.PIPE, text=True)
     try:
-        assert holder.stdout and holder.stdout.readline() == "held\n"
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
         assert rundir.in_use(run.directory)
         before = (run.directory / "run.json").read_bytes()
         refused = dlrun("resume", str(run.directory), "epochs=2")
@@ -168,7 +174,14 @@ def test_no_run_directory(dlrun, where):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_at_random_times_equals_never_killed(model, shell, own_folder):
-    words = (*MODELS[model], "epochs=40", "log.every=7", "checkpoint.every=11steps", "checkpoint.keep=2", "log.plot=false")
+    words = (
+        *MODELS[model],
+        "epochs=40",
+        "log.every=7",
+        "checkpoint.every=11steps",
+        "checkpoint.keep=2",
+        "log.plot=false",
+    )
     began = time.monotonic()
     whole = shell(*words)
     assert whole.code == 0, whole.err
@@ -199,7 +212,7 @@ def test_killed_at_random_times_equals_never_killed(model, shell, own_folder):
 
 def test_killed_while_saving_leaves_the_state_before(dlrun, own_folder):
     """A save that got no further than Orbax's commit, or than a temporary folder, does not exist."""
-    run = dlrun(*QUICK, "epochs=2", "checkpoint.keep=2")
+    run = dlrun(*QUICK, "epochs=2", "checkpoint.keep=2", "checkpoint.every=1epoch")
     whole = digest(run.directory)
     folder = run.directory / "checkpoints"
     first, last = checkpoint.sound(folder)
@@ -209,3 +222,18 @@ def test_killed_while_saving_leaves_the_state_before(dlrun, own_folder):
     assert dlrun("resume", str(run.directory)).code == 0
     assert digest(run.directory) == whole
     assert not list(Path(folder).glob("*.orbax-checkpoint-tmp"))
+
+
+def test_frequent_evaluations_save_seldom_and_lose_no_best_state(dlrun, monkeypatch):
+    """The best state is kept in memory meanwhile: the result is that of saving at each evaluation."""
+    words = (*QUICK, "epochs=6", "optim.lr=0.05", "schedule=constant", "dropout=0.2", "seed=1")
+    seldom = dlrun(*words)
+    monkeypatch.setattr("dlrun.train.SAVE_SECONDS", -1.0)
+    always = dlrun(*words)
+    assert digest(seldom.directory) == digest(always.directory)
+    best = seldom.summary["best/step"]
+    assert best < seldom.summary["step"], "a best state before the last one"
+    for run in (seldom, always):
+        assert best in checkpoint.sound(run.directory / "checkpoints")
+    one, other = (checkpoint.read(run.directory / "checkpoints", best)[0] for run in (seldom, always))
+    assert all((one[k] == other[k]).all() for k in other)

@@ -86,7 +86,10 @@ def test_git_state_is_told(dlrun, own_folder):
     assert dlrun(*QUICK).run["git"] == {"commit": commit, "dirty": True}
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=5), st.floats() | st.integers() | st.none(), max_size=3), max_size=5), st.data())
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.floats() | st.integers() | st.none(), max_size=3), max_size=5),
+    st.data(),
+)
 def test_torn_metrics_lose_the_last_row_only(tmp_path_factory, rows, data):
     folder = tmp_path_factory.mktemp("m")
     metrics = rundir.Metrics(folder)
@@ -126,7 +129,14 @@ def small_disk(own_folder):
 
 
 def test_disk_full_is_told_and_the_last_good_state_kept(small_disk: Path, shell):
-    run = shell("model.widths=[300]", "epochs=30", "checkpoint.keep=100", "log.plot=false", f"hydra.run.dir={small_disk}/run")
+    run = shell(
+        "model.widths=[300]",
+        "epochs=30",
+        "checkpoint.keep=100",
+        "checkpoint.every=1epoch",
+        "log.plot=false",
+        f"hydra.run.dir={small_disk}/run",
+    )
     assert run.code == 1
     assert "no space left" in run.err
     assert "Traceback" not in run.err

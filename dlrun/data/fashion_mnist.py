@@ -51,7 +51,9 @@ def _folder(folder: str | None) -> Path:
             return place
     looked = ", ".join(map(str, places))
     raise Unfit(
-        "folder", folder, f"hold {FILES['train'][0]}.gz and its three siblings (apt install dataset-fashion-mnist, "
+        "folder",
+        folder,
+        f"hold {FILES['train'][0]}.gz and its three siblings (apt install dataset-fashion-mnist, "
         f"or put them there by hand); looked in {looked}",
     )
 

@@ -27,7 +27,13 @@ class MLP(nnx.Module):
     """Hidden layers of the given widths, then a linear output; images are read as rows of pixels."""
 
     def __init__(
-        self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, widths: list[Count] = [256, 256]  # noqa: B006
+        self,
+        inputs: Inputs,
+        outputs: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        widths: list[Count] = [256, 256],  # noqa: B006
     ):
         sizes = [math.prod(inputs.shape), *widths]
         self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
