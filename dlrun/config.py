@@ -64,7 +64,7 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
     known, and the values that remain can still be checked.
     """
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    found = _twice(overrides)
+    overrides, found = _one_duration(overrides), _twice(overrides)
     try:
         cfg = _composed(hydra, overrides, mode)
     except REFUSALS:
@@ -221,7 +221,7 @@ def load(file: Path) -> Config:
 def override(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
     """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
     cfg, found = copy.deepcopy(cfg), _twice(overrides)
-    for text in overrides:
+    for text in _one_duration(overrides):
         parsed, problem = _parsed(text)
         if parsed is not None and (parsed.is_sweep_override() or parsed.type is not OverrideType.CHANGE):
             problem = f"{text}: not allowed here; allowed: key=value"
@@ -310,6 +310,15 @@ def _parsed(text: str) -> tuple[Override | None, str]:
     except HydraException as error:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
         return None, f"{show(text)}: can't be read as key=value: {_said(error)}{quote}"
+
+
+def _one_duration(overrides: list[str]) -> list[str]:
+    """``steps=500`` alone takes the place of the default ``epochs``, and the other way round."""
+    given = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    for key, other in (("steps", "epochs"), ("epochs", "steps")):
+        if given.get(key, "null") != "null" and other not in given:
+            return [*overrides, f"{other}=null"]
+    return overrides
 
 
 def _twice(overrides: list[str]) -> list[str]:

@@ -142,3 +142,19 @@ def test_resume_from_a_damaged_configuration(dlrun: Callable, own_folder: Path, 
     assert (done.code, done.out) == (2, "")
     assert "Traceback" not in done.err
     assert len(done.err.splitlines()) <= 20
+
+
+@pytest.mark.parametrize(("words", "epochs", "steps"), [
+    ((), 30, None), (("steps=7",), None, 7), (("epochs=3",), 3, None), (("steps=7", "epochs=null"), None, 7),
+])  # fmt: skip
+def test_one_duration_takes_the_place_of_the_other(words, epochs, steps):
+
+    values, _ = config.plain(config.compose(config.loader([]), list(words))[0])
+    assert (values["epochs"], values["steps"]) == (epochs, steps)
+
+
+def test_a_run_of_steps_is_made_longer_in_steps(dlrun):
+    run = dlrun(*QUICK[::2], "steps=7")
+    assert run.summary["step"] == 7
+    assert dlrun("resume", str(run.directory), "steps=9").code == 0
+    assert run.summary["step"] == 9
