@@ -15,9 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FASHION = [
-    *("data=fashion_mnist", "model.widths=[64,128,64]", "batch_size=128", "optim=adam", "epochs=5", "split.val=5000"),
-]
+FASHION = ["experiment=fashion_mnist_mlp"]
 COMMANDS = {"default (MLP on digits, 30 epochs)": [], "MLP 64-128-64 on Fashion-MNIST, 5 epochs": FASHION}
 
 
