@@ -56,6 +56,8 @@ def test_every_option_and_its_keys_can_be_completed_from_any_beginning(option: t
     word = f"{group}={name}"
     assert word in candidates([], word[: data.draw(st.integers(len(group) + 1, len(word)))])
     keys = {f"{group}.{e.key}=" for e in catalogue.entries(GROUPS[group][name])}
+    if group == "experiment":  # its keys are those of the whole configuration
+        keys = set()
     assert set(candidates(["seed=1", word], f"{group}.")) == keys
 
 
