@@ -9,7 +9,7 @@ import pytest
 VALUES = """
 seed: abc | -1 | 1.5 | 1e3 | true | null | [1] | {a:1} | 1099511627776 | 4294967296 | nan |  | '1'
 epochs: abc | 0 | -3 | 1.5 | true | [1] | inf | 2147483648 | null |
-steps: 10 | 0 | -1 | x | 1e9
+steps: 0 | -1 | x | 1e9
 batch_size: 0 | -1 | 1 | 64.0 | null | 1000000 | 99999999999999999999 | big | false
 precision: float64 | float 32 | 32 | null | Float32 | [float32] | true | fp16
 dropout: 1.7 | 1 | -0.1 | nan | inf | abc | null | 0.99999999999 | [0.1] | true | 1e400
