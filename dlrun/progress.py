@@ -1,6 +1,6 @@
 """What a person sees on stderr while a run goes on: one moving line on a terminal, and lines that stay.
 
-Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should be read in one sitting.
+Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should stay readable.
 """
 
 import os
