@@ -254,9 +254,10 @@ def test_half_precision_computes_products_in_half_and_keeps_parameters_whole(mod
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_takes_nearly_the_same_step(dtype: Any) -> None:
+@pytest.mark.parametrize(("model", "norm"), [("mlp", norms.batch), ("cnn", norms.layer), ("transformer", norms.layer)])
+def test_half_precision_takes_nearly_the_same_step(model: str, norm: Any, dtype: Any) -> None:
     values = numbers(optim__lr=0.1, optim__momentum=0.9)
-    whole, half = (program("mlp", norm=norms.batch, dtype=d) for d in (jnp.float32, dtype))
+    whole, half = (program(model, norm=norm, dtype=d) for d in (jnp.float32, dtype))
     graphdef, state = start(whole, values)
     _, half_state = start(half, values)
     a, metrics = compiled(whole, graphdef)(state, batch())

@@ -1,10 +1,24 @@
 """Multi-head scaled dot-product attention."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from dlrun.nn.parts import Parts
+
+
+def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_BNTS: Array | None = None) -> Array:
+    """softmax(Q Kᵀ / √H) V, where ``mask_BNTS`` is true; (B, T, N, H). The softmax is computed in float32 at least.
+
+    As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU.
+    """
+    whole = jnp.promote_types(q_BTNH.dtype, jnp.float32)
+    logits_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole)
+    logits_BNTS *= q_BTNH.shape[-1] ** -0.5
+    if mask_BNTS is not None:
+        logits_BNTS = jnp.where(mask_BNTS, logits_BNTS, jnp.finfo(whole).min)
+    return jnp.einsum("BNTS,BSNH->BTNH", jax.nn.softmax(logits_BNTS).astype(v_BSNH.dtype), v_BSNH)
 
 
 class Attention(nnx.Module):
@@ -28,5 +42,7 @@ class Attention(nnx.Module):
         B, T, D = x_BTD.shape
         q, k, v = (f(x_BTD).reshape(B, T, self.heads, D // self.heads) for f in (self.query, self.key, self.value))
         mask = None if mask_BT is None else mask_BT[:, None, None, :]
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=self.causal)
-        return self.out(y.reshape(B, T, D))
+        if self.causal:
+            earlier = jnp.tri(T, dtype=bool)
+            mask = earlier if mask is None else mask & earlier
+        return self.out(attend(q, k, v, mask).reshape(B, T, D))
