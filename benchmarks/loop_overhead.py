@@ -74,8 +74,8 @@ def bare_loop(made, run, bare_step, steps: int) -> float:
     for i in range(steps):
         epoch, offset = divmod(i, made.steps_per_epoch)
         if offset == 0:
-            order = batches.shuffled(run.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
-        state, loss = bare_step(state, run.table, order[offset])
+            order = batches.shuffled(run.feed.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
+        state, loss = bare_step(state, run.feed.table, order[offset])
         if i % 50 == 49:
             float(loss)
     jax.block_until_ready(state)
@@ -83,7 +83,7 @@ def bare_loop(made, run, bare_step, steps: int) -> float:
 
 
 def our_loop(run: Run, made, steps: int) -> float:
-    run.state, run.totals, run.epoch = made.start(), run._zeros(), -1
+    run.state, run.totals = made.start(), run._zeros()
     jax.block_until_ready(run.state)
     at = Position()
     began = time.perf_counter()

@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-FASHION = ["experiment=fashion_mnist_mlp"]
+# The model, batch size and length of the Lightning/Hydra template.
+FASHION = ["data=fashion_mnist", "split.val=5000", "optim=adam", "model.widths=[64,128,64]", "batch_size=128", "epochs=5"]
 COMMANDS = {"default (MLP on digits, 30 epochs)": [], "MLP 64-128-64 on Fashion-MNIST, 5 epochs": FASHION}
 
 

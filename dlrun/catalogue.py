@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "experiment")
+GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "experiment")
 
 
 def conf() -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import io
 import os
 import sys
 import warnings
@@ -39,6 +40,7 @@ def parser() -> Parser:
     )  # fmt: skip
     p.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the composed configuration and stop")
     p.add_argument("--resolve", action="store_true", help="with --cfg: fill in references between keys")
+    p.add_argument("--save", type=Path, metavar="FILE", help="with show: write the drawing to a .png, .svg or .pdf")
     p.add_argument("--debug", action="store_true", help="show a traceback when something fails")
     p.add_argument(
         "--completion", choices=("bash", "zsh", "fish"),
@@ -87,9 +89,10 @@ def dispatch(args: argparse.Namespace) -> int:
 
         print(completion.SCRIPTS[args.completion], end="")
         return 0
+    if args.save and command != "show":
+        raise InvalidConfig([f"--save {args.save}: not allowed here; allowed: dlrun show ... --save FILE"])
     if command == "show":
-        print(help.show(words[1:], args.config_dir, _trust(args) if args.trust else ()))
-        return 0
+        return show(words[1:], args)
     if command == "ls":
         from dlrun import listing
 
@@ -97,6 +100,23 @@ def dispatch(args: argparse.Namespace) -> int:
     if command == "resume":
         return resume(words[1:], args)
     return train(words, args)
+
+
+def show(words: list[str], args: argparse.Namespace) -> int:
+    """Prints and draws what the words name."""
+    from dlrun import showing
+
+    def checked(overrides: list[str]) -> Any:
+        from dlrun import config
+
+        _trust(args)
+        return _checked(*config.compose(config.loader(args.config_dir), overrides))
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # meanings hold letters that not every encoding has
+    trust = _trust(args) if args.trust or os.environ.get("DLRUN_TRUST") else ()
+    showing.show(words, args.config_dir, trust, save=args.save, checked=checked, prepared=_prepare)
+    return 0
 
 
 def train(overrides: list[str], args: argparse.Namespace) -> int:

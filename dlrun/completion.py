@@ -53,7 +53,7 @@ def candidates(words: list[str], current: str) -> Candidates:
     command = plain[0] if plain and plain[0] in SUBCOMMANDS else None
     if command == "ls" or (command == "resume" and len(plain) == 1):
         return DIRECTORIES
-    if command == "show":
+    if command == "show" and not any("=" in word for word in plain):  # else the words describe a run, as for training
         return _starting(current, _shown(current, dirs))
     if command == "resume":
         return _overrides(

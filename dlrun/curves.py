@@ -1,4 +1,7 @@
-"""curves.png: a panel a metric, training and validation together over the steps; a small one for the learning rate."""
+"""Pictures of a run: learning curves, and which classes are taken for which.
+
+curves.png has a panel a metric, training and validation together over the steps, and a small one for the learning rate.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale", "lr")
+SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
+LONGEST = 18  # letters of a class name
+NUMBERED = 20  # up to so many classes the cells of a confusion matrix have numbers
 FEW, MANY = 40, 400  # up to FEW points each gets a dot; beyond MANY a line of MANY / 2 averages stands before them
 
 
@@ -41,6 +46,41 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         panels[-1].ticklabel_format(axis="y", scilimits=(-2, 3))
         panels[-1].set_ylim(0, 1.08 * max(rates[1].max(), 1e-12))
         _frame(panels[-1], "learning rate")
+    _save(figure, file)
+
+
+def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path) -> None:
+    """Draws how often each true class (row) is taken for each class (column), as a share of the true class.
+
+    Args:
+      counts: of examples, shape (classes, classes).
+      file: the picture, replaced atomically.
+    """
+    table = np.asarray(counts, float)
+    shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+    n = len(classes)
+    names = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in map(str, classes)]
+    size = min(max(2.5, 0.42 * n), 14)
+    margin = 0.5 + 0.085 * max(map(len, names))
+    width, height = size + margin + 0.3, size + margin + 0.4
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    panel = figure.add_axes((margin / width, margin / height, size / width, size / height))
+    panel.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root shows rare mistakes beside frequent hits
+    every = -(-n // 40)
+    panel.set_xticks(range(0, n, every), names[::every], rotation=90)
+    panel.set_yticks(range(0, n, every), names[::every])
+    if n <= NUMBERED:
+        for i, j in np.argwhere(table > 0):
+            color = "white" if shares[i, j] > 0.4 else "#20303f"
+            panel.text(j, i, f"{int(table[i, j])}", ha="center", va="center", fontsize=7, color=color)
+    panel.set_xlabel("predicted")
+    panel.set_ylabel("true")
+    panel.set_title(f"test: {int(np.trace(table))} of {int(table.sum())} right", fontsize=11)
+    _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
     part = file.with_name(f".{file.name}")
     figure.savefig(part, format="png", dpi=110)
     part.replace(file)

@@ -7,12 +7,12 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 from flax import nnx
 from jax import Array
+from jax.core import Tracer
 
 from dlrun import step
+from dlrun.data.feed import Feed
 from dlrun.setup import Setup
 
 
@@ -33,8 +33,7 @@ def nonfinite(state: step.TrainState) -> dict[str, Array]:
 def explain(
     setup: Setup,
     state: step.TrainState,
-    table: step.Batch,
-    batch_at: Callable[[int], np.ndarray],
+    feed: Feed,
     bad: dict[str, Any],
     steps: tuple[int, int],
 ) -> NonFinite:
@@ -42,7 +41,7 @@ def explain(
 
     Args:
       state: the last finite one where a loss or gradient failed, and then its step is the one that failed.
-      batch_at: row numbers of the batch of a step.
+      feed: gives the rows of a step.
       bad: what :func:`nonfinite` found.
       steps: the step that was last known to be good, and the latest one.
     """
@@ -51,7 +50,8 @@ def explain(
         first = next(path for path, is_bad in bad.items() if is_bad)
         return NonFinite(f"{first} became not finite {within}")
     at = int(state.step)
-    batch = step.take(table, jnp.asarray(batch_at(at)))
+    batch = {**feed.batch(at), **setup.constants}
+    batch = step.take(batch, jnp.arange(len(batch["y"])))
     what = culprit(setup, state, batch)
     return NonFinite(f"{what} is not finite at step {at + 1}, {within}")
 
@@ -59,14 +59,13 @@ def explain(
 def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
     """Repeats a step and names the first thing in it that is not finite: a layer's output, the loss, a gradient."""
     program, numbers = setup.program, state.numbers
-    key = jax.random.fold_in(state.key, state.step)
-    batch = program.augment(key, batch, **step.section(numbers, "augment"))
-    if not bool(jnp.all(jnp.isfinite(batch["x"]))):
+    batch = step.augmented(program, state, batch)
+    if not bool(step.all_finite(batch["x"])):
         return "an input value"
 
     def loss_fn(params):
         outputs, variables = step.forward(program, setup.graphdef, params, state.variables, batch["x"], train=True)
-        return program.task.loss(outputs, batch["y"], numbers["label_smoothing"]).mean(), variables
+        return step.losses(program, outputs, batch, numbers, train=True).mean(), variables
 
     (loss, variables), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params)
     if not bool(jnp.isfinite(loss)):
@@ -84,10 +83,12 @@ def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
 
 def first_layer(setup: Setup, state: step.TrainState, x: Array) -> str | None:
     """The first module, innermost first, whose output is not finite; None if there is none."""
-    params, x = optax.tree.cast((state.params, x), setup.program.dtype)  # pyright: ignore[reportAssignmentType, reportGeneralTypeIssues]
+    params, x = step.halved((state.params, x), setup.program.dtype)
     model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
     model.train()
-    bad = [path for path, output in calls(model, x) if not bool(step.all_finite(output))]
+    # What a layer gave within a compiled loop over time is not known: its loop's layer is named.
+    known = [(path, output) for path, output in calls(model, x) if not isinstance(output, Tracer)]
+    bad = [path for path, output in known if not bool(step.all_finite(output))]
     return bad[0] if bad else None
 
 
@@ -114,5 +115,5 @@ def calls(model: nnx.Module, x: Array) -> list[tuple[str, Any]]:
 
 def name(path: tuple[Any, ...]) -> str:
     """A path as a person writes it: ``hidden.0.linear.kernel``."""
-    parts = [str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path]
-    return ".".join(p for p in parts if p != "value")
+    inner = [p for p in path if not isinstance(p, jax.tree_util.GetAttrKey)]  # a variable's own ``value``
+    return ".".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in inner)

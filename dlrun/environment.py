@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy")
+PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pillow")
 
 
 def facts() -> dict[str, Any]:
@@ -32,7 +32,11 @@ def facts() -> dict[str, Any]:
 def threads() -> int:
     """Cores that XLA's CPU backend computes with: a result's last bits depend on it."""
     limit = os.environ.get("NPROC", "")
-    return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
+    return int(limit) if limit.isdecimal() and int(limit) else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory() -> int:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 
 from dlrun import step
-from dlrun.data import batches
+from dlrun.data.feed import Feed
 from dlrun.setup import Setup
 
 
@@ -15,31 +16,34 @@ class Evaluator:
     """Evaluates a state on a split. One compiled program serves all splits.
 
     Args:
-      table: the rows of all splits, on the devices.
-      rows: row numbers of each split.
+      feed: gives the rows.
     """
 
-    def __init__(self, setup: Setup, table: step.Batch, rows: dict[str, np.ndarray]):
-        self.setup, self.table, self.rows = setup, table, rows
+    def __init__(self, setup: Setup, feed: Feed):
+        self.setup, self.feed = setup, feed
         self.eval_steps = jax.jit(partial(step.eval_steps, setup.program, setup.graphdef), donate_argnums=1)
         devices = setup.mesh.size
-        longest = max(len(rows["val"]), len(rows["test"]))
+        longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
         self.batch_size = -(-min(setup.plan.settings.eval.batch_size, longest) // devices) * devices
         self.batches = -(-longest // self.batch_size)
 
     def __call__(
         self, split: str, state: step.TrainState, *, between: Callable[[], None] = lambda: None
-    ) -> dict[str, float]:
-        """Mean metrics over the examples of a split, by name; ``between`` is called after each dispatch."""
-        used = -(-len(self.rows[split]) // self.batch_size)
-        order = jax.device_put(batches.in_order(self.rows[split], self.batch_size, self.batches), self.setup.divided)
-        names = [*self.setup.program.task.metrics, "count"]
-        totals = jax.device_put({k: np.float32(0) for k in names}, self.setup.everywhere)
-        chunk = used if self.setup.program.loop else 1
-        for start in range(0, used, chunk):
-            count = np.int32(min(chunk, used - start))
-            totals = self.eval_steps(state, totals, self.table, order, np.int32(start), count)
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics of a split by name, and results for each class; ``between`` is called after each dispatch."""
+        task, totals = self.setup.program.task, self._zeros()
+        most = self.batches if self.setup.program.loop else 1
+        for table, order, start, count in self.feed.evaluate(split, self.batch_size, self.batches, most):
+            totals = self.eval_steps(state, totals, table, order, np.int32(start), np.int32(count))
             between()
         sums = jax.device_get(totals)
-        count = float(sums.pop("count"))
-        return {k: float(v) / count for k, v in sums.items()}
+        means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
+        return task.report(split, means, sums), task.details(sums)
+
+    def _zeros(self) -> step.Batch:
+        """Sums before the first batch."""
+        setup = self.setup
+        batch = {"x": setup.examples(1), "y": setup.targets(1)}
+        mask = jax.ShapeDtypeStruct((1,), np.float32)
+        shapes = jax.eval_shape(partial(step.eval_step, setup.program, setup.graphdef), setup.shapes, batch, mask)
+        return jax.device_put(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes), setup.everywhere)

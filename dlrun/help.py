@@ -17,6 +17,8 @@ USAGE = {
     "dlrun resume DIR [key=value ...]": "go on with a run where it stopped, or for longer",
     "dlrun ls [DIR ...]": "runs, newest first",
     "dlrun show [GROUP | GROUP=OPTION | KEY]": "options of a group; keys of an option with type, range and default",
+    "dlrun show act=A | schedule=S [key=value ...]": "these are drawn too; with --save FILE, also to a file",
+    "dlrun show model=M data=D [key=value ...]": "layers of the model on the data: shapes, parameters, operations",
 }
 
 
@@ -24,7 +26,7 @@ def overview(config_dirs: list[Path]) -> str:
     """Usage, groups with their options, fixed keys with their meanings, flags."""
     from dlrun.cli import parser
 
-    dirs = _dirs(config_dirs)
+    dirs = folders(config_dirs)
     config = catalogue.config(dirs)
     chosen = catalogue.defaults(config)
     choices = {
@@ -65,7 +67,7 @@ def show(words: list[str], config_dirs: list[Path], trust: tuple[str, ...] = ())
     Raises:
       InvalidConfig: with all the words that name nothing.
     """
-    dirs, found, unknown = _dirs(config_dirs), [], []
+    dirs, found, unknown = folders(config_dirs), [], []
     for word in words or catalogue.groups(dirs):
         try:
             found.append(_named(word, dirs, trust))
@@ -180,7 +182,8 @@ def _leaves(entries: list[Entry]) -> list[Entry]:
     return [e for e in entries if e.key not in sections]
 
 
-def _dirs(config_dirs: list[Path]) -> list[Path]:
+def folders(config_dirs: list[Path]) -> list[Path]:
+    """The user's folders of options, then ours. Raises :class:`InvalidConfig` for those that are not there."""
     if missing := [f"--config-dir {d}: no such folder" for d in config_dirs if not d.is_dir()]:
         raise InvalidConfig(missing)
     return [*config_dirs, catalogue.conf()]

@@ -24,11 +24,13 @@ HOMES = {
     "schedule": "dlrun.schedules",
     "data": "dlrun.data",
     "augment": "dlrun.data.augment",
+    "loss": "dlrun.losses",
 }
 PACKAGES = ("model", "data")
+OFF_AT_ZERO = ("dropout", "ema", "model.drop_path")
 
 # What the runner gives to a component of a group, by position.
-GIVEN = {
+GIVEN: dict[str, tuple[str, ...]] = {
     "model": ("inputs", "outputs", "parts", "rngs"),
     "act": ("x",),
     "norm": ("features", "rngs"),
@@ -37,7 +39,10 @@ GIVEN = {
     "schedule": ("step", "total", "peak"),
     "data": (),
     "augment": ("key", "batch"),
+    "loss": ("outputs", "targets", "smoothing"),
 }
+# Likewise, where the component is a class, since it has parameters.
+LEARNS: dict[str, tuple[str, ...]] = {"act": ("features", "rngs")}
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,14 @@ class Plan:
       choices: the component of each group with the values that are compiled in.
       numbers: the values that live in the training state, by path.
       values: everything as plain values, defaults included.
+      trust: packages that may be imported from.
     """
 
     settings: Settings
     choices: dict[str, Choice]
     numbers: dict[str, float]
     values: dict[str, Any]
+    trust: tuple[str, ...] = ()
 
 
 def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] | None = None) -> Plan:
@@ -93,10 +100,10 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
         choices[group] = Choice(component, tuple(sorted(static.items())))
         complete[group] = {"name": values[group]["name"], **options}
     del numbers["seed"]  # not a float32
-    for name in ("dropout", "ema"):
+    for name in OFF_AT_ZERO:
         if numbers.get(name) == 0:
-            del numbers[name]  # off: drawing masks that drop nothing would cost most of a small model's step
-    return Plan(Settings.of(fixed), choices, {k: float(v) for k, v in numbers.items()}, complete)
+            del numbers[name]  # drawing masks that drop nothing would cost most of a small model's step
+    return Plan(Settings.of(fixed), choices, {k: float(v) for k, v in numbers.items()}, complete, trust)
 
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
@@ -104,7 +111,9 @@ def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]
     if ":" in name:
         return _foreign(group, name, trust)
     known = catalogue.options(group, [catalogue.conf()])
-    if name not in known:
+    if name in known:  # an alias is a file that names another
+        name = catalogue.component(known[name]) or name
+    else:
         raise InvalidConfig(
             [
                 f"{group}.name={show(name)}: unknown name{nearest(name, known)}; known: {', '.join(known)}; "
@@ -119,6 +128,11 @@ def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]
         for k, v in vars(module).items()
         if k.replace("_", "").lower() == plainly and getattr(v, "__module__", None) == module.__name__
     )
+
+
+def given(group: str, component: Callable[..., Any]) -> tuple[str, ...]:
+    """What the runner gives to a component, by position."""
+    return LEARNS.get(group, GIVEN[group]) if inspect.isclass(component) else GIVEN[group]
 
 
 def trusted(flags: list[str]) -> tuple[str, ...]:
@@ -183,12 +197,12 @@ def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any
     if not callable(component):
         there = [k for k, v in vars(module).items() if callable(v)]
         raise InvalidConfig([f"{path}: {module_name} has no {attribute}{nearest(attribute, there)}"])
-    wanted = f"{', '.join(GIVEN[group]) or 'nothing'} by position, and its keys, with types, after a *"
+    wanted = f"{', '.join(given(group, component)) or 'nothing'} by position, and its keys, with types, after a *"
     try:
         positional = _positional(component)
     except Exception as error:  # no signature, or a type that is not defined
         raise InvalidConfig([f"{path}: must take {wanted}; {error}"]) from error
-    if len(positional) != len(GIVEN[group]):
+    if len(positional) != len(given(group, component)):
         raise InvalidConfig([f"{path}: must take {wanted}; it takes {', '.join(positional) or 'nothing'} by position"])
     return component
 

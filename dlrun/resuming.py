@@ -11,7 +11,7 @@ from dlrun.schema import InvalidConfig, show
 MAY_CHANGE = (
     "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
     "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
-    "schedule.", "augment.",
+    "schedule.", "augment.", "stream.",
 )  # fmt: skip
 SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
 

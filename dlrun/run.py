@@ -20,7 +20,7 @@ from dlrun.setup import Setup
 from dlrun.signals import Stop
 from dlrun.sinks import named
 from dlrun.snapshot import Position
-from dlrun.train import Stopped, train
+from dlrun.train import Result, Stopped, train
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,11 @@ def run(
             rundir.update_run(directory, **opening(setup, directory, resumed))
         if setup.plan.settings.log.plot:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
-        at, status, error, code = None, "failed", None, 1
+        result, status, error, code = None, "failed", None, 1
         try:
-            at = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
+            if first:
+                rundir.write_json(directory / rundir.DATA, setup.data.preprocessing())
+            result = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
             status, error, code = "completed", None, 0
         except Stopped as stopped:
             status, error, code = "stopped", str(stopped), 128 + stopped.signum
@@ -69,7 +71,7 @@ def run(
         finally:
             if first:
                 with contextlib.suppress(OSError):  # a full disk was reported before
-                    close(setup, directory, status, error, at, began)
+                    close(setup, directory, status, error, result, began)
         if error:
             progress.note(f"{status}: {error}" + (f"; go on with: dlrun resume {directory}" if code > 128 else ""))
         return code
@@ -100,8 +102,8 @@ def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[st
     return {"resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
 
 
-def close(setup: Setup, directory: Path, status: str, error: str | None, at: Position | None, began: float) -> None:
-    """Writes curves, summary and the end of run.json."""
+def close(setup: Setup, directory: Path, status: str, error: str | None, result: Result | None, began: float) -> None:
+    """Writes pictures, summary and the end of run.json."""
     rows = rundir.read_metrics(directory)
     if setup.plan.settings.log.plot and rows:
         from dlrun.curves import draw
@@ -118,8 +120,13 @@ def close(setup: Setup, directory: Path, status: str, error: str | None, at: Pos
         steps_per_second=round(trained[-1]["step"] / seconds, 3) if seconds else None,
         peak_memory=environment.peak_memory(),
     )
-    if at is not None:
-        rundir.write_json(directory / rundir.SUMMARY, {"status": status, **summary(setup, at, rows)})
+    if result is not None:
+        at, details = result
+        rundir.write_json(directory / rundir.SUMMARY, {"status": status, **summary(setup, at, rows), **details})
+        if setup.plan.settings.log.plot and "confusion" in details:
+            from dlrun.curves import draw_confusion
+
+            draw_confusion(details["confusion"], setup.data.classes, directory / rundir.CONFUSION)
 
 
 def summary(setup: Setup, at: Position, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ RUN = "run.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+CONFUSION = "confusion.png"
+DATA = "data.json"
 LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
@@ -51,7 +54,10 @@ def write(file: Path, text: str) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON object atomically; numbers that are not finite become null."""
-    write(file, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False)
+    # Lists of numbers on one line each.
+    text = re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: " ".join(m[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+    write(file, text + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

@@ -30,6 +30,16 @@ class Splitting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Streaming:
+    """Data that is read while training instead of lying on the device."""
+
+    when: Literal["auto", "always", "never"] = "auto"
+    memory: Annotated[float, Field(gt=0)] = 2.0
+    workers: Count = 4
+    prefetch: Count = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """When the validation split is evaluated, and in batches of what size."""
 
@@ -91,6 +101,7 @@ class Settings:
     on_nonfinite: Literal["stop", "skip"] = "stop"
     max_skipped: Count = 100
     split: Splitting = field(default_factory=Splitting)
+    stream: Streaming = field(default_factory=Streaming)
     eval: Evaluation = field(default_factory=Evaluation)
     checkpoint: Checkpointing = field(default_factory=Checkpointing)
     early_stop: EarlyStopping = field(default_factory=EarlyStopping)

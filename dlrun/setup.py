@@ -1,8 +1,12 @@
 """From a plan to something that can be trained: data, program, devices. Finds what does not fit, before it is made."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +14,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dlrun import catalogue, sinks, step
+from dlrun import catalogue, losses, schedules, sinks, step, trained
 from dlrun.data.dataset import Dataset, cut
 from dlrun.devices import mesh
-from dlrun.metrics import TASKS
+from dlrun.metrics import task
+from dlrun.nn.parts import Inputs
 from dlrun.plan import Plan
 from dlrun.schema import InvalidConfig, Unfit, nearest
 
@@ -29,6 +34,7 @@ class Setup:
       graphdef: the model's structure.
       shapes: the training state's shapes and dtypes.
       warnings: what a person should know before the run starts.
+      constants: arrays that every step reads beside its batch: those of a teacher.
     """
 
     plan: Plan
@@ -38,6 +44,7 @@ class Setup:
     shapes: step.TrainState
     mesh: jax.sharding.Mesh
     warnings: list[str]
+    constants: dict[str, Any]
 
     @property
     def first(self) -> bool:
@@ -69,6 +76,12 @@ class Setup:
     def parameters(self) -> int:
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes.params))
 
+    def examples(self, size: int) -> jax.ShapeDtypeStruct:
+        return examples(self.data, size)
+
+    def targets(self, size: int) -> jax.ShapeDtypeStruct:
+        return targets(self.data, size)
+
     @property
     def everywhere(self) -> NamedSharding:
         """Every device holds the whole array."""
@@ -86,6 +99,35 @@ class Setup:
         return make(seed, numbers)
 
 
+def examples(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
+    """Form of the inputs of ``size`` examples."""
+    dtype = jnp.int32 if data.kind == "tokens" else jnp.float32
+    return jax.ShapeDtypeStruct((size, *data.inputs.shape), dtype)
+
+
+def targets(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
+    """Form of the targets of ``size`` examples."""
+    y = data.train.y
+    return jax.ShapeDtypeStruct((size, *y.shape[1:]), jnp.int32 if np.issubdtype(y.dtype, np.integer) else y.dtype)
+
+
+@contextlib.contextmanager
+def reported(found: list[str], group: str, *, fatal: bool = False) -> Iterator[None]:
+    """Adds the misfits that a component of ``group`` raises to ``found``; raises them all where one is ``fatal``."""
+    before = len(found)
+    try:
+        yield
+    except* Unfit as misfits:
+        found += [error.at(group) for error in _each(misfits)]
+    if fatal and len(found) > before:
+        raise InvalidConfig(found)
+
+
+def _each(misfits: BaseExceptionGroup[Unfit]) -> Iterator[Unfit]:
+    for error in misfits.exceptions:
+        yield from _each(error) if isinstance(error, BaseExceptionGroup) else [error]
+
+
 def steps_per_epoch(plan: Plan, data: Dataset) -> int:
     return len(data.train) // plan.settings.batch_size
 
@@ -98,6 +140,8 @@ def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
     """The run's hyperparameters, as the state carries them."""
     limit = plan.settings.max_skipped if plan.settings.on_nonfinite == "skip" else 0
     given = {**plan.numbers, "total_steps": total_steps(plan, data), "max_skipped": limit}
+    if plan.choices["schedule"].component is schedules.plateau:
+        given["lr_scale"] = 1.0  # lowered after evaluations
     return {k: np.float32(v) for k, v in given.items()}
 
 
@@ -105,44 +149,69 @@ def prepare(plan: Plan) -> Setup:
     """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit."""
     settings, choices = plan.settings, plan.choices
     found = sinks.missing(list(settings.log.sinks))
-    try:
+    with reported(found, "data", fatal=True):
         source = choices["data"]()
         if not isinstance(source, Dataset):
             raise Unfit("name", plan.values["data"]["name"], f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
         data = cut(source, settings.split)
-    except Unfit as error:
-        raise InvalidConfig([*found, error.at("data")]) from None
     devices = jax.devices()
     if settings.devices is not None and settings.devices > len(devices):
         found.append(f"devices={settings.devices}: not allowed; allowed: at most {len(devices)}, the devices there are")
     devices = devices[: settings.devices]
-    task = TASKS[data.task]
+    asked = task(data)
     program = step.Program(
         **{group: choice for group, choice in choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
         inputs=data.inputs,
         outputs=data.outputs,
-        task=task,
+        task=asked,
         dtype=jnp.dtype(settings.precision),
         accumulate=settings.accumulate,
     )
-    found += _misfits(plan, data, len(devices), [f"val/{k}" for k in task.metrics])
-    example = jax.ShapeDtypeStruct((max(settings.batch_size, 2), *data.inputs.shape), jnp.float32)
-    batch = {"x": example, "y": jax.ShapeDtypeStruct(example.shape[:1], jnp.int32)}
-    try:
+    found += _misfits(plan, data, len(devices), [f"val/{k}" for k in asked.names])
+    size = max(settings.batch_size, 2)
+    batch = {"x": examples(data, size), "y": targets(data, size)}
+    with reported(found, "augment"):
         jax.eval_shape(program.augment, jax.random.key(0), batch)
-    except Unfit as error:
-        found.append(error.at("augment"))
-    try:
+    with reported(found, "model", fatal=True):
         graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers(plan, data))
-        forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True))
-        convolves = "conv_general_dilated" in str(forward(shapes.params, shapes.variables, example))
-    except Unfit as error:
-        raise InvalidConfig([*found, error.at("model")]) from None
+        forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True), return_shape=True)
+        jaxpr, (outputs, _) = forward(shapes.params, shapes.variables, batch["x"])
+        convolves = "conv_general_dilated" in str(jaxpr)
+    constants = {}
+    with reported(found, "loss"):
+        if choices["loss"].component is losses.distillation:
+            program, constants = _taught(program, plan, data)
+            batch["teacher"] = outputs
+        jax.eval_shape(partial(step.losses, program, train=True), outputs, batch, numbers(plan, data))
     found += _statistics_misfits(plan, shapes)
     if found:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes))
+    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes), constants)
+
+
+def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Program, dict[str, Any]]:
+    """The program with the teacher that its loss compares with, and that one's arrays."""
+    where = plan.values["loss"]["teacher"]
+    if where is None:
+        raise Unfit("teacher", None, "be the directory of a run to learn from")
+    if data.task not in ("classification", "language_modelling"):
+        raise Unfit(".loss", "distillation", "be another loss: it compares classes, and there are none")
+    try:
+        teacher = trained.load(Path(where).expanduser(), plan.trust)
+    except InvalidConfig as error:
+        raise Unfit("teacher", where, f"hold a model that can be rebuilt; {'; '.join(error.problems)}") from None
+    mine, its = (
+        Inputs(d["kind"], tuple(d["shape"]), d.get("vocabulary", 0)) for d in (data.preprocessing(), teacher.data)
+    )
+    if mine != its or list(data.classes) != teacher.data["classes"]:
+        raise Unfit(
+            "teacher",
+            where,
+            f"be a run on the same data: it takes {its} and knows {len(teacher.data['classes'])} classes",
+        )
+    arrays = {"params": teacher.params, "variables": teacher.variables}
+    return replace(program, teacher=teacher.outputs), {"teacher": arrays}
 
 
 def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:

@@ -19,6 +19,8 @@ class Position:
       best: best value of the metric that chooses, and the step it was seen at.
       mark: the value that an improvement is measured from: the last one that exceeded the one before by ``min_delta``.
       stale: evaluations in a row without an improvement.
+      lr_scale: what the plateau schedule has multiplied the learning rate by so far.
+      plateau: the best value since it last did, and how many evaluations in a row were no better.
       seconds: time spent in training so far.
     """
 
@@ -28,7 +30,20 @@ class Position:
     best_step: int | None = None
     mark: float | None = None
     stale: int = 0
+    lr_scale: float = 1.0
+    plateau: tuple[float | None, int] = (None, 0)
     seconds: float = 0.0
+
+    def lower_on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> None:
+        """Lowers ``lr_scale`` by ``factor`` after ``patience`` evaluations in a row whose score was no better."""
+        best, flat = self.plateau
+        if best is None or score > best:
+            self.plateau = (score, 0)
+            return
+        flat += 1
+        if flat >= patience:
+            self.lr_scale, flat = max(min_scale, self.lr_scale * factor), 0
+        self.plateau = (best, flat)
 
 
 def kept(state: TrainState) -> dict[str, Any]:

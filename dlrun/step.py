@@ -64,8 +64,10 @@ class Program:
 
     Args:
       model, act, norm, init, optim, schedule, augment: components with their static values.
+      loss: of outputs and targets.
       inputs, outputs: form of an example and number of outputs of the model.
-      task: loss and metrics.
+      task: metrics.
+      teacher: of a loss that compares with one: its outputs for inputs, given its arrays.
       dtype: of the forward and backward pass; parameters and optimizer stay float32.
       accumulate: parts that a batch is split into.
       loop: whether several steps are one dispatch, in a loop on the device. XLA runs a convolution inside a loop 10 to
@@ -79,19 +81,21 @@ class Program:
     optim: Choice
     schedule: Choice
     augment: Choice
+    loss: Choice
     inputs: Inputs
     outputs: int
     task: Task
     dtype: Any = jnp.float32
     accumulate: int = 1
     loop: bool = True
+    teacher: Callable[[Any, Array], Array] | None = None
 
     def build(self, key: Array, numbers: dict[str, Array]) -> nnx.Module:
         """The model, with dropout rate and initialisation scale from ``numbers``."""
         init = partial(self.init, **section(numbers, "init"))
         rate = numbers.get("dropout")
         parts = Parts(
-            act=self.act,
+            activation=self.act,
             norm=self.norm,
             kernel_init=init(self.act.name),
             linear_init=init("identity"),
@@ -132,33 +136,71 @@ def forward(
     program: Program, graphdef: nnx.GraphDef, params: nnx.State, variables: nnx.State, x: Array, *, train: bool
 ) -> tuple[Array, nnx.State]:
     """The model's outputs in float32, and its other variables afterwards."""
-    params, x = optax.tree.cast((params, x), program.dtype)  # pyright: ignore[reportAssignmentType, reportGeneralTypeIssues]
+    params, x = halved((params, x), program.dtype)
     model = nnx.merge(graphdef, params, variables, copy=True)
     (model.train if train else model.eval)()
     outputs = model(x)  # pyright: ignore[reportCallIssue]
     return outputs.astype(jnp.float32), nnx.state(model, nnx.Not(nnx.Param))
 
 
+def augmented(program: Program, state: TrainState, batch: Batch) -> Batch:
+    """The batch of the state's step as the model sees it; with a teacher, also its outputs for that."""
+    given = {k: v for k, v in batch.items() if k != "teacher"}
+    key = jax.random.fold_in(state.key, state.step)
+    given = program.augment(key, given, **section(state.numbers, "augment"))
+    if program.teacher is None:
+        return given
+    return {**given, "teacher": jax.lax.stop_gradient(program.teacher(batch["teacher"], given["x"]))}
+
+
+def halved(tree: Any, dtype: Any) -> Any:
+    """A tree with its floating-point arrays in the precision of the forward pass; numbers of tokens stay."""
+    return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def losses(program: Program, outputs: Array, batch: Batch, numbers: dict[str, Array], *, train: bool) -> Array:
+    """The loss of each example, shape (B,); of a mixture of two examples, the mixture of both targets' losses.
+
+    In evaluation without label smoothing, so that it compares across runs.
+    """
+    loss = partial(program.loss, **section(numbers, "loss"))
+    smoothing = numbers["label_smoothing"] if train else 0.0
+
+    def against(targets: Array) -> Array:
+        return loss(outputs, (targets, batch["teacher"]) if "teacher" in batch else targets, smoothing)
+
+    if "other" not in batch:
+        return against(batch["y"])
+    return batch["share"] * against(batch["y"]) + (1 - batch["share"]) * against(batch["other"])
+
+
 def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """One optimizer step on ``batch`` (``x`` standardised, ``y``)."""
+    """One optimizer step on ``batch`` (``x`` standardised, ``y``; ``teacher``, the arrays of a teacher, if any)."""
     numbers = state.numbers
-    batch = program.augment(jax.random.fold_in(state.key, state.step), batch, **section(numbers, "augment"))
+    batch = augmented(program, state, batch)
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
 
     def loss_fn(params, variables, part):
         outputs, variables = forward(program, graphdef, params, variables, part["x"], train=True)
-        loss = program.task.loss(outputs, part["y"], numbers["label_smoothing"]).mean()
+        loss = losses(program, outputs, part, numbers, train=True).mean()
         metrics = {k: f(outputs, part["y"]).mean() for k, f in program.task.metrics.items()}
         return loss * scale, (variables, metrics | {"loss": loss})
 
-    grads, (variables, means) = gradients(loss_fn, state, batch, program)
-    grads = jax.tree.map(lambda g: g / scale, grads)
-    norm = optax.tree.norm(grads)
-    if "clip_norm" in numbers:
-        grads = jax.tree.map(lambda g: g * jnp.minimum(1, numbers["clip_norm"] / (norm + 1e-12)), grads)
+    def gradient(params, _=None):  # at other parameters too, for optimizers that look around
+        grads, (variables, means) = gradients(loss_fn, params, state.variables, batch, program)
+        grads = jax.tree.map(lambda g: g / scale, grads)
+        norm = optax.tree.norm(grads)
+        if "clip_norm" in numbers:
+            grads = jax.tree.map(lambda g: g * jnp.minimum(1, numbers["clip_norm"] / (norm + 1e-12)), grads)
+        return grads, norm, variables, means
 
+    grads, norm, variables, means = gradient(state.params)
     lr = program.schedule(state.step, numbers["total_steps"], numbers["optim.lr"], **section(numbers, "schedule"))
-    updates, opt_state = program.optimizer(numbers, lr).update(grads, state.opt_state, state.params)
+    lr *= numbers.get("lr_scale", 1)
+    optimizer = optax.with_extra_args_support(program.optimizer(numbers, lr))
+    updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params, grad_fn=lambda params, i: gradient(params)[0]
+    )
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:  # a decay that rises to its value, so that the average forgets the initial weights
@@ -173,21 +215,21 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
     return after, {"sum": sums | {"count": counted}, "last": {"lr": lr}}
 
 
-def gradients(loss_fn: Callable, state: TrainState, batch: Batch, program: Program):
+def gradients(loss_fn: Callable, params: nnx.State, variables: nnx.State, batch: Batch, program: Program):
     """Gradient of the batch's mean loss, from ``program.accumulate`` parts; the model's variables; mean metrics."""
     grad_fn = jax.grad(loss_fn, has_aux=True)
     if program.accumulate == 1:
-        return grad_fn(state.params, state.variables, batch)
+        return grad_fn(params, variables, batch)
 
     def part(carry, piece):
         variables, total = carry
-        grads, (variables, means) = grad_fn(state.params, variables, piece)
+        grads, (variables, means) = grad_fn(params, variables, piece)
         return (variables, jax.tree.map(jnp.add, total, (grads, means))), None
 
     pieces = jax.tree.map(lambda a: a.reshape(program.accumulate, -1, *a.shape[1:]), batch)
-    shapes = jax.eval_shape(grad_fn, state.params, state.variables, jax.tree.map(lambda a: a[0], pieces))
+    shapes = jax.eval_shape(grad_fn, params, variables, jax.tree.map(lambda a: a[0], pieces))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[1][1]))
-    (variables, total), _ = jax.lax.scan(part, (state.variables, zeros), pieces, unroll=not program.loop)
+    (variables, total), _ = jax.lax.scan(part, (variables, zeros), pieces, unroll=not program.loop)
     grads, means = jax.tree.map(lambda a: a / program.accumulate, total)
     return grads, (variables, means)
 
@@ -218,9 +260,12 @@ def all_finite(tree: Any) -> Array:
 
 
 def take(data: Batch, index: Array) -> Batch:
-    """The rows of ``data`` at ``index``, standardised by its ``mean`` and ``std``."""
-    x = (data["x"][index].astype(jnp.float32) - data["mean"]) / data["std"]
-    return {"x": x, "y": data["y"][index]}
+    """The rows of ``data`` at ``index``, standardised by its ``mean`` and ``std`` where it has them."""
+    x, y = data["x"][index], data["y"][index]
+    if "mean" in data:
+        x = (x.astype(jnp.float32) - data["mean"]) / data["std"]
+    batch = {"x": x, "y": y.astype(jnp.int32) if jnp.issubdtype(y.dtype, jnp.integer) else y}
+    return {**batch, "teacher": data["teacher"]} if "teacher" in data else batch
 
 
 def train_steps(
@@ -252,11 +297,16 @@ def train_steps(
 
 
 def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Batch:
-    """Sums of metrics over the examples where ``mask`` is 1, by name; ``count`` is their number."""
+    """Sums over the examples where ``mask`` is 1, by name: of loss and metrics, and what else the task counts.
+
+    ``count`` is the number of examples.
+    """
     params = state.params if state.ema is None else state.ema
     outputs, _ = forward(program, graphdef, params, state.variables, batch["x"], train=False)
-    sums = {k: (f(outputs, batch["y"]) * mask).sum() for k, f in program.task.metrics.items()}
-    return sums | {"count": mask.sum()}
+    each = {"loss": losses(program, outputs, batch, state.numbers, train=False)}
+    each |= {k: f(outputs, batch["y"]) for k, f in program.task.metrics.items()}
+    counts = {k: f(outputs, batch["y"], mask) for k, f in program.task.counts.items()}
+    return {k: (v * mask).sum() for k, v in each.items()} | counts | {"count": mask.sum()}
 
 
 def eval_steps(

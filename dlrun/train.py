@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from dlrun import checkpoint, rundir, sinks, step
-from dlrun.data import batches
+from dlrun.data.feed import feed
 from dlrun.diagnose import explain, nonfinite
 from dlrun.evaluate import Evaluator
 from dlrun.progress import Progress
@@ -26,6 +26,10 @@ OVERLAP_SECONDS = 0.02  # calls shorter than this overlap
 SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often: a save takes tens of milliseconds
 
 
+Result = tuple[Position, dict[str, Any]]
+"""Where a run stands at its end, and the test split's results for each class."""
+
+
 class Stopped(Exception):
     """A signal asked the run to stop, and its state is saved."""
 
@@ -34,8 +38,8 @@ class Stopped(Exception):
         super().__init__(f"by {signal.Signals(signum).name}; the state of step {step} is saved")
 
 
-def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resume: bool = False) -> Position:
-    """Trains, evaluates and saves until the run is done; gives where it stands at the end.
+def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resume: bool = False) -> Result:
+    """Trains, evaluates and saves until the run is done.
 
     Args:
       directory: the run directory.
@@ -71,8 +75,7 @@ def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resu
         if at.step % settings.log.every:
             run.log(at)
         run.save(at)
-        run.finish(at)
-        return at
+        return at, run.finish(at)
 
 
 def next_multiple(step: int, n: int) -> int:
@@ -93,12 +96,10 @@ class Run:
         self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
         self.finite = jax.jit(nonfinite)
 
-        table, self.rows = batches.stacked(setup.data)
-        self.table = jax.device_put(table, setup.everywhere)
-        self.metrics = Evaluator(setup, self.table, self.rows)
-
-        self.epoch = -1
-        self.order: Any = None
+        size, seed, how = self.settings.batch_size, self.settings.seed, self.settings.stream
+        self.feed = feed(setup.data, size, seed, setup.everywhere, setup.divided, how, loop=program.loop)
+        self.metrics = Evaluator(setup, self.feed)
+        self.constants = jax.device_put(setup.constants, setup.everywhere)
         self.step_seconds: float | None = None
         self.checked = 0
         self.saved_at = time.monotonic()
@@ -115,6 +116,7 @@ class Run:
         status = "completed" if kind is None else "stopped" if kind is Stopped else "failed"
         for sink in self.sinks:
             sink.close(status)
+        self.feed.close()
         self.checkpoints.close()
 
     # Where a run starts
@@ -144,6 +146,7 @@ class Run:
             at = Position(**at)
             self._place(arrays, fresh, totals)
             self.saved = self.checked = last
+            self._scale(at.lr_scale)
         self._open_sinks()
         return at
 
@@ -151,28 +154,24 @@ class Run:
 
     def steps(self, at: Position, until: int) -> None:
         """Trains up to step ``until``, or to the end of the epoch, or to a signal."""
-        per_epoch = self.setup.steps_per_epoch
-        epoch = at.step // per_epoch
-        if epoch != self.epoch:
-            order = batches.shuffled(self.rows["train"], self.settings.batch_size, seed=self.settings.seed, epoch=epoch)
-            self.order, self.epoch = jax.device_put(order, self.setup.divided), epoch
-        until = min(until, (epoch + 1) * per_epoch)
+        until = min(until, next_multiple(at.step, self.setup.steps_per_epoch))
         alone = jax.process_count() == 1  # several processes must take the same steps: they agree between calls
         while at.step < until and not (alone and self.stop.signum):
-            count = self._count(until - at.step)
+            began = time.perf_counter()
+            table, order, first, count = self.feed.train(at.step, self._count(until - at.step))
             start = time.perf_counter()
             before = self.totals
             self.state, self.totals = self.train_steps(
-                self.state, before, self.table, self.order, np.int32(at.step % per_epoch), np.int32(count)
+                self.state, before, {**table, **self.constants}, order, np.int32(first), np.int32(count)
             )
             # Short calls overlap with preparing the next one; long ones are waited for, so that a signal need not.
             jax.block_until_ready(self.totals if count > 1 or (self.step_seconds or 1) > OVERLAP_SECONDS else before)
-            seconds = time.perf_counter() - start
-            first = self.step_seconds is None
-            self.step_seconds = 1e-3 if first else seconds / count  # the first call compiles
+            done = time.perf_counter()
+            compiled = self.step_seconds is None
+            self.step_seconds = 1e-3 if compiled else (done - start) / count
             at.step += count
-            at.seconds += 0.0 if first else seconds
-            self.progress.advance(at.step, epoch=at.step / per_epoch)
+            at.seconds += 0.0 if compiled else done - began
+            self.progress.advance(at.step, epoch=at.step / self.setup.steps_per_epoch)
 
     def log(self, at: Position) -> None:
         """Writes the mean metrics since the last row; stops the run where they are not finite."""
@@ -190,7 +189,7 @@ class Run:
 
     def evaluate(self, at: Position) -> None:
         """Validation: a row, the best value and the patience."""
-        metrics = self.metrics("val", self.state, between=partial(self.stop_if_asked, at))
+        metrics, _ = self.metrics("val", self.state, between=partial(self.stop_if_asked, at))
         value = metrics[self.setup.metric.split("/")[1]]
         sign = -1 if self.setup.mode == "min" else 1
         if at.best is None or sign * (value - at.best) >= 0:  # of equals the later one, which saw more
@@ -200,6 +199,10 @@ class Run:
         else:
             at.stale += 1
         at.evaluated = at.step
+        if "lr_scale" in self.state.numbers:
+            schedule = self.setup.plan.values["schedule"]
+            at.lower_on_plateau(sign * value, **{k: v for k, v in schedule.items() if k != "name"})
+            self._scale(at.lr_scale)
         self._write(at, "val", metrics)
 
     def save_if_due(self, at: Position) -> None:
@@ -225,7 +228,7 @@ class Run:
         """Raises :class:`NonFinite` where a step failed or the state is not finite."""
         steps, bad = jax.device_get((self.state.skipped, self.finite(self.state)))
         if steps > self.setup.numbers["max_skipped"] or any(bad.values()):
-            raise explain(self.setup, self.state, self.table, self._batch_at, bad, (self.checked, at.step))
+            raise explain(self.setup, self.state, self.feed, bad, (self.checked, at.step))
         self.checked = at.step
 
     def stop_if_asked(self, at: Position) -> None:
@@ -238,8 +241,8 @@ class Run:
             self.checkpoints.wait()
             raise Stopped(signum, at.step)
 
-    def finish(self, at: Position) -> None:
-        """The test split, once, by the best state."""
+    def finish(self, at: Position) -> dict[str, Any]:
+        """The test split, once, by the best state; gives its results for each class."""
         best = at.step if at.best_step is None else at.best_step
         if best != at.step:
             self.checkpoints.wait()
@@ -253,8 +256,9 @@ class Run:
             if jax.process_count() > 1:
                 arrays = multihost_utils.broadcast_one_to_all(jax.device_get(arrays))
             self._place(arrays, self.state, self.totals)
-        metrics = self.metrics("test", self.state, between=partial(self.stop_if_asked, at))
+        metrics, details = self.metrics("test", self.state, between=partial(self.stop_if_asked, at))
         self._write(replace(at, step=best), "test", metrics)
+        return details
 
     # Details
 
@@ -263,6 +267,12 @@ class Run:
         saved = checkpoint.fit(arrays, {"state": kept(state), "totals": totals})
         self.state = jax.device_put(with_kept(state, saved["state"]), self.setup.everywhere)
         self.totals = jax.device_put(saved["totals"], self.setup.everywhere)
+
+    def _scale(self, lr_scale: float) -> None:
+        """Sets what the learning rate is multiplied by, where the schedule follows the validation metric."""
+        if "lr_scale" in self.state.numbers:
+            scale = jax.device_put(np.float32(lr_scale), self.setup.everywhere)
+            self.state = replace(self.state, numbers={**self.state.numbers, "lr_scale": scale})
 
     def _arrays(self) -> dict[str, Any]:
         return {"state": kept(self.state), "totals": self.totals}
@@ -284,11 +294,6 @@ class Run:
         """Whether a resumed run leaves a row as it is: not those it will write again, nor those of a run's end."""
         closing = row["split"] == "test" or (row["split"] == "train" and row["step"] % self.settings.log.every)
         return row["step"] <= last and not closing
-
-    def _batch_at(self, number: int) -> Any:
-        epoch, offset = divmod(number, self.setup.steps_per_epoch)
-        rows = self.rows["train"]
-        return batches.shuffled(rows, self.settings.batch_size, seed=self.settings.seed, epoch=epoch)[offset]
 
     def _open_sinks(self) -> None:
         if self.writes:

@@ -9,11 +9,11 @@ from flax import nnx
 from dlrun.models.transformer import Block
 from dlrun.nn import activations, inits, norms
 from dlrun.nn.attention import Attention
-from dlrun.nn.parts import Parts
+from dlrun.nn.parts import Choice, Parts
 from tests.tiny import assert_gradient, quick
 
 B, T, D, HEADS = 2, 5, 8, 2
-PARTS = Parts(activations.gelu, norms.layer, inits.auto("gelu"), inits.auto("identity"))
+PARTS = Parts(Choice(activations.gelu), Choice(norms.layer), inits.auto("gelu"), inits.auto("identity"))
 X = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
 MASK = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 1]], bool)
 

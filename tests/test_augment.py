@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun import step
+from dlrun import catalogue, step
 from dlrun.data import augment
+from dlrun.losses import cross_entropy
 from dlrun.nn.parts import Choice
 from dlrun.schema import Unfit
 from tests.tiny import arrays, numbers, program, quick, start
+from tests.tiny import batch as tiny_batch
 
 LABELS = jnp.arange(4)
 
@@ -71,12 +73,6 @@ def test_none_gives_back_the_batch() -> None:
     assert augment.none(jax.random.key(0), batch) is batch
 
 
-def test_rows_are_refused() -> None:
-    with pytest.raises(Unfit) as error:
-        augment.flip_crop(jax.random.key(0), {"x": jnp.ones((2, 3)), "y": jnp.zeros(2)})
-    assert error.value.at("augment") == "augment=flip_crop: must be none for inputs that are no images"
-
-
 def shown(key: jax.Array, batch: step.Batch) -> step.Batch:
     """Shows the model nothing but random numbers of the key."""
     return {**batch, "x": jax.random.normal(key, batch["x"].shape)}
@@ -98,3 +94,144 @@ def test_the_key_is_a_function_of_seed_and_step_alone() -> None:
     # Taking steps does not move the key.
     moved, _ = run(state, zeros)
     np.testing.assert_array_equal(arrays(moved)["key"], arrays(state)["key"])
+
+
+IMAGES = [augment.flip, augment.crop, augment.flip_crop, augment.cutout, augment.random_erasing, augment.cutmix]
+ALL = [*IMAGES, augment.none, augment.mixup, augment.noise]
+X = np.random.default_rng(0).uniform(1, 2, (64, 12, 8, 3)).astype(np.float32)
+Y = np.arange(64, dtype=np.int32)
+
+
+def augmented(f, seed: int = 0, x: np.ndarray = X, **values) -> dict[str, np.ndarray]:
+    out = quick(lambda key, x, y, values: f(key, {"x": x, "y": y}, **values))(
+        jax.random.key(seed), jnp.asarray(x), jnp.asarray(Y[: len(x)]), values
+    )
+    return {k: np.asarray(v) for k, v in out.items()}
+
+
+def test_the_table_has_every_augmentation() -> None:
+    assert {f.__name__ for f in ALL} == set(catalogue.options("augment", [catalogue.conf()]))
+
+
+@pytest.mark.parametrize("f", ALL)
+def test_form_is_kept_and_the_key_decides(f) -> None:
+    one, again, other = augmented(f), augmented(f), augmented(f, seed=1)
+    assert one["x"].shape == X.shape
+    assert one["x"].dtype == X.dtype
+    np.testing.assert_array_equal(one["y"], Y)
+    for k in one:
+        np.testing.assert_array_equal(one[k], again[k])
+    assert np.array_equal(one["x"], other["x"]) == (f is augment.none)
+
+
+@pytest.mark.parametrize("f", [f for f in ALL if f not in (augment.none, augment.noise, augment.mixup)])
+def test_image_augmentations_refuse_rows(f) -> None:
+    with pytest.raises(Unfit, match=f"augment={f.__name__} must be none") as error:
+        f(jax.random.key(0), {"x": jnp.zeros((4, 5)), "y": LABELS})
+    assert error.value.at("augment").startswith(f"augment={f.__name__}: must be none")
+
+
+@pytest.mark.parametrize("f", [augment.mixup, augment.noise])
+def test_numbers_of_tokens_are_not_mixed(f) -> None:
+    with pytest.raises(Unfit, match="tokens"):
+        f(jax.random.key(0), {"x": jnp.zeros((4, 5), jnp.int32), "y": LABELS})
+
+
+def test_flip_mirrors_each_image_by_itself() -> None:
+    out = augmented(augment.flip, probability=0.5)["x"]
+    mirrored = [np.array_equal(o, x[:, ::-1]) for o, x in zip(out, X, strict=True)]
+    kept = [np.array_equal(o, x) for o, x in zip(out, X, strict=True)]
+    assert all(m != k for m, k in zip(mirrored, kept, strict=True))
+    assert 16 < sum(mirrored) < 48
+    assert all(np.array_equal(o, x) for o, x in zip(augmented(augment.flip, probability=0.0)["x"], X, strict=True))
+
+
+def test_crop_is_a_window_of_the_padded_image() -> None:
+    for image, out in zip(X[:8], augmented(augment.crop)["x"], strict=False):
+        assert any(np.array_equal(out, w) for w in windows(image, 12 // 8))
+
+
+def boxes(zero: np.ndarray) -> list[tuple[int, int]]:
+    """Height and breadth of the rectangle that is marked in each image; fails where it is no rectangle."""
+    sizes = []
+    for mask in zero:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows):
+            assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+            assert mask.sum() == (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+        sizes.append((len(rows) and rows[-1] - rows[0] + 1, len(columns) and columns[-1] - columns[0] + 1))
+    return sizes
+
+
+def test_cutout_zeroes_a_square_that_the_border_may_cut() -> None:
+    out = augmented(augment.cutout, size=0.34)["x"]
+    zero = (out == 0).all(-1)
+    assert ((out == X).all(-1) | zero).all(), "the rest stays"
+    sizes = boxes(zero)
+    assert max(h for h, _ in sizes) == max(w for _, w in sizes) == round(0.34 * 12)
+    assert min(h for h, _ in sizes) >= 2
+    hit = [h > 0 for h, _ in boxes((augmented(augment.cutout, probability=0.25)["x"] == 0).all(-1))]
+    assert 5 < sum(hit) < 30
+
+
+def test_random_erasing_keeps_to_its_area_and_aspect() -> None:
+    values = {"probability": 1.0, "smallest": 0.1, "largest": 0.3, "aspect": 2.0}
+    x = np.full((64, 30, 30, 1), 9.0, np.float32)
+    out = augmented(augment.random_erasing, x=x, **values)["x"]
+    for h, w in boxes((out != 9).all(-1)):
+        assert 0.1 * 900 * 0.9 < h * w < 0.3 * 900 * 1.1
+        assert 1 / 2.3 < h / w < 2.3
+    noise = out[out != 9]
+    assert abs(noise.mean()) < 0.05
+    assert abs(noise.std() - 1) < 0.05
+
+
+def test_mixup_mixes_inputs_and_losses_alike() -> None:
+    out = augmented(augment.mixup, alpha=1.0)
+    share = out["share"][0]
+    assert (out["share"] == share).all()
+    assert 0 < share < 1
+    assert sorted(out["other"]) == list(Y), "each example is a partner once"
+    np.testing.assert_allclose(out["x"], share * X + (1 - share) * X[out["other"]], rtol=1e-5)
+
+
+def test_cutmix_s_share_is_the_area_that_is_kept() -> None:
+    for seed in range(5):
+        out = augmented(augment.cutmix, seed=seed)
+        pasted = (out["x"] == X[out["other"]]).all(-1)
+        kept = (out["x"] == X).all(-1)
+        assert (pasted | kept).all()
+        own = [i for i in range(64) if out["other"][i] != i]
+        assert {round(float(kept[i].mean()), 5) for i in own} == {round(float(out["share"][0]), 5)}
+        boxes(pasted[own])
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    added = augmented(augment.noise, std=0.3)["x"] - X
+    assert abs(added.std() - 0.3) < 0.02
+    assert abs(added.mean()) < 0.02
+
+
+@pytest.mark.parametrize("f", [augment.mixup, augment.cutmix])
+def test_a_step_on_a_mixture_has_the_mixture_of_the_losses(f) -> None:
+    of = program("mlp", augment=f)
+    graphdef, state = start(of, numbers(**{f"augment__{k}": 1.0 for k in ("alpha",)}))
+    data = tiny_batch(16)
+    mixed = f(jax.random.fold_in(state.key, state.step), data, alpha=1.0)
+    outputs, _ = step.forward(of, graphdef, state.params, state.variables, mixed["x"], train=True)
+    one, other = (cross_entropy(outputs, mixed[k]) for k in ("y", "other"))
+    expected = (mixed["share"] * one + (1 - mixed["share"]) * other).mean()
+    _, metrics = quick(lambda s, b: step.train_step(of, graphdef, s, b))(state, data)
+    np.testing.assert_allclose(metrics["sum"]["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("f", [augment.mixup, augment.cutmix])
+def test_mixtures_go_through_accumulation(f) -> None:
+    whole, parts = (program("mlp", augment=f, accumulate=n) for n in (1, 4))
+    graphdef, state = start(whole, numbers(augment__alpha=1.0))
+    a, b = (
+        quick(lambda s, b, of=of: step.train_step(of, graphdef, s, b)[0])(state, tiny_batch(16))
+        for of in (whole, parts)
+    )
+    for path, value in arrays(a.params).items():
+        np.testing.assert_allclose(arrays(b.params)[path], value, rtol=1e-4, atol=1e-6)

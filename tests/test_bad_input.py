@@ -73,7 +73,7 @@ init.scale: 0 | -1 | nan | 1e39
 data.folder: x
 model.name: nope | null | 3 | foo:Bar | os:system | : | a: | :b | os.path:join | [mlp] | ../mlp:x
 act.name: geluu | foo:bar | subprocess:run |
-data.name: mnist | foo:bar
+data.name: mnits | foo:bar
 optim.name: Adam | sgd:x
 """
 OPTIONS = " | nope | ../x | null | 3 | [a] | {a:1} | relux | 'a b'"
@@ -186,11 +186,11 @@ def test_bad_command_lines(dlrun: Callable, folders: list[str], own_folder: Path
 
 
 MESSAGES = {
-    "model=mpl": "model=mpl: unknown option (did you mean 'mlp'?); known: cnn, mlp, resnet, transformer",
+    "model=mpl": "model=mpl: unknown option (did you mean 'mlp'?); known: alexnet, cnn, ",
     "modl=mlp": "modl: unknown key (did you mean 'model'?); dlrun --help lists all",
     "optim.lr=abc": "optim.lr=abc: not allowed; allowed: a number > 0",
     "optim.lr=1e39": "optim.lr=1e+39: not allowed; allowed: a number > 0, in float32",
-    "+optim.lrr=1": "optim.lrr: unknown key (did you mean 'lr'?); known: lr, b1, b2, eps, weight_decay",
+    "+optim.lrr=1": "optim.lrr: unknown key (did you mean 'lr'?); known: lr, b1, b2, eps, weight_decay, decay_all",
     "dropout=1.7": "dropout=1.7: not allowed; allowed: a number in [0, 1)",
     "epochs=0": "epochs=0: not allowed; allowed: a whole number in [1, 2^31) or null",
     "precision=bfloat": "precision=bfloat: not allowed (did you mean 'bfloat16'?); allowed: float32, bfloat16, float16",
@@ -203,8 +203,8 @@ MESSAGES = {
     "model.name=net:Net": "model.name=net:Net: not trusted; if the code is yours, allow importing it: --trust net",
     "+act._target_=os.system": "act._target_=os.system: not allowed; a configuration holds values, nothing to import",
     "hydra.run.dir=full": "hydra.run.dir=full: already in use; to go on with a run: dlrun resume DIR",
-    "--config-dir broken model=nameless": "model.name: missing; allowed: cnn, mlp, resnet, transformer, or module:name",
-    "--config-dir broken model=extra": "model.widht: unknown key (did you mean 'widths'?); known: widths",
+    "--config-dir broken model=nameless": "model.name: missing; allowed: alexnet, cnn, ",
+    "--config-dir broken model=extra": "model.widht: unknown key (did you mean 'width'?); known: widths, width, depth",
     "resme x": "'resme': unknown subcommand (did you mean 'resume'?)",
     "--config-dri x": "--config-dri: unknown flag (did you mean '--config-dir'?)",
 }
@@ -253,7 +253,7 @@ def test_convolution_on_rows_of_features(dlrun: Callable, own_folder: Path, monk
         done = dlrun(*data, f"model={model}")
         assert done.code == 2
         assert f"model.name={model}: must be a model for rows of 4 features, such as mlp: it takes images" in done.err
-        assert "augment=flip_crop: must be none for inputs that are no images" in done.err
+        assert "augment=flip_crop: must be none, noise or mixup for inputs that are no images" in done.err
     assert not (own_folder / "outputs").exists()
 
 

@@ -75,9 +75,9 @@ def test_a_quoted_line_is_split_back_into_its_words(words: list[str], current: s
 
 def test_keys_follow_the_options_on_the_line():
     assert set(candidates(["model=resnet"], "model.de")) == {"model.depth="}
-    assert set(candidates([], "model.")) == {"model.widths="}  # the default, mlp
+    assert set(candidates([], "model.")) == {"model.widths=", "model.width=", "model.depth="}  # the default, mlp
     assert {"model.channels=", "model.depth="} <= set(candidates(["-m", "model=cnn,resnet"], "model."))
-    assert set(candidates(["model=resnet", "model=mlp"], "model.")) == {"model.widths="}  # the last one counts
+    assert set(candidates(["model=resnet", "model=mlp"], "model.w")) == {"model.widths=", "model.width="}  # the last
 
 
 def test_keys_follow_what_a_choice_brings_unless_it_is_chosen_otherwise():
@@ -91,7 +91,7 @@ def test_keys_follow_what_a_choice_brings_unless_it_is_chosen_otherwise():
     [
         ([], "res", {"resume"}),
         ([], "model=re", {"model=resnet"}),
-        ([], "act=relu,ge", {"act=relu,gelu"}),
+        ([], "act=relu,gel", {"act=relu,gelu"}),
         ([], "precision=b", {"precision=bfloat16"}),
         ([], "checkpoint.mode=", {"checkpoint.mode=min", "checkpoint.mode=max"}),
         ([], "log.plot=", {"log.plot=true", "log.plot=false"}),
@@ -146,7 +146,7 @@ def test_an_answer_needs_neither_hydra_nor_jax_nor_pydantic():
         ("dlrun model=re", " =:", ["resnet "]),  # bash replaces what follows the =
         ("dlrun model=re", " ", ["model=resnet "]),  # a user took = out of COMP_WORDBREAKS
         ("dlrun 'model=re", " =:", ["model=resnet"]),  # in quotes = breaks nothing
-        ("dlrun act=relu,ge", " =:", ["relu,gelu "]),
+        ("dlrun act=relu,gel", " =:", ["relu,gelu "]),
         ("dlrun model=resnet model.de", " =:", ["model.depth="]),
         ("dlrun resume ", " =:", ["/"]),
         ("dlrun model=nothing", " =:", []),

@@ -16,6 +16,7 @@ from dlrun.settings import Settings
 CONF = catalogue.conf()
 OPTIONS = [(group, name, file) for group in plan.HOMES for name, file in catalogue.options(group, [CONF]).items()]
 IDS = [f"{group}={name}" for group, name, _ in OPTIONS]
+ALIASES = {"silu": "swish", "he": "he_normal"}
 FILES = [CONF / "config.yaml", *(file for *_, file in OPTIONS), *catalogue.options("experiment", [CONF]).values()]
 
 each_option = pytest.mark.parametrize(("group", "name", "file"), OPTIONS, ids=IDS)
@@ -28,7 +29,7 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def component(group: str, name: str) -> Callable[..., Any]:
-    return plan.resolve(group, name, ())
+    return plan.resolve(group, ALIASES.get(name, name), ())
 
 
 def test_every_group_has_options() -> None:
@@ -38,9 +39,9 @@ def test_every_group_has_options() -> None:
 
 @each_option
 def test_option_is_named_as_its_file_and_component(group: str, name: str, file: Path) -> None:
-    assert load(file)["name"] == name
-    known = component(group, name)
-    assert known.__name__.replace("_", "").lower() == name.replace("_", "")
+    assert load(file)["name"] == ALIASES.get(name, name)
+    known = component(group, ALIASES.get(name, name))
+    assert known.__name__.replace("_", "").lower() == ALIASES.get(name, name).replace("_", "")
     assert known.__doc__
 
 
@@ -57,7 +58,7 @@ def test_keys_are_those_of_the_signature(group: str, name: str, file: Path) -> N
 
 @each_option
 def test_the_runner_gives_what_it_takes_by_position(group: str, name: str, file: Path) -> None:
-    assert tuple(plan._positional(component(group, name))) == plan.GIVEN[group]
+    assert tuple(plan._positional(component(group, name))) == plan.given(group, component(group, name))
 
 
 def test_settings_are_those_of_config_yaml() -> None:
@@ -99,9 +100,23 @@ def test_option_composes_and_passes(hydra: Any, group: str, name: str, file: Pat
     traced = [
         f"{group}.{k}" for k, key in keys(component(group, name)).items() if key.traced and values[group][k] is not None
     ]
-    assert [k for k in checked.numbers if k.startswith(f"{group}.")] == traced
+    on = [k for k in traced if k not in plan.OFF_AT_ZERO or values[group][k.partition(".")[2]] != 0]
+    assert [k for k in checked.numbers if k.startswith(f"{group}.")] == on
     assert not {k for k, _ in checked.choices[group].values} & {t.partition(".")[2] for t in traced}
     hash(checked.choices[group])  # part of a compiled function's key
+
+
+@pytest.mark.parametrize("name", catalogue.options("experiment", [CONF]))
+def test_experiment_composes_and_says_what_to_expect(hydra: Any, name: str) -> None:
+    cfg, found = config.compose(hydra, [f"experiment={name}"])
+    values, unresolved = config.plain(cfg)
+    assert found + unresolved == []
+    assert plan.plan(values).values["seed"] == 0
+    header = catalogue.headline(CONF / "experiment" / f"{name}.yaml")
+    assert f"dlrun experiment={name}" in header
+    assert re.search(r"\b(s|min|h|minutes|hours)\b", header), "how long it takes"
+    assert re.search(r"Expect|Not run", header)
+    assert re.search(r"\d\.\d", header)
 
 
 def test_numbers_of_training_live_in_the_state(hydra: Any) -> None:

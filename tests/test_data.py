@@ -1,8 +1,4 @@
-"""Data: splits that are disjoint, stratified and seeded; batches by (seed, epoch); reading files that may be broken."""
-
-import gzip
-import struct
-from pathlib import Path
+"""Data: splits that are disjoint, stratified and seeded; batches by (seed, epoch)."""
 
 import numpy as np
 import pytest
@@ -12,7 +8,6 @@ from hypothesis import strategies as st
 from dlrun.data import batches
 from dlrun.data.dataset import Dataset, Rows, cut, moments, stratified
 from dlrun.data.digits import digits
-from dlrun.data.fashion_mnist import CLASSES, FILES, fashion_mnist
 from dlrun.schema import Unfit
 from dlrun.settings import Splitting
 
@@ -177,99 +172,3 @@ def test_digits() -> None:
     np.testing.assert_array_equal(data.train.y, y)
     assert data.train.x.dtype == np.uint8
     assert data.train.y.dtype == np.int32
-
-
-def idx(values: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
-LABELS = np.array([0, 9, 3, 3, 1], np.uint8)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four made-up files, the images gzipped."""
-    for images, labels in FILES.values():
-        (tmp_path / f"{images}.gz").write_bytes(gzip.compress(idx(IMAGES)))
-        (tmp_path / labels).write_bytes(idx(LABELS))
-    return tmp_path
-
-
-def test_fashion_mnist_reads_plain_and_gzipped_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = fashion_mnist(folder=str(folder))
-    for part in (data.train, data.test):
-        np.testing.assert_array_equal(part.x[..., 0], IMAGES)
-        np.testing.assert_array_equal(part.y, LABELS)
-    assert (data.inputs.shape, data.classes, data.val) == ((28, 28, 1), CLASSES, None)
-
-    monkeypatch.setenv("DLRUN_DATA", str(folder.parent))
-    folder.rename(folder.parent / "fashion-mnist")
-    np.testing.assert_array_equal(fashion_mnist().train.y, LABELS)
-
-
-TRAIN_IMAGES, TRAIN_LABELS = FILES["train"]
-TEST_IMAGES, TEST_LABELS = FILES["test"]
-
-BROKEN = {
-    "missing": (f"{TRAIN_IMAGES}.gz", None, "siblings"),
-    "labels missing": (TEST_LABELS, None, f"hold {TEST_LABELS} or {TEST_LABELS}.gz"),
-    "empty": (TRAIN_LABELS, b"", "sound IDX"),
-    "header alone": (TRAIN_LABELS, idx(LABELS)[:6], "sound IDX"),
-    "no values": (TRAIN_LABELS, idx(LABELS[:0]), "sound IDX"),
-    "truncated": (TRAIN_LABELS, idx(LABELS)[:-1], "sound IDX"),
-    "too long": (TRAIN_LABELS, idx(LABELS) + b"\0", "sound IDX"),
-    "truncated gzip": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:-9], "sound IDX"),
-    "flipped gzip": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:-8] + bytes(8), "sound IDX"),
-    "broken stream": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES))[:40] + b"\xff" * 60, "sound IDX"),
-    "no gzip": (f"{TEST_IMAGES}.gz", idx(IMAGES), "sound IDX"),
-    "wrong magic": (TRAIN_LABELS, b"\1" + idx(LABELS)[1:], "sound IDX"),
-    "wrong type": (TRAIN_LABELS, b"\0\0\x0d" + idx(LABELS)[3:], "sound IDX"),
-    "wrong axes": (TRAIN_LABELS, idx(IMAGES), "sound IDX"),
-    "no axes": (TRAIN_LABELS, b"\0\0\x08\0" + b"1", "sound IDX"),
-    "wrong size of image": (f"{TEST_IMAGES}.gz", gzip.compress(idx(IMAGES[:, :27])), r"\(28, 28\)"),
-    "fewer labels": (TRAIN_LABELS, idx(LABELS[:4]), "as many images as labels: .* 5, .* 4"),
-    "label out of range": (TEST_LABELS, idx(np.array([0, 1, 2, 3, 10], np.uint8)), "labels from 0 to 9: .* has 10"),
-    "a folder": (TRAIN_LABELS, "folder", f"hold {TRAIN_LABELS} or"),
-}
-
-
-@pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_file_is_one_clear_line(what: str, folder: Path) -> None:
-    name, content, message = BROKEN[what]
-    (folder / name).unlink()
-    if content == "folder":
-        (folder / name).mkdir()
-    elif content is not None:
-        (folder / name).write_bytes(content)
-    with pytest.raises(Unfit, match=message) as error:
-        fashion_mnist(folder=str(folder))
-    line = error.value.at("data")
-    assert line.startswith(f"data.folder={folder}"[:60])
-    assert "\n" not in line
-
-
-def test_no_folder_names_the_places_that_were_looked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DLRUN_DATA", "XDG_DATA_HOME", "XDG_DATA_DIRS"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    with pytest.raises(Unfit) as error:
-        fashion_mnist()
-    line = error.value.at("data")
-    assert line.startswith("data.folder=null: must hold train-images-idx3-ubyte.gz and its three siblings")
-    assert all(str(tmp_path / n / "datasets/fashion-mnist") in line for n in ("xdg_data_home", "xdg_data_dirs"))
-    assert str(tmp_path / "dlrun_data/fashion-mnist") in line
-
-
-def test_the_real_fashion_mnist() -> None:
-    try:
-        data = fashion_mnist()
-    except Unfit:
-        pytest.skip("Fashion-MNIST is not on this machine")
-    assert (data.train.x.shape, data.test.x.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
-    assert (np.bincount(data.train.y) == 6000).all()
-    assert (np.bincount(data.test.y) == 1000).all()
-    # The mean and deviation that everyone normalises with: 0.2860 and 0.3530 of 255.
-    mean, std = moments(data.train.x)
-    assert mean[0] / 255 == pytest.approx(0.2860, abs=1e-4)
-    assert std[0] / 255 == pytest.approx(0.3530, abs=1e-4)
-    assert data.train.y[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]

@@ -15,7 +15,9 @@ OPTIONS = [(g, o) for g in catalogue.groups([CONF]) for o in catalogue.options(g
 ENTRIES = catalogue.entries(CONF / "config.yaml")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["show", "model"], ["show", "eval"], ["ls"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["show", "model"], ["show", "act"], ["show", "eval"], ["ls"]], ids=" ".join
+)
 def test_help_imports_neither_jax_nor_hydra(words: list[str]):
     code = (
         f"import sys; from dlrun.cli import main; code = main({words});"
@@ -26,14 +28,25 @@ def test_help_imports_neither_jax_nor_hydra(words: list[str]):
     assert not {"jax", "flax", "hydra", "omegaconf", "numpy", "matplotlib", "rich"} & set(done.stderr.split())
 
 
+def choices(text: str) -> dict[str, list[str]]:
+    """The options of each group that help lists, on one line or several."""
+    found: dict[str, list[str]] = {}
+    for line in text.split("Choices")[1].split("\n\n")[0].splitlines()[1:]:
+        if line[2] != " ":
+            found[line.split()[0]] = line.split()[1:]
+        else:
+            found[list(found)[-1]] += line.split()
+    assert list(found) == catalogue.groups([CONF])
+    return found
+
+
 def test_help_tells_of_all_groups_options_keys_flags_and_subcommands(dlrun, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     outcome = dlrun("--help")
     assert outcome.code == 0
     lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
-    for group in catalogue.groups([CONF]):
-        (line,) = [line for line in lines if line.startswith(f"{group} ")]
-        assert {word.rstrip("*") for word in line.split()[1:]} == set(catalogue.options(group, [CONF]))
+    for group, options in choices(outcome.out).items():
+        assert {option.rstrip("*") for option in options} == set(catalogue.options(group, [CONF]))
     for entry in ENTRIES:
         if entry.value:
             (line,) = [line for line in lines if line.startswith(f"{entry.key}=")]
@@ -53,9 +66,9 @@ def test_help_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_default_of_every_group_is_marked():
-    text = overview([])
-    for group, option in catalogue.defaults(CONF / "config.yaml").items():
-        assert any(line.split()[:1] == [group] and f"{option}*" in line.split() for line in text.splitlines()), group
+    marked = {group: [o for o in options if o.endswith("*")] for group, options in choices(overview([])).items()}
+    chosen = catalogue.defaults(CONF / "config.yaml")
+    assert marked == {group: [f"{chosen[group]}*"] if group in chosen else [] for group in marked}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids="=".join)
@@ -64,7 +77,7 @@ def test_show_tells_default_range_and_meaning_of_every_key(group: str, option: s
     file = catalogue.options(group, [CONF])[option]
     assert lines[0] == f"{group}={option}"
     assert catalogue.headline(file).split()[0] in lines[1]
-    signature = keys(plan.resolve(group, option, ())) if group in plan.HOMES else {}
+    signature = keys(plan.resolve(group, catalogue.component(file) or option, ())) if group in plan.HOMES else {}
     entries = catalogue.entries(file) if group in plan.HOMES else []
     assert set(signature) == {e.key for e in entries}
     for entry in entries:
@@ -80,7 +93,7 @@ def test_show_of_groups_sections_and_keys(dlrun):
     assert dlrun("show", "batch_size").out.split("\n")[0] == "batch_size=64"
     assert f"allowed: {allowed(Count)}" in dlrun("show", "batch_size").out
     assert {"optim=adam", "optim=adamw", "optim=sgd", "optim.lr=0.1"} <= set(dlrun("show", "optim.lr").out.splitlines())
-    assert dlrun("show", "model").out.startswith("model=cnn ")
+    assert dlrun("show", "model").out.startswith(f"model={min(catalogue.options('model', [CONF]))} ")
     assert all(f"{group}={option}" in dlrun("show").out for group, option in OPTIONS)
     assert "norm=layer act=gelu" in dlrun("show", "model=transformer").out
 

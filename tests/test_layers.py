@@ -24,7 +24,7 @@ LAYERS = [
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LIGHT = ("rundir", "listing", "catalogue", "help", "completion", "schema", "settings", "cli")
+LIGHT = ("rundir", "listing", "catalogue", "help", "showing", "completion", "schema", "settings", "cli")
 HYDRA = ("hydra", "omegaconf", "antlr4")
 
 

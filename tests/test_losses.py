@@ -1,12 +1,14 @@
-"""Losses and metrics against NumPy."""
+"""Losses against NumPy."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlrun.losses import cross_entropy
-from dlrun.metrics import TASKS, accuracy
+from dlrun.losses import auto, binary_cross_entropy, cross_entropy, huber, mse
+from dlrun.schema import Unfit
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(0, 3, (7, 4)).astype(np.float32)
@@ -57,11 +59,84 @@ def test_half_precision_logits_give_a_float32_loss() -> None:
     np.testing.assert_allclose(found, by_hand(LOGITS, LABELS, 0.1), rtol=5e-3)
 
 
-def test_accuracy() -> None:
-    logits = jnp.array([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0]])
-    np.testing.assert_array_equal(accuracy(logits, jnp.array([1, 1, 1])), [1, 0, 1])
+def test_cross_entropy_of_tokens_is_the_mean_over_positions() -> None:
+    logits, labels = RANDOM.normal(size=(2, 5, 4)).astype(np.float32), RANDOM.integers(0, 4, (2, 5))
+    expected = [by_hand(z, y, 0.1).mean() for z, y in zip(logits, labels, strict=True)]
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), jnp.asarray(labels), 0.1), expected, rtol=1e-5)
 
 
-def test_mode_of_a_metric() -> None:
-    task = TASKS["classification"]
-    assert (task.mode("val/loss"), task.mode("val/accuracy")) == ("min", "max")
+TRUE = RANDOM.integers(0, 2, (7, 4)).astype(bool)
+NUMBERS = RANDOM.normal(0, 2, (7, 4)).astype(np.float32)
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z.astype(np.float64)))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_binary_cross_entropy(smoothing: float) -> None:
+    def expected(labels: np.ndarray) -> np.ndarray:
+        q = (1 - smoothing) * labels + smoothing / 2
+        return -(q * np.log(sigmoid(LOGITS)) + (1 - q) * np.log(1 - sigmoid(LOGITS)))
+
+    found = binary_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(TRUE), smoothing)
+    np.testing.assert_allclose(found, expected(TRUE).mean(1), rtol=1e-5)
+    found = binary_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(LABELS), smoothing)
+    np.testing.assert_allclose(found, expected(np.eye(4)[LABELS]).sum(1), rtol=1e-5)
+
+
+def test_mse() -> None:
+    z = jnp.asarray(LOGITS)
+    np.testing.assert_allclose(mse(z, jnp.asarray(NUMBERS)), ((LOGITS - NUMBERS) ** 2).mean(1), rtol=1e-5)
+    p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    q = 0.1 / 4 + 0.9 * np.eye(4)[LABELS]
+    np.testing.assert_allclose(mse(z, jnp.asarray(LABELS), 0.1), ((p - q) ** 2).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(mse(z, jnp.asarray(TRUE)), ((sigmoid(LOGITS) - TRUE) ** 2).mean(1), rtol=1e-4)
+
+
+def test_huber_is_half_a_square_near_zero_and_a_line_beyond() -> None:
+    e = np.abs(LOGITS - NUMBERS)
+    for delta in (0.5, 2.0):
+        expected = np.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean(1)
+        found = huber(jnp.asarray(LOGITS), jnp.asarray(NUMBERS), delta=delta)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("targets", "same"),
+    [(LABELS, cross_entropy), (TRUE, binary_cross_entropy), (NUMBERS, mse)],
+    ids=["classes", "labels", "numbers"],
+)
+def test_auto_goes_by_the_targets(targets: np.ndarray, same: Any) -> None:
+    z, y = jnp.asarray(LOGITS), jnp.asarray(targets)
+    np.testing.assert_array_equal(auto(z, y, 0.1), same(z, y, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "name"),
+    [(cross_entropy, NUMBERS, "mse"), (cross_entropy, TRUE, "binary_cross_entropy"), (huber, LABELS, "cross_entropy"),
+     (binary_cross_entropy, NUMBERS, "mse")],
+)  # fmt: skip
+def test_a_loss_says_what_it_is_not_for(loss: Any, targets: np.ndarray, name: str) -> None:
+    with pytest.raises(Unfit, match=f"must be.*{name}") as error:
+        loss(jnp.asarray(LOGITS), jnp.asarray(targets), 0.0)
+    assert error.value.at("loss").startswith(f"loss={loss.__name__}: must be")
+
+
+@pytest.mark.parametrize("loss", [auto, cross_entropy, binary_cross_entropy, mse, huber])
+@pytest.mark.parametrize("targets", [LABELS, TRUE, NUMBERS], ids=["classes", "labels", "numbers"])
+def test_gradient_in_float64(loss: Any, targets: np.ndarray) -> None:
+    with jax.enable_x64(True):
+        try:
+            z, y = jnp.asarray(LOGITS, jnp.float64), jnp.asarray(targets)
+            y = y.astype(jnp.float64) if targets is NUMBERS else y
+            jax.eval_shape(loss, z, y, 0.1)
+        except Unfit:
+            return
+        # The loss is computed in float32, which bounds what a difference can show.
+        numeric = []
+        direction = np.random.default_rng(2).normal(size=LOGITS.shape)
+        for sign in (1, -1):
+            numeric.append(float(loss(z + sign * 1e-2 * direction, y, 0.1).sum()))
+        exact = float((jax.grad(lambda z: loss(z, y, 0.1).sum())(z) * direction).sum())
+        assert exact == pytest.approx((numeric[0] - numeric[1]) / 2e-2, rel=5e-3, abs=1e-3)

@@ -59,7 +59,7 @@ class Broken(MLP):
         x = x.reshape(x.shape[0], -1)
         x = self.hidden[0](x)
         if self.what == "layer":
-            self.hidden[1].linear.bias[...] = jnp.where(now, jnp.inf, self.hidden[1].linear.bias[...])
+            self.hidden[1].linear.kernel[...] = jnp.where(now, jnp.inf, self.hidden[1].linear.kernel[...])
         if self.what == "gradient":
             x = poison(x, now)
         if self.what == "statistic":

@@ -22,7 +22,7 @@ class Net(nnx.Module):
     def __init__(self, inputs, outputs, parts, rngs, *, width: Count = 8, scale: float = 1.0):
         height, breadth, channels = inputs.shape
         self.hidden = nnx.Linear(height * breadth * channels, width, kernel_init=parts.kernel_init, rngs=rngs)
-        self.act = parts.act
+        self.act = parts.act(width, rngs)
         self.output = nnx.Linear(width, outputs, rngs=rngs)
         self.scale = scale
 

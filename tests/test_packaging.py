@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from dlrun import catalogue, plan
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,8 +173,18 @@ def table(heading: str) -> set[str]:
 def test_readme_knows_every_file_and_field_of_a_run(dlrun) -> None:
     outcome = dlrun(*QUICK[:2], "log.every=5", "precision=float16")
     assert set(outcome.run) == table("run.json") - {"resumed", "mlflow_run", "mlflow_uri", "wandb_run"}
-    assert set(outcome.rows[0]) | set(outcome.rows[-2]) == table("metrics.jsonl")
+    others = {"top5", "rmse", "mae", "r2", "perplexity", "bits_per_character"}  # of other tasks than this one
+    assert set(outcome.rows[0]) | set(outcome.rows[-2]) == table("metrics.jsonl") - others
     keys = {re.sub(r"^(train|val|test|best/val)/\w+$", r"\1/<metric>", key) for key in outcome.summary}
     assert keys == table("summary.json")
     there = {p.name + "/" * p.is_dir() for p in outcome.directory.iterdir()}
     assert there == table("Files") - {"metrics.csv", "tensorboard/", "wandb/"}
+
+
+def test_readme_names_every_option() -> None:
+    section = (ROOT / "README.md").read_text().split("\n### What there is to choose\n")[1].split("\n### ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
+    assert set(rows) == set(plan.HOMES)
+    for group, text in rows.items():
+        named = {name for name in re.findall(r"`([^`]+)`", text) if "." not in name}
+        assert named == set(catalogue.options(group, [catalogue.conf()])), group

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dlrun import checkpoint, rundir
 from tests.conftest import QUICK
@@ -47,14 +49,15 @@ def test_what_a_run_leaves(dlrun):
     assert run.code == 0
     there = {p.name for p in run.directory.iterdir()}
     assert there == {
-        ".hydra", ".lock", "run.json", "metrics.jsonl", "summary.json", "curves.png", "log.txt", "checkpoints"
+        ".hydra", ".lock", "run.json", "metrics.jsonl", "summary.json", "curves.png", "confusion.png", "data.json",
+        "log.txt", "checkpoints",
     }  # fmt: skip
     assert {p.name for p in (run.directory / ".hydra").iterdir()} == {"config.yaml", "overrides.yaml", "hydra.yaml"}
     told = run.run
     assert told["status"] == "completed"
     assert told["format"] == 1
-    assert told["config"]["model"] == {"name": "mlp", "widths": [16]}
-    assert told["parameters"] == 64 * 16 + 16 + 2 * 16 + 16 * 10 + 10
+    assert told["config"]["model"] == {"name": "mlp", "widths": [16], "width": None, "depth": None}
+    assert told["parameters"] == 64 * 16 + 2 * 16 + 16 * 10 + 10
     assert told["rows"] == {"train": 1294, "val": 144, "test": 359}
     assert told["threads"] >= 1
     assert told["device"].startswith("cpu")
@@ -147,3 +150,26 @@ def test_disk_full_is_told_and_the_last_good_state_kept(small_disk: Path, shell)
     assert told["status"] in ("failed", "running")
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     assert shell("resume", str(small_disk / "run")).code == 0
+
+
+def test_results_for_each_class_and_what_the_data_became(dlrun):
+    run = dlrun(*QUICK, "epochs=2", "log.plot=true")
+    confusion = np.array(run.summary["confusion"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == run.run["rows"]["test"]
+    assert confusion.trace() / confusion.sum() == pytest.approx(run.summary["test/accuracy"])
+    each = run.summary["per_class"]
+    assert list(each["support"].values()) == confusion.sum(1).tolist()
+    assert np.mean(list(each["f1"].values())) == pytest.approx(run.summary["test/macro_f1"])
+    data = json.loads((run.directory / rundir.DATA).read_text())
+    assert (data["kind"], data["task"], data["shape"]) == ("image", "classification", [8, 8, 1])
+    assert data["classes"] == list(map(str, range(10)))
+    assert 4 < data["input_mean"][0] < 6
+    assert 5 < data["input_std"][0] < 7
+    with Image.open(run.directory / rundir.CONFUSION) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert min(pixels.shape) > 300
+    assert pixels.std() > 10, "something is drawn"
+    text = (run.directory / rundir.SUMMARY).read_text()
+    assert max(map(len, text.splitlines())) < 120, "a row of the table a line"
+    assert text.count("\n") < 100

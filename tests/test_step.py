@@ -14,7 +14,6 @@ from flax import nnx
 from dlrun import optim, schedules, step
 from dlrun.loss_scale import LossScale
 from dlrun.losses import cross_entropy
-from dlrun.metrics import TASKS
 from dlrun.nn import activations, norms
 from dlrun.nn.parts import Choice
 from tests.tiny import MODELS, arrays, assert_same, batch, compiled, numbers, program, quick, start, with_arrays
@@ -105,8 +104,7 @@ def test_accumulation_with_batch_norm_sees_each_part_once() -> None:
     data = batch(8)
     after, _ = compiled(of, graphdef)(state, data)
     # The first layer's running mean, by hand: two parts, one after the other.
-    kernel, bias = (arrays(state.params)[f"hidden/0/linear/{k}"] for k in ("kernel", "bias"))
-    z = np.asarray(data["x"]).reshape(8, -1) @ kernel + bias
+    z = np.asarray(data["x"]).reshape(8, -1) @ arrays(state.params)["hidden/0/linear/kernel"]
     mean = 0.9 * (0.1 * z[:4].mean(0)) + 0.1 * z[4:].mean(0)
     np.testing.assert_allclose(arrays(after.variables)["hidden/0/norm/mean"], mean, rtol=1e-4, atol=1e-6)
 
@@ -232,11 +230,11 @@ def products(f: Any, *arguments: Any) -> list[set[Any]]:
 @pytest.mark.parametrize("model", MODELS)
 def test_half_precision_computes_products_in_half_and_keeps_parameters_whole(model: str, norm: Any, dtype: Any) -> None:
     of = program(model, norm=norm, act=activations.gelu, dtype=dtype)
-    values, data = numbers(dropout=0.1), batch()
+    values, data = numbers(dropout=0.1), batch(inputs=of.inputs)
     graphdef, shapes = jax.eval_shape(lambda s, n: step.init(of, s, n), np.uint32(0), values)
     for train in (False, True):
         forward = products(partial(step.forward, of, graphdef, train=train), shapes.params, shapes.variables, data["x"])
-        assert len(forward) >= 3
+        assert len(forward) >= (1 if model == "logistic" else 3)
         assert all(dtypes == {jnp.dtype(dtype)} for dtypes in forward)
 
     both = products(partial(step.train_step, of, graphdef), shapes, data)
@@ -276,7 +274,7 @@ def small_loss(outputs, labels, smoothing):
 
 def test_loss_scaling_saves_gradients_too_small_for_float16() -> None:
     # Gradients of the outputs are about 1e-8, below float16's smallest number, 6e-8.
-    of = program("mlp", dtype=jnp.float16, task=replace(TASKS["classification"], loss=small_loss))
+    of = program("mlp", dtype=jnp.float16, loss=small_loss)
     graphdef, state = start(of, numbers())
     _, scaled = compiled(of, graphdef)(state, batch(32))
     _, unscaled = compiled(of, graphdef)(replace(state, loss_scale=None), batch(32))
@@ -386,7 +384,7 @@ def test_a_gradient_that_is_not_finite_is_caught_though_the_loss_is() -> None:
         # 0 everywhere, but the root's slope at 0 is infinite: the gradient is 0 times infinity.
         return cross_entropy(outputs, labels, smoothing) + jnp.sqrt(jnp.zeros_like(outputs[:, 0]) * outputs[:, 0])
 
-    of = program("mlp", task=replace(TASKS["classification"], loss=spiked))
+    of = program("mlp", loss=spiked)
     graphdef, state = start(of, numbers())
     after, metrics = compiled(of, graphdef)(state, batch())
     assert_same(replace(after, skipped=state.skipped), state)

@@ -7,25 +7,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlrun import optim, schedules, step
+from dlrun import losses, metrics, optim, schedules, step
 from dlrun.checkpoint import flat
 from dlrun.data import augment
-from dlrun.metrics import TASKS
+from dlrun.data.dataset import Dataset, Rows
+from dlrun.models.alexnet import AlexNet
 from dlrun.models.cnn import CNN
+from dlrun.models.gru import GRU
+from dlrun.models.lenet import LeNet
+from dlrun.models.logistic import Logistic
+from dlrun.models.lstm import LSTM
 from dlrun.models.mlp import MLP
 from dlrun.models.resnet import ResNet
+from dlrun.models.rnn import RNN
 from dlrun.models.transformer import Transformer
+from dlrun.models.vgg import VGG
 from dlrun.nn import activations, inits, norms
 from dlrun.nn.parts import Choice, Inputs
 
 MODELS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "logistic": (Logistic, {}),
     "mlp": (MLP, {"widths": (16, 12)}),
     "cnn": (CNN, {"channels": (4, 6), "width": 10}),
+    "lenet": (LeNet, {}),
+    "alexnet": (AlexNet, {"width": 2}),
+    "vgg": (VGG, {"depth": 11, "width": 2}),
     "resnet": (ResNet, {"depth": 8, "width": 4}),
     "transformer": (Transformer, {"width": 8, "heads": 2, "depth": 2, "ff_ratio": 2, "patch": 2}),
+    "rnn": (RNN, {"width": 6, "depth": 2}),
+    "lstm": (LSTM, {"width": 6, "depth": 2}),
+    "gru": (GRU, {"width": 6, "depth": 2}),
 }
 IMAGE = Inputs("image", (8, 8, 1))
+IMAGES = dict.fromkeys(MODELS, IMAGE) | {"lenet": Inputs("image", (12, 12, 1))}
 CLASSES = 3
+NOTHING = Rows(np.zeros((1, *IMAGE.shape), np.float32), np.zeros(1, np.int32))
+TASK = metrics.task(Dataset("image", tuple("abc"), NOTHING))
 
 
 def quick(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +50,9 @@ def quick(f: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def program(model: str = "mlp", *, inputs: Inputs = IMAGE, model_values: dict[str, Any] | None = None, **parts: Any):
+def program(
+    model: str = "mlp", *, inputs: Inputs | None = None, model_values: dict[str, Any] | None = None, **parts: Any
+):
     """A program of a tiny model; ``parts`` are its other choices, a component for one without values of its own."""
     component, values = MODELS[model]
     parts = {k: v if isinstance(v, Choice) or not callable(v) or k == "dtype" else Choice(v) for k, v in parts.items()}
@@ -45,9 +64,10 @@ def program(model: str = "mlp", *, inputs: Inputs = IMAGE, model_values: dict[st
         "optim": Choice(optim.sgd),
         "schedule": Choice(schedules.constant),
         "augment": Choice(augment.none),
-        "inputs": inputs,
+        "inputs": inputs or IMAGES[model],
         "outputs": CLASSES,
-        "task": TASKS["classification"],
+        "loss": Choice(losses.auto),
+        "task": TASK,
         "loop": False,
         **parts,
     })  # fmt: skip

@@ -1,19 +1,22 @@
-"""Augmentations: ``f(key, batch)`` gives a batch of the same form, inside the compiled step.
+"""Augmentations: ``f(key, batch)`` gives a batch of the same size, inside the compiled step.
 
-``batch`` holds ``x`` of shape (B, H, W, C), standardised, and ``y``; ``key`` follows from (seed, step). Keyword-only
-parameters are the keys of ``conf/augment/<name>.yaml``.
+``batch`` holds ``x``, standardised, so that 0 is the mean of a channel, and the targets ``y``; ``key`` follows from
+(seed, step). A mixture of two examples also has the second one's targets as ``other``, and the first one's ``share``
+(B,). Keyword-only parameters are the keys of ``conf/augment/<name>.yaml``.
 """
 
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Le
 from jax import Array
-from pydantic import Field
 
-from dlrun.schema import Traced, Unfit
+from dlrun.schema import NonNegative, Positive, Traced, Unfit
 
 Batch = dict[str, Array]
+Probability = Annotated[float, Ge(0), Le(1), Traced()]
+Pixels = Annotated[int, Ge(0)]
 
 
 def none(key: Array, batch: Batch) -> Batch:
@@ -21,23 +24,124 @@ def none(key: Array, batch: Batch) -> Batch:
     return batch
 
 
-def flip_crop(
+def flip(key: Array, batch: Batch, *, probability: Probability = 0.5) -> Batch:
+    """Mirrors left and right with a probability."""
+    return {**batch, "x": _mirrored(key, _images(batch, "flip"), probability)}
+
+
+def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
+    """Cuts a random window of the original size from the image padded by ``pad`` zeros; None is an eighth of it."""
+    x = _images(batch, "crop")
+    B, H, W, C = x.shape
+    pad = H // 8 if pad is None else pad
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    corners = jax.random.randint(key, (B, 2), 0, 2 * pad + 1)
+    window = jax.vmap(lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (H, W, C)))
+    return {**batch, "x": window(padded, corners)}
+
+
+def flip_crop(key: Array, batch: Batch, *, flip: Probability = 0.5, pad: Pixels | None = None) -> Batch:
+    """Mirrors left and right with probability ``flip``, then cuts a random window from the padded image."""
+    key_flip, key_crop = jax.random.split(key)
+    mirrored = _mirrored(key_flip, _images(batch, "flip_crop"), flip)
+    return crop(key_crop, {**batch, "x": mirrored}, pad=pad)
+
+
+def cutout(
+    key: Array, batch: Batch, *, probability: Probability = 1.0, size: Annotated[float, Ge(0), Le(1), Traced()] = 0.5
+) -> Batch:
+    """Sets a square around a random pixel to the mean, cut off at the border. DeVries & Taylor, 2017.
+
+    Args:
+      size: the square's side as a share of the image's height; 0.5 is the paper's 16 of CIFAR-10's 32 pixels.
+    """
+    x = _images(batch, "cutout")
+    key_centre, key_hit = jax.random.split(key)
+    side = jnp.round(size * x.shape[1])
+    hit = jax.random.bernoulli(key_hit, probability, (len(x), 1, 1, 1))
+    return {**batch, "x": jnp.where(hit & _box(key_centre, x, side, side), 0, x)}
+
+
+def random_erasing(
     key: Array,
     batch: Batch,
     *,
-    flip: Annotated[float, Field(ge=0, le=1), Traced()] = 0.5,
-    pad: Annotated[int, Field(ge=0)] | None = None,
+    probability: Probability = 0.5,
+    smallest: Probability = 0.02,
+    largest: Probability = 0.4,
+    aspect: Annotated[float, Ge(1), Traced()] = 3.3,
 ) -> Batch:
-    """Mirrors left and right with probability ``flip``, then cuts a random window from the padded image."""
+    """Sets a random rectangle to noise of the data's mean and standard deviation. Zhong et al., 2020.
+
+    Args:
+      smallest, largest: its area, as a share of the image's.
+      aspect: its sides' ratio is at most this, either way.
+    """
+    x = _images(batch, "random_erasing")
+    B, H, W, _ = x.shape
+    key_centre, key_hit, key_area, key_aspect, key_noise = jax.random.split(key, 5)
+    area = jax.random.uniform(key_area, (B, 1, 1, 1), minval=smallest, maxval=jnp.maximum(smallest, largest)) * H * W
+    ratio = jnp.exp(jax.random.uniform(key_aspect, (B, 1, 1, 1), minval=-1.0) * jnp.log(aspect))
+    height, breadth = jnp.minimum(jnp.sqrt(area * ratio), H), jnp.minimum(jnp.sqrt(area / ratio), W)
+    hit = jax.random.bernoulli(key_hit, probability, (B, 1, 1, 1))
+    box = _box(key_centre, x, jnp.round(height), jnp.round(breadth), inside=True)
+    return {**batch, "x": jnp.where(hit & box, jax.random.normal(key_noise, x.shape), x)}
+
+
+def mixup(key: Array, batch: Batch, *, alpha: Positive = 0.2) -> Batch:
+    """λ·x + (1 - λ)·x' and the same of the losses, x' of another example, λ ~ Beta(α, α). Zhang et al., 2018."""
+    if not jnp.issubdtype(batch["x"].dtype, jnp.floating):
+        raise Unfit(".augment", "mixup", "be none for tokens, which can't be mixed")
+    share, other = _partners(key, batch, alpha)
     x = batch["x"]
-    if x.ndim != 4:
-        raise Unfit(".augment", "flip_crop", "be none for inputs that are no images")
-    B, H, W, C = x.shape
-    pad = H // 8 if pad is None else pad
-    key_flip, key_crop = jax.random.split(key)
-    mirrored = jax.random.bernoulli(key_flip, flip, (B, 1, 1, 1))
-    x = jnp.where(mirrored, x[:, :, ::-1], x)
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    corners = jax.random.randint(key_crop, (B, 2), 0, 2 * pad + 1)
-    crop = jax.vmap(lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (H, W, C)))
-    return {**batch, "x": crop(padded, corners)}
+    mixed = share * x + (1 - share) * x[other]
+    return {**batch, "x": mixed, "other": batch["y"][other], "share": jnp.broadcast_to(share, (len(x),))}
+
+
+def cutmix(key: Array, batch: Batch, *, alpha: Positive = 1.0) -> Batch:
+    """Pastes a rectangle of another example, of area 1 - λ, and mixes the losses by area. Yun et al., 2019."""
+    x = _images(batch, "cutmix")
+    key_partner, key_box = jax.random.split(key)
+    share, other = _partners(key_partner, batch, alpha)
+    _, H, W, _ = x.shape
+    side = jnp.sqrt(1 - share)
+    box = _box(key_box, x[:1], jnp.round(H * side), jnp.round(W * side))
+    kept = 1 - box.mean((1, 2, 3), dtype=jnp.float32)
+    mixed = jnp.where(box, x[other], x)
+    return {**batch, "x": mixed, "other": batch["y"][other], "share": jnp.broadcast_to(kept, (len(x),))}
+
+
+def noise(key: Array, batch: Batch, *, std: NonNegative = 0.1) -> Batch:
+    """Adds Gaussian noise of ``std`` standard deviations of the data; also to rows of features. Bishop, 1995."""
+    x = batch["x"]
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise Unfit(".augment", "noise", "be none for tokens")
+    return {**batch, "x": x + std * jax.random.normal(key, x.shape, x.dtype)}
+
+
+def _images(batch: Batch, name: str) -> Array:
+    if batch["x"].ndim != 4:
+        raise Unfit(".augment", name, "be none, noise or mixup for inputs that are no images")
+    return batch["x"]
+
+
+def _mirrored(key: Array, x: Array, probability: Array | float) -> Array:
+    return jnp.where(jax.random.bernoulli(key, probability, (len(x), 1, 1, 1)), x[:, :, ::-1], x)
+
+
+def _partners(key: Array, batch: Batch, alpha: Array | float) -> tuple[Array, Array]:
+    """λ, and which other example each one is mixed with."""
+    key_share, key_other = jax.random.split(key)
+    return jax.random.beta(key_share, alpha, alpha), jax.random.permutation(key_other, len(batch["x"]))
+
+
+def _box(key: Array, x: Array, height: Array, breadth: Array, *, inside: bool = False) -> Array:
+    """Where a rectangle around a random pixel is, bool (B, H, W, 1); cut off at the border unless wholly ``inside``."""
+    B, H, W, _ = x.shape
+    found = []
+    for axis, (n, side) in enumerate(((H, height), (W, breadth))):
+        free = jax.random.uniform(jax.random.fold_in(key, axis), (B, 1, 1, 1))
+        start = jnp.floor(free * (n - side + 1)) if inside else jnp.floor(free * n) - jnp.floor(side / 2)
+        at = jnp.arange(n).reshape((1, n, 1, 1) if axis == 0 else (1, 1, n, 1))
+        found.append((at >= start) & (at < start + side))
+    return found[0] & found[1]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlrun.data.dataset import Dataset, Rows, moments
+from dlrun.data.dataset import Dataset, Rows
 
 SPLITS = ("train", "val", "test")
 
@@ -11,20 +11,25 @@ def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     """All splits as one table for the device, so that a program compiled for one split serves the others.
 
     Returns:
-      The table, ``x`` and ``y`` of all rows and ``mean`` and ``std`` of the training rows' channels; and the row
-      numbers of each split.
+      The table, ``x`` and ``y`` of all rows and ``mean`` and ``std`` that ``x`` is to be standardised by; and the
+      row numbers of each split. Numbers to predict are standardised.
     """
     splits: dict[str, Rows] = {name: getattr(data, name) for name in SPLITS}
-    mean, std = moments(data.train.x)
-    table = {
-        "x": np.concatenate([rows.x for rows in splits.values()]),
-        "y": np.concatenate([rows.y for rows in splits.values()]),
-        "mean": mean,
-        "std": std,
-    }
+    table = {k: np.concatenate([getattr(rows, k)[:] for rows in splits.values()]) for k in ("x", "y")}
+    table["y"] = targets(data, table["y"])
+    if data.moments is not None:
+        table["mean"], table["std"] = data.moments
     sizes = [len(rows) for rows in splits.values()]
     ends = np.cumsum(sizes)
     return table, {name: np.arange(e - n, e) for name, e, n in zip(splits, ends, sizes, strict=True)}
+
+
+def targets(data: Dataset, y: np.ndarray) -> np.ndarray:
+    """Targets as the loss takes them: numbers to predict are standardised."""
+    if data.target_moments is None:
+        return y
+    mean, std = data.target_moments
+    return ((y - mean) / std).astype(np.float32)
 
 
 def shuffled(rows: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from itertools import pairwise
 from flax import nnx
 from jax import Array
 
-from dlrun.models.mlp import Dense
 from dlrun.nn.conv import ConvBlock, image_shape
+from dlrun.nn.dense import Dense
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Count, Unfit
 
@@ -23,6 +23,7 @@ class CNN(nnx.Module):
         *,
         channels: list[Count] = [32, 64],  # noqa: B006
         width: Count = 128,
+        spatial_dropout: bool = False,
     ):
         height, breadth, depth = image_shape(inputs, "cnn")
         stages = len(channels)
@@ -30,7 +31,7 @@ class CNN(nnx.Module):
             fits = min(height, breadth).bit_length() - 1
             raise Unfit("channels", channels, f"have at most {fits} stages for images of {height}x{breadth} pixels")
         sizes = [depth, *channels]
-        self.stages = nnx.List([ConvBlock(a, b, parts, rngs) for a, b in pairwise(sizes)])
+        self.stages = nnx.List([ConvBlock(a, b, parts, rngs, spatial=spatial_dropout) for a, b in pairwise(sizes)])
         self.dense = Dense((height >> stages) * (breadth >> stages) * sizes[-1], width, parts, rngs)
         self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 

@@ -1,26 +1,13 @@
 """Multilayer perceptron."""
 
-import math
 from itertools import pairwise
 
 from flax import nnx
 from jax import Array
 
+from dlrun.nn.dense import Dense, features
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count
-
-
-class Dense(nnx.Module):
-    """Linear layer, norm, activation, dropout."""
-
-    def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(inputs, outputs, kernel_init=parts.kernel_init, rngs=rngs)
-        self.norm = parts.norm(outputs, rngs)
-        self.act = parts.act
-        self.dropout = parts.dropout(rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.dropout(self.act(self.norm(self.linear(x))))
+from dlrun.schema import Count, Unfit
 
 
 class MLP(nnx.Module):
@@ -33,9 +20,17 @@ class MLP(nnx.Module):
         parts: Parts,
         rngs: nnx.Rngs,
         *,
-        widths: list[Count] = [256, 256],  # noqa: B006
+        widths: list[Count] | None = [256, 256],  # noqa: B006
+        width: Count | None = None,
+        depth: Count | None = None,
     ):
-        sizes = [math.prod(inputs.shape), *widths]
+        if widths is None:
+            if width is None or depth is None:
+                raise Unfit("widths", None, "be a list of widths, unless model.width and model.depth are given")
+            widths = [width] * depth
+        elif width is not None or depth is not None:
+            raise Unfit("widths", widths, "be null where model.width and model.depth are given")
+        sizes = [features(inputs, "mlp"), *widths]
         self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
         self.output = nnx.Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)
 

@@ -1,43 +1,93 @@
-"""Residual networks (He et al., 2016), in the form for small images."""
+"""Residual networks (He et al., 2016), in the forms for CIFAR and for ImageNet."""
+
+from collections.abc import Callable
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dlrun.nn.conv import ConvBlock, image_shape
+from dlrun.nn.conv import SMALL, ConvBlock, conv_norm, image_shape
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
+from dlrun.nn.parts import drop_path as stochastic_depth
+from dlrun.schema import Count, Rate, Unfit
+
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Blocks of each stage in the ImageNet form; from 50 on they are bottlenecks."""
 
 
-class BasicBlock(nnx.Module):
-    """act(x + norm(conv(block(x)))): two 3x3 convolutions around a parameter-free shortcut (option A of the paper).
+class Subsample(nnx.Module):
+    """Option A of the paper: every ``stride``-th pixel, and ``new`` channels of zeros; nothing to learn."""
 
-    Where the block halves the image, the shortcut takes every second pixel and pads the new channels with zeros.
-    """
-
-    def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, stride: int, skip: bool):
-        self.first = ConvBlock(inputs, outputs, parts, rngs, stride=stride)
-        self.norm = parts.norm(outputs, rngs)
-        self.second = nnx.Conv(
-            outputs,
-            outputs,
-            (3, 3),
-            use_bias=not hasattr(self.norm, "bias"),
-            kernel_init=parts.kernel_init,
-            rngs=rngs,
-        )
-        self.act = parts.act
-        self.stride, self.skip, self.new = stride, skip, outputs - inputs
+    def __init__(self, stride: int, new: int):
+        self.stride, self.new = stride, new
 
     def __call__(self, x: Array) -> Array:
-        y = self.norm(self.second(self.first(x)))
-        if self.skip:
-            y += jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), (0, self.new)))
-        return self.act(y)
+        return jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), (0, self.new)))
+
+
+class Projection(nnx.Module):
+    """Option B of the paper: a 1x1 convolution with ``stride``, and its norm."""
+
+    def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, stride: int):
+        self.conv, self.norm = conv_norm(inputs, outputs, parts, rngs, kernel=1, stride=stride)
+
+    def __call__(self, x: Array) -> Array:
+        return self.norm(self.conv(x))
+
+
+class Block(nnx.Module):
+    """act(shortcut(x) + drop_path(norm(last(convs(x))))), (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
+
+    Args:
+      outputs: channels; within a bottleneck, a quarter of them.
+      bottleneck: 1x1, 3x3 and 1x1 convolutions, the stride in the middle one (Goyal et al., 2017), else two of 3x3.
+      shortcut: what the branch is added to, or None for a plain network.
+      path: stochastic depth of the branch.
+      zero_init: the scale of the last norm starts at 0, so that the branch gives 0 (Goyal et al., 2017).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        stride: int,
+        bottleneck: bool,
+        shortcut: Callable[[Array], Array] | None,
+        path: Callable[[Array], Array],
+        zero_init: bool,
+        spatial: bool,
+    ):
+        if bottleneck:
+            width = outputs // 4
+            reduce = ConvBlock(inputs, width, parts, rngs, kernel=1, spatial=spatial)
+            convs = [reduce, ConvBlock(width, width, parts, rngs, stride=stride, spatial=spatial)]
+            self.last, self.norm = conv_norm(width, outputs, parts, rngs, kernel=1)
+        else:
+            convs = [ConvBlock(inputs, outputs, parts, rngs, stride=stride, spatial=spatial)]
+            self.last, self.norm = conv_norm(outputs, outputs, parts, rngs)
+        self.convs, self.shortcut, self.path = nnx.List(convs), shortcut, path
+        self.act = parts.act(outputs, rngs)
+        if zero_init:
+            self.norm.scale[...] = jnp.zeros(outputs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __call__(self, x: Array) -> Array:
+        y = x
+        for conv in self.convs:
+            y = conv(y)
+        y = self.path(self.norm(self.last(y)))  # pyright: ignore[reportCallIssue]
+        return self.act(y if self.shortcut is None else self.shortcut(x) + y)
 
 
 class ResNet(nnx.Module):
-    """Convolution, three stages of (depth - 2) / 6 blocks at 1, 1/2 and 1/4 size, global average, linear output."""
+    """Convolution, stages of residual blocks, each at half the size of the one before, global average, output.
+
+    ``cifar``: three stages of (depth - 2) / 6 blocks on shortcuts of option A. ``imagenet``: four stages, projections
+    (option B) where the shape changes, and channels 4·width from depth 50 on.
+    """
 
     def __init__(
         self,
@@ -47,27 +97,87 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
         *,
         depth: Count = 20,
-        width: Count = 16,
+        form: Literal["auto", "cifar", "imagenet"] = "auto",
+        stem: Literal["auto", "small", "large"] = "auto",
+        width: Count | None = None,
         skip: bool = True,
+        zero_init: bool = False,
+        drop_path: Rate = 0.0,
+        spatial_dropout: bool = False,
     ):
-        height, breadth, channels = image_shape(inputs, "resnet")
-        if depth < 8 or (depth - 2) % 6:
-            raise Unfit("depth", depth, "be 6 n + 2: 8, 14, 20, 26, 32, 38, 44, 56, 110, ...")
-        if min(height, breadth) < 4:
-            raise Unfit("name", "resnet", f"be a model for images of {height}x{breadth} pixels; it takes 4x4 and more")
-        self.stem = ConvBlock(channels, width, parts, rngs)
+        if form == "auto":
+            form = "imagenet" if depth in STAGES else "cifar"
+        imagenet = form == "imagenet"
+        height, breadth, channels = image_shape(inputs, "resnet", at_least=8 if imagenet else 4)
+        if stem == "auto":
+            stem = "large" if imagenet and min(height, breadth) >= SMALL else "small"
+        width = width or (64 if imagenet else 16)
+        misfits = [*_depth(depth, imagenet), *_branches(parts, skip, zero_init, drop_path)]
+        if stem == "large" and min(height, breadth) < 32:
+            misfits.append(
+                Unfit("stem", stem, f"be small for images of {height}x{breadth} pixels: large takes 32x32 on")
+            )
+        if misfits:
+            raise ExceptionGroup("resnet", misfits)
+
+        self.large = stem == "large"
+        how = {"kernel": 7, "stride": 2} if self.large else {}
+        self.stem = ConvBlock(channels, width, parts, rngs, **how, spatial=spatial_dropout)
+        counts = STAGES[depth] if imagenet else ((depth - 2) // 6,) * 3
+        paths = stochastic_depth(drop_path, sum(counts), rngs)
+        bottleneck = imagenet and depth >= 50
         blocks, size = [], width
-        for stage in range(3):
-            for block in range((depth - 2) // 6):
-                into = width * 2**stage
-                halve = stage > 0 and block == 0
-                blocks.append(BasicBlock(size, into, parts, rngs, stride=2 if halve else 1, skip=skip))
+        for stage, count in enumerate(counts):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                into = width * 2**stage * (4 if bottleneck else 1)
+                shortcut = None
+                if skip and imagenet and (stride > 1 or size != into):
+                    shortcut = Projection(size, into, parts, rngs, stride=stride)
+                elif skip:
+                    shortcut = Subsample(stride, into - size)
+                blocks.append(
+                    Block(
+                        size,
+                        into,
+                        parts,
+                        rngs,
+                        stride=stride,
+                        bottleneck=bottleneck,
+                        shortcut=shortcut,
+                        path=paths[len(blocks)],
+                        zero_init=zero_init,
+                        spatial=spatial_dropout,
+                    )
+                )
                 size = into
         self.blocks = nnx.List(blocks)
         self.output = nnx.Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x = self.stem(x)
+        if self.large:
+            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for block in self.blocks:
             x = block(x)
         return self.output(x.mean((1, 2)))
+
+
+def _depth(depth: int, imagenet: bool) -> list[Unfit]:
+    published = ", ".join(map(str, STAGES))
+    if imagenet and depth not in STAGES:
+        return [Unfit("depth", depth, f"be one of {published} for model.form=imagenet")]
+    if not imagenet and (depth < 8 or (depth - 2) % 6):
+        return [Unfit("depth", depth, f"be 6 n + 2 (8, 14, 20, 26, 32, 38, 44, 56, 110, ...), or one of {published}")]
+    return []
+
+
+def _branches(parts: Parts, skip: bool, zero_init: bool, drop_path: Array | float) -> list[Unfit]:
+    found = []
+    if not skip and not (isinstance(drop_path, float) and drop_path == 0):
+        found.append(Unfit("skip", skip, "be true with model.drop_path: there would be nothing left of a block"))
+    if not skip and zero_init:
+        found.append(Unfit("skip", skip, "be true with model.zero_init: every block would give zeros"))
+    if zero_init and parts.norm.name == "none":
+        found.append(Unfit(".norm", "none", "be another with model.zero_init, which starts its scale at 0"))
+    return found

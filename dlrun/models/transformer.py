@@ -1,47 +1,29 @@
-"""Pre-norm Transformer on images as sequences of patches."""
+"""Pre-norm Transformer: an encoder of images as patches or of tokens, a causal language model of text."""
 
-import jax
+from typing import Literal
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.nn.initializers import normal
 
-from dlrun.nn.attention import Attention
 from dlrun.nn.conv import image_shape
+from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
-
-
-class FeedForward(nnx.Module):
-    """Two linear layers around the activation, at every position alike."""
-
-    def __init__(self, width: int, hidden: int, parts: Parts, rngs: nnx.Rngs):
-        self.up = nnx.Linear(width, hidden, kernel_init=parts.kernel_init, rngs=rngs)
-        self.down = nnx.Linear(hidden, width, kernel_init=parts.linear_init, rngs=rngs)
-        self.act = parts.act
-        self.dropout = parts.dropout(rngs)
-
-    def __call__(self, x: Array) -> Array:
-        return self.down(self.dropout(self.act(self.up(x))))
-
-
-class Block(nnx.Module):
-    """x + attention(norm(x)), then x + ff(norm(x)), each branch with dropout."""
-
-    def __init__(self, width: int, heads: int, hidden: int, parts: Parts, rngs: nnx.Rngs, *, causal: bool = False):
-        self.norm1 = parts.norm(width, rngs)
-        self.attention = Attention(width, heads, parts, rngs, causal=causal)
-        self.norm2 = parts.norm(width, rngs)
-        self.ff = FeedForward(width, hidden, parts, rngs)
-        self.dropout1 = parts.dropout(rngs)
-        self.dropout2 = parts.dropout(rngs)
-
-    def __call__(self, x_BTD: Array, mask_BT: Array | None = None) -> Array:
-        x_BTD += self.dropout1(self.attention(self.norm1(x_BTD), mask_BT))
-        return x_BTD + self.dropout2(self.ff(self.norm2(x_BTD)))
+from dlrun.nn.parts import drop_path as stochastic_depth
+from dlrun.nn.positions import Learned, Sinusoidal, leaks
+from dlrun.nn.transformer import Block, branch_init, default_patch, patch_sides, patches
+from dlrun.schema import Count, Rate, Unfit
 
 
 class Transformer(nnx.Module):
-    """Encoder: patches, learned positions, blocks, norm, mean over tokens, linear output. Dosovitskiy et al., 2021."""
+    """Embedding, positions, blocks, norm, linear output.
+
+    Images are sequences of patches, as in ViT (Dosovitskiy et al., 2021). Tokens have one output for all, as in BERT
+    (Devlin et al., 2019), or, where the data asks for the next token, an output for each from the ones before, as in
+    GPT-2 (Radford et al., 2019). Tokens are embedded N(0, 0.02²) at the start; beside sinusoids, whose size is 1, as
+    √width · N(0, 1/width), as in Vaswani et al., 2017.
+    """
 
     def __init__(
         self,
@@ -55,29 +37,90 @@ class Transformer(nnx.Module):
         depth: Count = 4,
         heads: Count = 4,
         ff_ratio: Count = 4,
+        pool: Literal["mean", "cls"] = "mean",
+        positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned",
+        tie: bool | None = None,
+        residual_init: Literal["default", "scaled", "zero"] = "default",
+        drop_path: Rate = 0.0,
     ):
-        height, breadth, channels = image_shape(inputs, "transformer")
-        sides = [p for p in range(1, min(height, breadth) + 1) if height % p == breadth % p == 0]
-        if patch is None:
-            patch = max(p for p in sides if p == 1 or min(height, breadth) // p >= 4)
-        if patch not in sides:
-            raise Unfit("patch", patch, f"divide the image of {height}x{breadth} pixels: {', '.join(map(str, sides))}")
-        if width % heads:
-            raise Unfit("heads", heads, f"divide model.width={width}")
-        tokens = (height // patch) * (breadth // patch)
-        self.patch = patch
-        self.embed = nnx.Linear(patch * patch * channels, width, kernel_init=parts.linear_init, rngs=rngs)
-        self.positions = nnx.Param(0.02 * jax.random.normal(rngs.params(), (tokens, width)))
-        self.dropout = parts.dropout(rngs)
-        self.blocks = nnx.List([Block(width, heads, width * ff_ratio, parts, rngs) for _ in range(depth)])
-        self.norm = parts.norm(width, rngs)
-        self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        if inputs.kind != "tokens":
+            height, breadth, channels = image_shape(inputs, "transformer")
+            patch = patch or default_patch(height, breadth)
+        misfits = _misfits(inputs, patch, width, heads, pool, positions, tie)
+        if misfits := [*misfits, *leaks(inputs, parts)]:
+            raise ExceptionGroup("transformer", misfits)
 
-    def __call__(self, x_BHWC: Array) -> Array:
-        B, H, W, C = x_BHWC.shape
-        p = self.patch
-        x = x_BHWC.reshape(B, H // p, p, W // p, p, C).transpose(0, 1, 3, 2, 4, 5).reshape(B, -1, p * p * C)
-        x_BTD = self.dropout(self.embed(x) + self.positions[...])
+        self.patch, self.factor, self.causal = patch, 1.0, inputs.causal
+        if patch is not None:
+            length = (height // patch) * (breadth // patch)
+            self.embed = nnx.Linear(patch * patch * channels, width, kernel_init=parts.linear_init, rngs=rngs)
+        else:
+            (length,), std = inputs.shape, 0.02
+            if positions == "sinusoidal":
+                self.factor, std = width**0.5, width**-0.5
+            self.embed = nnx.Embed(inputs.vocabulary, width, embedding_init=normal(std), rngs=rngs)
+        self.token = nnx.Param(jnp.zeros(width)) if pool == "cls" else None
+        length += pool == "cls"
+        self.positions = (
+            Learned(length, width, rngs) if positions == "learned"
+            else Sinusoidal() if positions == "sinusoidal"
+            else Identity()
+        )  # fmt: skip
+        self.dropout = parts.dropout(rngs)
+        paths = stochastic_depth(drop_path, 2 * depth, rngs)
+        blocks = [
+            Block(
+                width,
+                heads,
+                width * ff_ratio,
+                parts,
+                rngs,
+                causal=inputs.causal,
+                rotary=positions == "rotary",
+                out_init=branch_init(residual_init, parts.linear_init, depth),
+                paths=(paths[2 * i], paths[2 * i + 1]),
+            )
+            for i in range(depth)
+        ]
+        self.blocks = nnx.List(blocks)
+        self.norm = parts.norm(width, rngs)
+        tied = inputs.causal if tie is None else tie
+        self.output = None if tied else nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        x_BTD = self.embed(x if self.patch is None else patches(x, self.patch)) * self.factor
+        if self.token is not None:
+            token = jnp.broadcast_to(self.token[...], (len(x), 1, x_BTD.shape[-1]))
+            x_BTD = jnp.concatenate([token, x_BTD], axis=1)
+        x_BTD = self.dropout(self.positions(x_BTD))
         for block in self.blocks:
             x_BTD = block(x_BTD)
-        return self.output(jnp.mean(self.norm(x_BTD), axis=1))
+        x_BTD = self.norm(x_BTD)
+        if self.output is None:
+            return self.embed.attend(x_BTD)  # pyright: ignore[reportAttributeAccessIssue]
+        if self.causal:
+            return self.output(x_BTD)
+        return self.output(x_BTD.mean(1) if self.token is None else x_BTD[:, 0])
+
+
+def _misfits(
+    inputs: Inputs, patch: int | None, width: int, heads: int, pool: str, positions: str, tie: bool | None
+) -> list[Unfit]:
+    """What does not fit the inputs, or each other."""
+    found = []
+    if inputs.kind == "tokens" and patch is not None:
+        found.append(Unfit("patch", patch, f"be null for {inputs}: images have patches"))
+    if inputs.kind == "image" and patch not in (sides := patch_sides(*inputs.shape[:2])):
+        size = "x".join(map(str, inputs.shape[:2]))
+        found.append(Unfit("patch", patch, f"divide the image of {size} pixels: {', '.join(map(str, sides))}"))
+    if width % heads:
+        found.append(Unfit("heads", heads, f"divide model.width={width}"))
+    elif positions == "rotary" and width // heads % 2:
+        found.append(
+            Unfit("positions", positions, f"have heads of even size, not model.width / heads = {width // heads}")
+        )
+    if inputs.causal and pool != "mean":
+        found.append(Unfit("pool", pool, "be mean for the next token, where nothing is pooled"))
+    if tie and not inputs.causal:
+        found.append(Unfit("tie", tie, f"be null or false for {inputs} with one output: the outputs are no tokens"))
+    return found

@@ -1,11 +1,18 @@
-"""Activations: ``f(x)``, elementwise; keyword-only parameters are the keys of ``conf/act/<name>.yaml``."""
+"""Activations: ``f(x)``, or a module class where there is something to learn: ``F(features, rngs)`` makes one.
+
+Keyword-only parameters are the keys of ``conf/act/<name>.yaml``. All are elementwise but the :data:`GATED` ones.
+"""
 
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import Array
 from pydantic import Field
+
+GATED = frozenset({"glu", "geglu", "swiglu"})
+"""The names of those that split the last axis into a value and a gate: (..., 2 n) to (..., n)."""
 
 
 def relu(x: Array) -> Array:
@@ -18,9 +25,37 @@ def leaky_relu(x: Array, *, negative_slope: Annotated[float, Field(ge=0)] = 0.01
     return jax.nn.leaky_relu(x, negative_slope)
 
 
+class PReLU(nnx.Module):
+    """x if x > 0 else a·x, with a learned a for each feature, ``slope`` at the start. He et al., 2015."""
+
+    def __init__(self, features: int, rngs: nnx.Rngs, *, slope: Annotated[float, Field(ge=0)] = 0.25):
+        self.slope = nnx.Param(jnp.full(features, slope, jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.where(x > 0, x, self.slope[...] * x)
+
+
+def relu_squared(x: Array) -> Array:
+    """max(0, x)². So et al., 2021 (Primer)."""
+    return jnp.square(jax.nn.relu(x))
+
+
 def elu(x: Array, *, alpha: Annotated[float, Field(gt=0)] = 1.0) -> Array:
     """x if x > 0 else alpha·(exp(x) - 1). Clevert et al., 2015."""
     return jax.nn.elu(x, alpha)
+
+
+def selu(x: Array) -> Array:
+    """λ·x if x > 0 else λ·α·(exp(x) - 1), λ ≈ 1.0507 and α ≈ 1.6733. Klambauer et al., 2017.
+
+    The two keep mean 0 and variance 1 from layer to layer, given ``lecun_normal`` kernels.
+    """
+    return jax.nn.selu(x)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), a smooth relu. Dugas et al., 2001."""
+    return jax.nn.softplus(x)
 
 
 def gelu(x: Array, *, approximate: bool = False) -> Array:
@@ -33,6 +68,16 @@ def swish(x: Array) -> Array:
     return jax.nn.silu(x)
 
 
+def hard_swish(x: Array) -> Array:
+    """x·min(max(0, x + 3), 6) / 6, swish by straight pieces. Howard et al., 2019 (MobileNetV3)."""
+    return jax.nn.hard_silu(x)
+
+
+def mish(x: Array) -> Array:
+    """x·tanh(softplus(x)). Misra, 2019."""
+    return jax.nn.mish(x)
+
+
 def tanh(x: Array) -> Array:
     """(exp(x) - exp(-x)) / (exp(x) + exp(-x)); its gradient is at most 1."""
     return jnp.tanh(x)
@@ -41,3 +86,26 @@ def tanh(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)); its gradient is at most 1/4."""
     return jax.nn.sigmoid(x)
+
+
+def identity(x: Array) -> Array:
+    """x: the layers on both sides are together no more than one linear layer."""
+    return x
+
+
+def glu(x: Array) -> Array:
+    """a·sigmoid(b), x = (a, b). Dauphin et al., 2017."""
+    value, gate = jnp.split(x, 2, axis=-1)
+    return value * jax.nn.sigmoid(gate)
+
+
+def geglu(x: Array) -> Array:
+    """a·gelu(b), x = (a, b). Shazeer, 2020."""
+    value, gate = jnp.split(x, 2, axis=-1)
+    return value * gelu(gate)
+
+
+def swiglu(x: Array) -> Array:
+    """a·swish(b), x = (a, b). Shazeer, 2020."""
+    value, gate = jnp.split(x, 2, axis=-1)
+    return value * swish(gate)

@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.nn.initializers import Initializer
 
 from dlrun.nn.parts import Parts
+from dlrun.nn.positions import rotary
 
 
 def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_BNTS: Array | None = None) -> Array:
     """softmax(Q Kᵀ / √H) V, where ``mask_BNTS`` is true; (B, T, N, H). The softmax is computed in float32 at least.
 
-    As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU.
+    As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU and is a little slower there.
     """
     whole = jnp.promote_types(q_BTNH.dtype, jnp.float32)
     logits_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole)
@@ -28,19 +30,34 @@ class Attention(nnx.Module):
       width: size of a token's vector; a multiple of ``heads``.
       heads: number of subspaces.
       causal: whether a token sees itself and earlier ones only.
+      rotary: whether queries and keys are turned by their positions; ``width / heads`` is even then.
+      out_init: for the kernel of the projection after the product; ``parts.linear_init`` unless it is given.
     """
 
-    def __init__(self, width: int, heads: int, parts: Parts, rngs: nnx.Rngs, *, causal: bool = False):
-        def project():
-            return nnx.Linear(width, width, kernel_init=parts.linear_init, rngs=rngs)
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        causal: bool = False,
+        rotary: bool = False,
+        out_init: Initializer | None = None,
+    ):
+        def project(init):
+            return nnx.Linear(width, width, kernel_init=init, rngs=rngs)
 
-        self.query, self.key, self.value, self.out = project(), project(), project(), project()
-        self.heads, self.causal = heads, causal
+        self.query, self.key, self.value = (project(parts.linear_init) for _ in range(3))
+        self.out = project(out_init or parts.linear_init)
+        self.heads, self.causal, self.rotary = heads, causal, rotary
 
     def __call__(self, x_BTD: Array, mask_BT: Array | None = None) -> Array:
         """Attention among the tokens of each sequence; ``mask_BT`` is false at padding, which no token sees."""
         B, T, D = x_BTD.shape
         q, k, v = (f(x_BTD).reshape(B, T, self.heads, D // self.heads) for f in (self.query, self.key, self.value))
+        if self.rotary:
+            q, k = rotary(q), rotary(k)
         mask = None if mask_BT is None else mask_BT[:, None, None, :]
         if self.causal:
             earlier = jnp.tri(T, dtype=bool)

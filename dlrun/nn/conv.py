@@ -1,4 +1,4 @@
-"""Convolution blocks."""
+"""Convolution blocks, and what convolutional networks ask of images."""
 
 from flax import nnx
 from jax import Array
@@ -6,35 +6,68 @@ from jax import Array
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Unfit
 
+SMALL = 64
+"""Networks made for ImageNet take their CIFAR form for images with a side below this."""
 
-def image_shape(inputs: Inputs, model: str) -> tuple[int, int, int]:
-    """Height, width and channels of image inputs; :class:`Unfit` for inputs that are no images."""
+
+def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, int, int]:
+    """Height, width and channels of image inputs; :class:`Unfit` for others, and for sides below ``at_least``."""
     if inputs.kind != "image":
-        raise Unfit("name", model, f"be a model for rows of {inputs.shape[0]} features, such as mlp: it takes images")
-    return inputs.shape  # pyright: ignore[reportReturnType]
+        other = "mlp" if inputs.kind == "rows" else "transformer"
+        raise Unfit("name", model, f"be a model for {inputs}, such as {other}: it takes images")
+    height, width, channels = inputs.shape
+    if min(height, width) < at_least:
+        least = f"it takes {at_least}x{at_least} and more"
+        raise Unfit("name", model, f"be a model for images of {height}x{width} pixels, such as cnn: {least}")
+    return height, width, channels
+
+
+def conv_norm(
+    inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, kernel: int = 3, stride: int = 1, padding: int = -1
+) -> tuple[nnx.Conv, nnx.Module]:
+    """A convolution with a square kernel and its norm, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
+
+    The convolution has no bias where the norm brings its own. ``padding`` pixels of zeros go on every side, half of the
+    kernel unless it is given, as in He et al., 2016: XLA's ``SAME`` would, for even sizes, put stride 2's windows a
+    pixel beside those of the shortcut.
+    """
+    norm = parts.norm(outputs, rngs)
+    conv = nnx.Conv(
+        inputs,
+        outputs,
+        (kernel, kernel),
+        strides=stride,
+        padding=kernel // 2 if padding < 0 else padding,
+        use_bias=not hasattr(norm, "bias"),
+        kernel_init=parts.kernel_init,
+        rngs=rngs,
+    )
+    return conv, norm
 
 
 class ConvBlock(nnx.Module):
-    """3x3 convolution, norm, activation and dropout, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
+    """Convolution, norm, activation and dropout; shapes and ``padding`` as of :func:`conv_norm`.
 
-    The convolution has no bias where a norm follows that brings its own. One pixel of zeros goes on every side, as in
-    He et al., 2016: XLA's ``SAME`` would, for even sizes, put stride 2's windows a pixel beside those of the shortcut.
+    Args:
+      kernel: side of the window, in pixels.
+      spatial: whether dropout drops whole channels.
     """
 
-    def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, stride: int = 1):
-        self.norm = parts.norm(outputs, rngs)
-        self.conv = nnx.Conv(
-            inputs,
-            outputs,
-            (3, 3),
-            strides=stride,
-            padding=1,
-            use_bias=not hasattr(self.norm, "bias"),
-            kernel_init=parts.kernel_init,
-            rngs=rngs,
-        )
-        self.act = parts.act
-        self.dropout = parts.dropout(rngs)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int = -1,
+        spatial: bool = False,
+    ):
+        self.conv, self.norm = conv_norm(inputs, outputs, parts, rngs, kernel=kernel, stride=stride, padding=padding)
+        self.act = parts.act(outputs, rngs)
+        self.dropout = parts.dropout(rngs, spatial=spatial)
 
     def __call__(self, x: Array) -> Array:
         return self.dropout(self.act(self.norm(self.conv(x))))

@@ -20,6 +20,8 @@ class Dropout(nnx.Module):
       rngs: gives the stream ``dropout``.
     """
 
+    share = 1.0  # of the rate, that this layer drops with
+
     def __init__(self, rate: Number, rngs: nnx.Rngs):
         self.rate = rate
         self.stream = rngs.dropout.fork()
@@ -28,6 +30,40 @@ class Dropout(nnx.Module):
     def __call__(self, x: Array) -> Array:
         if self.deterministic:
             return x
-        keep = 1.0 - self.rate[...]
-        mask = jax.random.bernoulli(self.stream(), keep, x.shape)
+        keep = 1.0 - self.share * self.rate[...]
+        mask = jax.random.bernoulli(self.stream(), keep, self.together(x.shape))
         return jnp.where(mask, x / keep.astype(x.dtype), 0)
+
+    def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The mask's shape for inputs of ``shape``: 1 for the axes along which values are dropped together."""
+        return shape
+
+
+class SpatialDropout(Dropout):
+    """Drops whole channels of an example, (B, ..., C). Tompson et al., 2015.
+
+    Neighbouring pixels are alike, so that a convolution sees a single dropped one as noise. On rows, (B, C), it is
+    :class:`Dropout`.
+    """
+
+    def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], *(1 for _ in shape[1:-1]), shape[-1])
+
+
+class DropPath(Dropout):
+    """Stochastic depth: x + drop_path(f(x)) skips the residual branch f for some examples. Huang et al., 2016.
+
+    An example's branch is dropped as a whole with probability p = share·rate, kept ones are divided by 1 - p.
+
+    Args:
+      rate: of the last block, a variable of shape (), in [0, 1); shared by all blocks.
+      share: the block's place in the model: l / L for block l of L, so that p rises linearly with depth.
+      rngs: gives the stream ``dropout``.
+    """
+
+    def __init__(self, rate: Number, share: float, rngs: nnx.Rngs):
+        super().__init__(rate, rngs)
+        self.share = share
+
+    def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0], *(1 for _ in shape[1:]))

@@ -1,12 +1,18 @@
-"""Normalisations: ``norm(features, rngs)`` makes a module that normalises the last axis of ``(..., features)``."""
+"""Normalisations: ``norm(features, rngs)`` makes a module that normalises ``(..., features)``."""
 
+import math
 from typing import Annotated
 
 from flax import nnx
 from jax import Array
 from pydantic import Field
 
+from dlrun.schema import Count, Unfit
+
 Epsilon = Annotated[float, Field(gt=0)]
+
+MIXES_POSITIONS = frozenset({"batch", "group", "instance"})
+"""The names of those whose statistics cross the positions of a sequence: in a causal model the future would leak."""
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -14,6 +20,26 @@ class BatchNorm(nnx.BatchNorm):
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         return super().__call__(x, *args, **kwargs).astype(x.dtype)
+
+
+class GroupNorm(nnx.GroupNorm):
+    """``nnx.GroupNorm`` that refuses groups of a single value, which would all become 0."""
+
+    def __call__(self, x: Array, *args, **kwargs) -> Array:
+        if math.prod(x.shape[1:]) == self.num_groups:
+            allowed = f"leave a group more than one of the {self.num_groups} features of a layer without positions"
+            raise Unfit(".norm.groups", self.num_groups, allowed)
+        return super().__call__(x, *args, **kwargs)
+
+
+class InstanceNorm(nnx.InstanceNorm):
+    """``nnx.InstanceNorm`` that refuses inputs of a single position, which would all become 0."""
+
+    def __call__(self, x: Array, *args, **kwargs) -> Array:
+        if math.prod(x.shape[1:-1]) == 1:
+            allowed = f"be another, such as layer: this model has a layer of {x.shape[-1]} features without positions"
+            raise Unfit(".norm", "instance", allowed)
+        return super().__call__(x, *args, **kwargs)
 
 
 class Identity(nnx.Module):
@@ -37,6 +63,34 @@ def batch(
 def layer(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-6) -> nnx.Module:
     """γ·(x - μ)/√(σ² + ε) + β with μ, σ² over the last axis of each position. Ba et al., 2016."""
     return nnx.LayerNorm(features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+
+
+def rms(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-6) -> nnx.Module:
+    """γ·x/√(mean(x²) + ε), the mean over the last axis of each position. Zhang & Sennrich, 2019."""
+    return nnx.RMSNorm(features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+
+
+def group(features: int, rngs: nnx.Rngs, *, groups: Count | None = None, epsilon: Epsilon = 1e-5) -> nnx.Module:
+    """γ·(x - μ)/√(σ² + ε) + β with μ, σ² over a group of features and all positions of an example. Wu & He, 2018.
+
+    ``groups`` null is the paper's 32, or the largest number below that divides ``features`` into groups of 4 and more:
+    small layers would be left with groups too small to keep what they hold. :class:`Unfit` where a given number does
+    not divide ``features``, or leaves a group of (B, features) a single value.
+    """
+    if groups is None:
+        groups = max(n for n in range(1, 33) if n == 1 or (features % n == 0 and features >= 4 * n))
+    if features % groups:
+        divisors = ", ".join(str(n) for n in range(1, features + 1) if features % n == 0)
+        raise Unfit(".norm.groups", groups, f"divide the {features} features of a layer: {divisors}")
+    return GroupNorm(features, groups, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+
+
+def instance(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-5) -> nnx.Module:
+    """γ·(x - μ)/√(σ² + ε) + β with μ, σ² of each feature over the positions of an example. Ulyanov et al., 2016.
+
+    (B, positions ..., features); :class:`Unfit` for a single position, such as (B, features).
+    """
+    return InstanceNorm(features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
 def none(features: int, rngs: nnx.Rngs) -> nnx.Module:

@@ -1,12 +1,13 @@
-"""Makes the golden files beside it: two training steps of each model family, by PyTorch.
+"""Makes the golden files beside it by PyTorch: training steps of model families, gradients of sequence models.
 
     pip install torch==2.13.0 numpy
     python tests/goldens/make.py
 
-Each file holds weights before and after, in JAX's layouts and under dlrun's paths, and all that the steps were given
-and gave. Everything is computed in float64 from numbers that float32 holds exactly. Where the conventions differ, the
-golden follows dlrun's: running variances are biased (PyTorch's are not), images are (height, width, channels), and
-Adam's ``eps`` is large, so that gradients that are zero but for rounding (a key's bias) are not scaled up to a step.
+The first hold weights before and after two steps, in JAX's layouts and under dlrun's paths, and all that the steps were
+given and gave; the others weights, inputs, outputs, and the gradients of Σ direction·outputs. Everything is computed in
+float64 from numbers that float32 holds exactly. Where the conventions differ, the golden follows dlrun's: running
+variances are biased (PyTorch's are not), images are (height, width, channels), and Adam's ``eps`` is large, so that
+gradients that are zero but for rounding (a key's bias) are not scaled up to a step.
 """
 
 import itertools
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 BATCH, SIDE, CLASSES, TOTAL = 8, 8, 3, 10
+LENGTH, TOKENS = 5, 7
 HERE = Path(__file__).parent
 
 
@@ -63,7 +65,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [SIDE * SIDE, 16, 12]
         self.hidden = nn.ModuleList(
-            Block("linear", nn.Linear(a, b), BatchNorm(b), torch.tanh) for a, b in itertools.pairwise(sizes)
+            Block("linear", nn.Linear(a, b, bias=False), BatchNorm(b), torch.tanh) for a, b in itertools.pairwise(sizes)
         )
         self.output = nn.Linear(12, CLASSES)
 
@@ -94,13 +96,14 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.first = Block("conv", conv(inputs, outputs, stride, bias=False), BatchNorm(outputs), F.relu)
-        self.second, self.norm = conv(outputs, outputs, bias=False), BatchNorm(outputs)
+        first = Block("conv", conv(inputs, outputs, stride, bias=False), BatchNorm(outputs), F.relu)
+        self.convs = nn.ModuleList([first])
+        self.last, self.norm = conv(outputs, outputs, bias=False), BatchNorm(outputs)
         self.stride, self.new = stride, outputs - inputs
 
     def forward(self, x):
         shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
-        return F.relu(shortcut + self.norm(self.second(self.first(x))))
+        return F.relu(shortcut + self.norm(self.last(self.convs[0](x))))
 
 
 class ResNet(nn.Module):
@@ -141,13 +144,96 @@ class Transformer(nn.Module):
         return self.output(self.norm(x).mean(1))
 
 
+class GPT(nn.Module):
+    """Causal, with the embedding as output; PyTorch's own layers under a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(TOKENS, 8)
+        self.positions = nn.Parameter(torch.randn(LENGTH, 8))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                8, 2, 16, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+            )
+            for _ in range(2)
+        )
+        self.norm = nn.LayerNorm(8, eps=1e-6)
+
+    def forward(self, x):
+        x = self.embed(x) + self.positions
+        for block in self.blocks:
+            x = block(x, src_mask=torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1))
+        return self.norm(x) @ self.embed.weight.T
+
+
+class Recurrent(nn.Module):
+    """Two layers; an output for every state."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.stack_embed = nn.Embedding(TOKENS, 6)
+        self.stack = layer(6, 6, num_layers=2, batch_first=True)
+        self.output = nn.Linear(6, TOKENS)
+
+    def forward(self, x):
+        return self.output(self.stack(self.stack_embed(x))[0])
+
+
+def recurrent_as_jax(name, array, kind):
+    """The arrays of one of PyTorch's recurrent layers by dlrun's path.
+
+    Its two biases add up, so that the second one is 0 here, but for the part in a GRU's candidate.
+    """
+    module, _, leaf = name.rpartition(".")
+    leaf, _, layer = leaf.rpartition("_l")
+    path = f"{module}.layers.{layer}"
+    if leaf == "bias_hh":
+        return {f"{path}.bias": array[-6:]} if kind == "gru" else {}
+    renamed = {"weight_ih": "input.kernel", "weight_hh": "recurrent", "bias_ih": "input.bias"}
+    return {f"{path}.{renamed[leaf]}": array.T}
+
+
+def make_gradient(model, kind):
+    """Outputs and gradients of a model of tokens."""
+    random = np.random.default_rng(7)
+    model.double()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(torch.tensor(random.normal(0, 0.5, p.shape).astype(np.float32)))
+            if "bias_hh" in name:
+                p[: 12 if kind == "gru" else None] = 0
+    x = random.integers(0, TOKENS, (3, LENGTH)).astype(np.int32)
+    direction = random.normal(size=(3, LENGTH, TOKENS)).astype(np.float32)
+    outputs = model(torch.tensor(x).long())
+    (outputs * torch.tensor(direction).double()).sum().backward()
+    golden = {"x": x, "direction": direction, "outputs": outputs.detach().numpy().astype(np.float32)}
+    for prefix, named in (
+        ("weights", model.named_parameters()),
+        ("gradients", [(name, p.grad) for name, p in model.named_parameters()]),
+    ):
+        for name, tensor in named:
+            if name.startswith("stack."):
+                found = recurrent_as_jax(name, tensor.detach().numpy(), kind)
+            else:
+                found = as_jax([(name, tensor)])
+            golden |= {f"{prefix}/{k}".replace(".", "/"): v.astype(np.float32) for k, v in found.items()}
+    return golden
+
+
 def as_jax(named):
     """Parameters or buffers by dlrun's path, in JAX's layout."""
-    renamed = (("self_attn.out_proj", "attention.out"), ("linear1", "ff.up"), ("linear2", "ff.down"))
+    renamed = (
+        ("self_attn.out_proj", "attention.out"),
+        ("linear1", "ff.up"),
+        ("linear2", "ff.down"),
+        ("positions", "positions.table"),
+        ("embed.weight", "embed.embedding"),
+        ("stack_embed", "stack.embed"),
+    )
     found = {}
     for name, tensor in named:
         array = tensor.detach().numpy()
-        for old, new in renamed:
+        for old, new in renamed if array.ndim < 4 else ():
             name = name.replace(old, new)
         module, _, kind = name.rpartition(".")
         if "in_proj" in name:  # the three projections of attention in one
@@ -229,9 +315,12 @@ def main():
             peak=0.02, clip_norm=0.3, smoothing=0.1, decay=0.1,
         ),
     }  # fmt: skip
+    for kind, layer in (("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)):
+        made[kind] = make_gradient(Recurrent(layer), kind)
+    made["gpt"] = make_gradient(GPT(), "gpt")
     for name, golden in made.items():
         np.savez_compressed(HERE / f"{name}.npz", **golden)
-        print(name, (HERE / f"{name}.npz").stat().st_size, golden["loss"], golden["grad_norm"], golden["lr"])
+        print(name, (HERE / f"{name}.npz").stat().st_size, golden.get("loss"), golden.get("grad_norm"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,191 @@
+"""A user's own NumPy arrays."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dlrun.data import files, targets
+from dlrun.data.dataset import Array, Dataset, Rows
+from dlrun.schema import Unfit, nearest
+from dlrun.settings import Text
+
+NAMES = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
+WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train, y_train, x_test and y_test"
+VOCABULARY = 2**20  # tokens: an embedding of more has no place in memory
+BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What reading a file that is no sound array may raise."""
+Task = Literal["auto", "classification", "regression", "multilabel"]
+Kind = Literal["auto", "image", "rows", "tokens"]
+Asked = Literal["classification", "regression", "multilabel"]
+Form = Literal["image", "rows", "tokens"]
+
+
+def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto") -> Dataset:
+    """Arrays named x and y, or x_train, y_train, x_test, y_test, and if there are any x_val, y_val.
+
+    Args:
+      path: an .npz file, or a folder of .npy files of those names.
+      task: what is asked; auto goes by y. Integers, text or booleans (n,) are classes, numbered in their order; floats
+        (n,) or (n, K) numbers to predict; booleans, or 0 and 1, (n, K) labels that exclude each other not.
+      kind: what an example is; auto takes x of shape (n, H, W) or (n, H, W, C) for images and (n, features) for rows.
+        Whole numbers (n, T) are tokens if it is said here.
+    """
+    place = files.named(path, WHAT)
+    parts = _splits(_opened(place, path), path)
+    train = parts["train"][0]
+    form = _form(train, kind, path)
+    for name, (x, y) in parts.items():
+        where = f"x_{name} and y_{name}" if len(parts) > 1 else "x and y"
+        if len(x) != len(y):
+            raise Unfit("path", path, f"hold as many rows in {where}: they have {len(x)} and {len(y)}")
+        if x.size == 0:
+            raise Unfit("path", path, f"hold rows: {where.split()[0]} is empty, of shape {_shape(x)}")
+        if x.shape[1:] != train.shape[1:]:
+            raise Unfit("path", path, f"hold rows of one shape: x_train is {_shape(train)}, x_{name} {_shape(x)}")
+    try:
+        vocabulary = _vocabulary([x for x, _ in parts.values()]) if form == "tokens" else 0
+        xs = [_inputs(x, form, vocabulary) for x, _ in parts.values()]
+    except ValueError as error:
+        raise Unfit("path", path, f"hold sound numbers in x: {error}") from None
+    ys = {name: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for name, (_, y) in parts.items()}
+    try:
+        asked, classes, found = _targets(ys, task, cut=not parts.keys() >= {"val", "test"})
+    except ValueError as error:
+        raise Unfit("path", path, f"hold targets of use in y: {error}") from None
+    rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, found, strict=True)}
+    val, test = rows.get("val"), rows.get("test")
+    return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary)
+
+
+def _form(x: Array, kind: Kind, path: str | None) -> Form:
+    """What an example is, where ``auto`` goes by the shape."""
+    forms: dict[int, Form] = {2: "rows", 3: "image", 4: "image"}
+    form = forms.get(x.ndim) if kind == "auto" else kind
+    if form is None or x.ndim not in {"image": (3, 4), "rows": (2,), "tokens": (2,)}[form]:
+        allowed = "(n, features) or (n, tokens), or of images (n, H, W) or (n, H, W, C)"
+        given = "" if kind == "auto" else f", for data.kind={kind}"
+        raise Unfit("path", path, f"hold x of shape {allowed}; it is {_shape(x)}{given}")
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] > 4:
+        raise Unfit("path", path, f"hold images with channels last, (n, H, W, C); x is {_shape(x)}")
+    return form
+
+
+def _opened(place: Path, path: str | None) -> dict[str, Array]:
+    """The arrays of the names we know. Those in a folder stay on disk until they are read."""
+    try:
+        with _readers(place) as read:
+            known = [name for name in read if name in NAMES]
+            if not known:
+                raise Unfit("path", path, f"be {WHAT}; it holds {', '.join(list(read)[:8]) or 'nothing'}")
+            return {name: _array(name, read[name], path) for name in known}
+    except Unfit:
+        raise
+    except BROKEN as error:
+        raise Unfit("path", path, f"be {WHAT}; reading failed: {_reason(error)}") from None
+
+
+@contextmanager
+def _readers(place: Path) -> Iterator[dict[str, Callable[[], Array]]]:
+    """By the name of each array in a folder or file, what reads it."""
+    if place.is_dir():
+        there = {file.stem: file for file in sorted(place.glob("*.npy"))}
+        yield {name: partial(np.load, file, mmap_mode="r", allow_pickle=False) for name, file in there.items()}
+        return
+    with open(place, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a single array: name its folder")
+        yield {name: partial(archive.__getitem__, name) for name in archive.files}
+
+
+def _array(name: str, read: Callable[[], Array], path: str | None) -> Array:
+    try:
+        array = read()
+    except BROKEN as error:
+        raise Unfit("path", path, f"hold arrays that can be read: {name} can't: {_reason(error)}") from None
+    if array.dtype.kind not in ("biufUS" if name.startswith("y") else "biuf"):
+        raise Unfit("path", path, f"hold numbers in {name}, not {array.dtype}")
+    if array.ndim == 0:
+        raise Unfit("path", path, f"hold rows in {name}, which is a single number")
+    return array
+
+
+def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[Array, Array]]:
+    """``x`` and ``y`` of each split that is there, training rows first."""
+    if given.keys() & {"x", "y"}:
+        wanted = {"train": ("x", "y")}
+    else:
+        wanted = {name: (f"x_{name}", f"y_{name}") for name in ("train", "val", "test")}
+        wanted = {k: pair for k, pair in wanted.items() if k == "train" or given.keys() & set(pair)}
+    names = [name for pair in wanted.values() for name in pair]
+    for name in names:
+        if name not in given:
+            near = nearest(name, given)
+            raise Unfit("path", path, f"hold {name}{near}: it holds {', '.join(given)}")
+    if extra := given.keys() - set(names):
+        raise Unfit("path", path, f"hold x and y, or {', '.join(sorted(extra))} and their like, but not both")
+    return {split: (given[x], given[y]) for split, (x, y) in wanted.items()}
+
+
+def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
+    """Bytes stay bytes, other numbers become float32; images get their channel, tokens the smallest type."""
+    if kind == "tokens":
+        return x.astype(np.min_scalar_type(vocabulary - 1), copy=False)
+    if kind == "image" and x.ndim == 3:
+        x = x[..., None]
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8)
+    return x if x.dtype == np.uint8 else targets.finite(x)
+
+
+def _vocabulary(parts: list[Array]) -> int:
+    for x in parts:
+        if x.dtype.kind not in "iu":
+            raise ValueError(f"tokens are whole numbers, not {x.dtype}")
+        if x.min() < 0 or x.max() >= VOCABULARY:
+            raise ValueError(f"tokens are from 0 to {VOCABULARY - 1}, not {x.min() if x.min() < 0 else x.max()}")
+    return 1 + max(int(x.max()) for x in parts)
+
+
+def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tuple[str, ...], list[Array]]:
+    """What is asked, the names of the outputs, and the targets of each split."""
+    train, *rest = ys.values()
+    kind, others = train.dtype.kind, dict(zip([f"y_{k}" for k in ys][1:], rest, strict=True))
+    for name, y in others.items():
+        if y.shape[1:] != train.shape[1:] or (y.dtype.kind in "US") != (kind in "US"):
+            raise ValueError(f"{name} is of another form, {y.dtype} {_shape(y)}, than in training, {_shape(train)}")
+    if task == "auto":
+        task = "regression" if kind == "f" else "multilabel" if train.ndim == 2 else "classification"
+    if train.ndim > 2 or (task == "classification" and train.ndim == 2) or train.size == 0:
+        raise ValueError(f"its shape is {_shape(train)}; classes are (n,), labels and numbers to predict (n, K)")
+    if task == "classification":
+        for y in ys.values():
+            if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.round(y)).all()):
+                raise ValueError("there are numbers that are not whole: give task=regression")
+        return task, *targets.class_numbers(train, others, cut=cut)
+    if kind in "US":
+        raise ValueError(f"there is text, which is no use for task={task}")
+    if task == "regression":
+        names = ("y",) if train.ndim == 1 else tuple(f"y{i}" for i in range(train.shape[1]))
+        return task, names, [targets.finite(y.reshape(len(y), -1)) for y in ys.values()]
+    for y in ys.values():
+        if train.ndim != 2 or not np.isin(y, (0, 1)).all():
+            raise ValueError(f"its shape is {_shape(y)}; labels are 0 and 1, (n, K), and classes whole numbers, (n,)")
+    return task, tuple(map(str, range(train.shape[1]))), [y.astype(bool) for y in ys.values()]
+
+
+def _shape(x: Array) -> str:
+    return "(" + ", ".join(map(str, x.shape)) + ")"
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "pickle" in text or "Object arrays" in text:
+        return "it holds Python objects, or is no NumPy file"
+    return files.reason(error)

@@ -1,0 +1,160 @@
+"""Data that is read while the device computes, through Grain."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dlrun.data import batches, lazy
+from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.feed import Piece, Table
+from dlrun.settings import Streaming
+
+PIECE_BYTES = 2**22
+PIECE_BATCHES = 32
+"""A piece holds so many batches at most, so that steps of a tenth of a millisecond are not one call each."""
+STEPS = 2**31
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Batches in pieces of a fixed number of them, what Grain calls a data source: an item is a table and its order.
+
+    Args:
+      number: how many there are.
+      batches: gives the row numbers of a piece's batches, (length, batch size).
+      place: reads those rows and puts them on the devices.
+    """
+
+    number: int
+    batches: Callable[[int], np.ndarray]
+    place: Callable[[np.ndarray], tuple[Table, jax.Array]]
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: Any) -> tuple[Table, jax.Array]:
+        return self.place(self.batches(int(index)))
+
+    def iterate(self, how: Streaming) -> grain.DatasetIterator:
+        """An iterator whose threads read ahead. Its state is the number of the next piece."""
+        # Threads rather than processes: copying rows, reading files and decoding images release the interpreter's lock,
+        # and threads end with the process however that ends.
+        options = grain.ReadOptions(num_threads=min(how.workers, how.prefetch), prefetch_buffer_size=how.prefetch)
+        return iter(grain.MapDataset.source(self).to_iter_dataset(options))
+
+
+class Streamed:
+    """Rows that are read piece by piece, ahead of the steps that need them.
+
+    A piece is a small table of several batches that lie divided on the devices. Its rows follow from the step, so that
+    setting the iterator to the step's piece is all that resuming takes. With several processes each reads its share.
+
+    Args:
+      data, batch_size, seed, everywhere, divided, how, loop: as :func:`dlrun.data.feed.feed` takes them.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        batch_size: int,
+        seed: int,
+        everywhere: NamedSharding,
+        divided: NamedSharding,
+        how: Streaming,
+        *,
+        loop: bool,
+    ):
+        self.data, self.batch_size, self.divided, self.how = data, batch_size, divided, how
+        self.rows_divided = NamedSharding(divided.mesh, PartitionSpec("batch"))
+        names = ("mean", "std")
+        moments = dict(zip(names, data.moments, strict=True)) if data.moments is not None else {}
+        self.moments: Table = jax.device_put(moments, everywhere)
+        self.steps_per_epoch = len(data.train) // batch_size
+        rows = np.arange(len(data.train))
+        # Two epochs, as reading ahead begins the next one.
+        self.order = lru_cache(2)(lambda epoch: batches.shuffled(rows, batch_size, seed=seed, epoch=epoch))
+
+        self.length = self._length(batch_size, PIECE_BATCHES if loop else 1)
+        self.pieces = Pieces(STEPS // self.length, self._training, partial(self._place, data.train)).iterate(how)
+        self.number, self.piece = -1, None
+        self.evaluations: dict[tuple[Any, ...], grain.DatasetIterator] = {}
+
+    def train(self, step: int, most: int) -> Piece:
+        """As of :class:`~dlrun.data.feed.Feed`; not beyond the piece."""
+        number, start = divmod(step, self.length)
+        if self.piece is None or number != self.number:
+            if number != self.number + 1:
+                self.pieces.set_state({"next_index": number})
+            self.piece, self.number = next(self.pieces), number
+        return *self.piece, start, min(most, self.length - start)
+
+    def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
+        """As of :class:`~dlrun.data.feed.Feed`."""
+        rows: Rows = getattr(self.data, split)
+        used, held = -(-len(rows) // batch_size), self._length(batch_size, min(most, length))
+        number = -(-used // held)
+        key = (split, batch_size, held)
+        if key not in self.evaluations:
+            order = batches.in_order(np.arange(len(rows)), batch_size, number * held).reshape(number, held, -1)
+            self.evaluations[key] = Pieces(number, order.__getitem__, partial(self._place, rows)).iterate(self.how)
+        pieces = self.evaluations[key]
+        pieces.set_state({"next_index": 0})
+        for i, (table, order) in enumerate(pieces):
+            yield table, order, 0, min(held, used - i * held)
+
+    def batch(self, step: int) -> Table:
+        """As of :class:`~dlrun.data.feed.Feed`."""
+        return self._place(self.data.train, self._steps(step, 1))[0]
+
+    def close(self) -> None:
+        """Ends the threads, after what each of them is reading."""
+        for pieces in (self.pieces, *self.evaluations.values()):
+            pieces.close()
+
+    def _length(self, batch_size: int, most: int) -> int:
+        """How many batches a piece holds."""
+        train = self.data.train
+        row = (lazy.size(train.x) + lazy.size(train.y)) / len(train)
+        return max(1, min(most, PIECE_BATCHES, int(PIECE_BYTES / (row * batch_size))))
+
+    def _training(self, number: int) -> np.ndarray:
+        """Row numbers of a piece's batches, also of those beyond an epoch and beyond the last step."""
+        return self._steps(number * self.length, self.length)
+
+    def _steps(self, first: int, count: int) -> np.ndarray:
+        at = [divmod(step, self.steps_per_epoch) for step in range(first, first + count)]
+        return np.stack([self.order(epoch)[start] for epoch, start in at])
+
+    def _place(self, rows: Rows, index: np.ndarray) -> tuple[Table, jax.Array]:
+        """A table of the rows at ``index`` (batches, batch size) and where in it they lie; those of -1 stay zero.
+
+        Each device's share of the table is its share of every batch, one after the other.
+        """
+        count, size = index.shape
+        devices = self.divided.mesh.size
+        # (batches, devices, share) and (devices, batches, share)
+        laid = index.reshape(count, devices, -1).swapaxes(0, 1).ravel()
+        order = np.arange(count * size, dtype=np.int32).reshape(devices, count, -1).swapaxes(0, 1).reshape(count, size)
+        order = np.where(index < 0, -1, order)
+
+        def column(values: Any, convert: Callable[[np.ndarray], np.ndarray] = np.asarray) -> jax.Array:
+            def share(where: Any) -> np.ndarray:
+                numbers = laid[where[0]]
+                there = numbers >= 0
+                found = convert(values[numbers[there]])
+                if there.all():
+                    return found
+                padded = np.zeros((len(numbers), *found.shape[1:]), found.dtype)
+                padded[there] = found
+                return padded
+
+            return jax.make_array_from_callback((len(laid), *values.shape[1:]), self.rows_divided, share)
+
+        table = {"x": column(rows.x), "y": column(rows.y, partial(batches.targets, self.data))}
+        return {**table, **self.moments}, jax.make_array_from_callback(order.shape, self.divided, order.__getitem__)

@@ -1,0 +1,69 @@
+"""VGG."""
+
+from dataclasses import replace
+from typing import Literal
+
+from flax import nnx
+from jax import Array
+
+from dlrun.nn.conv import SMALL, ConvBlock, image_shape
+from dlrun.nn.dense import Dense
+from dlrun.nn.norms import Identity
+from dlrun.nn.parts import Inputs, Parts
+from dlrun.schema import Count, Unfit
+
+STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Convolutions of each stage; with three linear layers they make the depth."""
+
+
+class VGG(nnx.Module):
+    """Five stages of 3x3 convolutions and 2x2 max-pooling, (1, 2, 4, 8, 8)·width channels. Simonyan & Zisserman, 2015.
+
+    Then, in the ``imagenet`` form, two dense layers of 64·width with dropout; in the ``cifar`` form the average
+    of what is left of the image, one pixel of 32x32, with dropout. Pooling that would leave nothing is left out.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        outputs: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        depth: Literal[11, 13, 16, 19] = 16,
+        form: Literal["auto", "imagenet", "cifar"] = "auto",
+        width: Count = 64,
+        spatial_dropout: bool = False,
+    ):
+        height, breadth, size = image_shape(inputs, "vgg")
+        if form == "auto":
+            form = "cifar" if min(height, breadth) < SMALL else "imagenet"
+        if form == "imagenet" and min(height, breadth) < 32:
+            raise Unfit(
+                "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet takes 32x32 and more"
+            )
+        within = parts if spatial_dropout else replace(parts, rate=None)
+        stages = []
+        for factor, blocks in zip((1, 2, 4, 8, 8), STAGES[depth], strict=True):
+            sizes = [size] + [factor * width] * blocks
+            stages.append(nnx.List([ConvBlock(a, factor * width, within, rngs, spatial=True) for a in sizes[:-1]]))
+            size = factor * width
+        self.stages, self.dense, self.dropout = nnx.List(stages), nnx.List([]), Identity()
+        if form == "imagenet":
+            size *= (height // 32) * (breadth // 32)
+            self.dense = nnx.List([Dense(a, 64 * width, parts, rngs) for a in (size, 64 * width)])
+            size = 64 * width
+        else:
+            self.dropout = parts.dropout(rngs)
+        self.output = nnx.Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            if min(x.shape[1:3]) > 1:
+                x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+        x = x.reshape(x.shape[0], -1) if self.dense else self.dropout(x.mean((1, 2)))
+        for layer in self.dense:
+            x = layer(x)
+        return self.output(x)

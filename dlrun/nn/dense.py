@@ -1,0 +1,30 @@
+"""Fully connected blocks, and what models made of them ask of examples."""
+
+import math
+
+from flax import nnx
+from jax import Array
+
+from dlrun.nn.parts import Inputs, Parts
+from dlrun.schema import Unfit
+
+
+def features(inputs: Inputs, model: str) -> int:
+    """Numbers of an example, of rows or images; :class:`Unfit` for tokens, whose numbers are names."""
+    if inputs.kind == "tokens":
+        raise Unfit("name", model, f"be a model for {inputs}, such as transformer: it takes rows and images")
+    return math.prod(inputs.shape)
+
+
+class Dense(nnx.Module):
+    """Linear layer, norm, activation, dropout. The layer has no bias where the norm brings its own."""
+
+    def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs):
+        self.norm = parts.norm(outputs, rngs)
+        use_bias = not hasattr(self.norm, "bias")
+        self.linear = nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=parts.kernel_init, rngs=rngs)
+        self.act = parts.act(outputs, rngs)
+        self.dropout = parts.dropout(rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.dropout(self.act(self.norm(self.linear(x))))

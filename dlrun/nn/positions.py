@@ -1,0 +1,56 @@
+"""How the tokens of a sequence, (B, T, D), learn where they stand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from dlrun.nn.norms import MIXES_POSITIONS
+from dlrun.nn.parts import Inputs, Parts
+from dlrun.schema import Unfit
+
+
+def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:
+    """What would show an output the later tokens that it must not depend on: some norms."""
+    if not inputs.causal or parts.norm.name not in MIXES_POSITIONS:
+        return []
+    allowed = "be layer, rms or none for the next token: statistics over positions would see the tokens to come"
+    return [Unfit(".norm", parts.norm.name, allowed)]
+
+
+class Learned(nnx.Module):
+    """x + a learned vector for each of ``length`` positions, N(0, 0.02²) at the start. Gehring et al., 2017."""
+
+    def __init__(self, length: int, width: int, rngs: nnx.Rngs):
+        self.table = nnx.Param(0.02 * jax.random.normal(rngs.params(), (length, width)))
+
+    def __call__(self, x_BTD: Array) -> Array:
+        return x_BTD + self.table[: x_BTD.shape[1]]
+
+
+class Sinusoidal(nnx.Module):
+    """x + :func:`sinusoidal`. Vaswani et al., 2017."""
+
+    def __call__(self, x_BTD: Array) -> Array:
+        return x_BTD + jnp.asarray(sinusoidal(*x_BTD.shape[1:]), x_BTD.dtype)
+
+
+def sinusoidal(length: int, width: int) -> np.ndarray:
+    """(length, width): sin(t / 10000^(2 i / width)) in column 2 i of row t, its cosine in column 2 i + 1."""
+    columns = np.arange(width)
+    angles = np.arange(length)[:, None] / 10_000 ** (columns // 2 * 2 / width)
+    return np.where(columns % 2, np.cos(angles), np.sin(angles))
+
+
+def rotary(x_BTNH: Array) -> Array:
+    """Turns the pair (x_i, x_{i + H/2}) of the token at t by the angle t / 10000^(2 i / H); H is even. Su et al., 2021.
+
+    A product of two vectors that were turned so depends on the distance of their positions alone.
+    """
+    T, _, H = x_BTNH.shape[1:]
+    angles = np.arange(T)[:, None] / 10_000 ** (np.arange(0, H, 2) / H)
+    cos_T1H, sin_T1H = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    a, b = jnp.split(x_BTNH.astype(jnp.promote_types(x_BTNH.dtype, jnp.float32)), 2, axis=-1)
+    turned = jnp.concatenate([a * cos_T1H - b * sin_T1H, a * sin_T1H + b * cos_T1H], axis=-1)
+    return turned.astype(x_BTNH.dtype)

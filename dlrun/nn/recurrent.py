@@ -1,0 +1,148 @@
+"""Recurrent layers, (B, T, inputs) to (B, T, width) from a state of zeros, and stacks of them.
+
+x_t W of all steps is one product before the loop over time; U is what that loop repeats. U is orthogonal at the start
+(Saxe et al., 2014), a matrix (width, width) for each gate. In the formulas ⊙ is elementwise, σ the sigmoid.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.nn.initializers import Initializer, normal, orthogonal
+
+from dlrun.nn.parts import Inputs, Parts
+from dlrun.nn.positions import leaks
+from dlrun.schema import Unfit
+
+
+class Elman(nnx.Module):
+    """h_t = act(x_t W + h_{t-1} U + b). Elman, 1990."""
+
+    def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
+        self.input = nnx.Linear(inputs, width, kernel_init=parts.kernel_init, rngs=rngs)
+        self.recurrent = nnx.Param(orthogonal()(rngs.params(), (width, width)))
+        self.act = parts.act(width, rngs)
+
+    def __call__(self, x_BTI: Array) -> Array:
+        U = self.recurrent[...]
+
+        def step(state, xW):
+            (h,) = state
+            h = self.act(xW + h @ U)
+            return (h,), h
+
+        return over_time(step, self.input(x_BTI), U.shape[0], states=1)
+
+
+class LongShortTerm(nnx.Module):
+    """h_t = o ⊙ act(c_t), c_t = f ⊙ c_{t-1} + i ⊙ act(g). Hochreiter & Schmidhuber, 1997; Gers et al., 2000.
+
+    (i, f, g, o) = x_t W + h_{t-1} U + b, and σ of i, f, o. The bias of f starts at 1, so that gradients reach far back
+    from the first step on (Jozefowicz et al., 2015).
+    """
+
+    def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
+        def forget_1(key, shape, dtype=jnp.float32, out_sharding=None):
+            return jnp.repeat(jnp.array([0, 1, 0, 0], dtype), width)
+
+        kernel_init = by_gate(parts.kernel_init, 4)
+        self.input = nnx.Linear(inputs, 4 * width, kernel_init=kernel_init, bias_init=forget_1, rngs=rngs)
+        self.recurrent = nnx.Param(by_gate(orthogonal(), 4)(rngs.params(), (width, 4 * width)))
+        self.act = parts.act(width, rngs)
+
+    def __call__(self, x_BTI: Array) -> Array:
+        U = self.recurrent[...]
+
+        def step(state, xW):
+            h, c = state
+            i, f, g, o = jnp.split(xW + h @ U, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * self.act(g)
+            h = jax.nn.sigmoid(o) * self.act(c)
+            return (h, c), h
+
+        return over_time(step, self.input(x_BTI), U.shape[0], states=2)
+
+
+class GatedRecurrent(nnx.Module):
+    """h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}, n = act(x_t W_n + b_n + r ⊙ (h_{t-1} U_n + d)). Cho et al., 2014.
+
+    (r, z) = σ(x_t W + h_{t-1} U + b). r multiplies the product, as in cuDNN and PyTorch, for one product a step.
+    """
+
+    def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
+        self.input = nnx.Linear(inputs, 3 * width, kernel_init=by_gate(parts.kernel_init, 3), rngs=rngs)
+        self.recurrent = nnx.Param(by_gate(orthogonal(), 3)(rngs.params(), (width, 3 * width)))
+        self.bias = nnx.Param(jnp.zeros(width))
+        self.act = parts.act(width, rngs)
+
+    def __call__(self, x_BTI: Array) -> Array:
+        U, d = self.recurrent[...], self.bias[...]
+        width = U.shape[0]
+
+        def step(state, xW):
+            (h,) = state
+            hU = h @ U
+            r, z = jnp.split(jax.nn.sigmoid(xW[:, : 2 * width] + hU[:, : 2 * width]), 2, axis=-1)
+            n = self.act(xW[:, 2 * width :] + r * (hU[:, 2 * width :] + d))
+            h = (1 - z) * n + z * h
+            return (h,), h
+
+        return over_time(step, self.input(x_BTI), width, states=1)
+
+
+def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Array:
+    """The outputs (B, T, width) of ``state, h_BD = step(state, xW_BG)``, one time after the other.
+
+    Layers are no modules within: what looks at every module's output could not look into a compiled loop.
+    """
+    zeros = jnp.zeros((xW_BTG.shape[0], width), xW_BTG.dtype)
+    _, h_TBD = jax.lax.scan(step, (zeros,) * states, xW_BTG.swapaxes(0, 1))
+    return h_TBD.swapaxes(0, 1)
+
+
+def by_gate(init: Initializer, gates: int) -> Initializer:
+    """Kernels (inputs, gates · width) that ``init`` makes a gate at a time: the fans are those of one."""
+
+    def gate_by_gate(key, shape, dtype=jnp.float32, out_sharding=None):
+        one = (shape[0], shape[1] // gates)
+        return jnp.concatenate([init(k, one, dtype) for k in jax.random.split(key, gates)], axis=1)
+
+    return gate_by_gate
+
+
+class Stack(nnx.Module):
+    """``depth`` recurrent layers, each with norm and dropout on what it gives on, over tokens or an image's rows.
+
+    Tokens are embedded in ``width`` numbers, N(0, 1) at the start. Of an image (H, W, C) a step is a row, (W·C,).
+    """
+
+    def __init__(
+        self,
+        layer: Callable[[int, int, Parts, nnx.Rngs], nnx.Module],
+        inputs: Inputs,
+        width: int,
+        depth: int,
+        parts: Parts,
+        rngs: nnx.Rngs,
+        *,
+        model: str,
+    ):
+        if inputs.kind == "rows":
+            raise Unfit("name", model, f"be a model for {inputs}, such as mlp: it reads tokens, or images row by row")
+        if found := leaks(inputs, parts):
+            raise found[0]
+        tokens = inputs.kind == "tokens"
+        init = normal(1.0)
+        self.embed = nnx.Embed(inputs.vocabulary, width, embedding_init=init, rngs=rngs) if tokens else None
+        size = width if tokens else inputs.shape[1] * inputs.shape[2]
+        self.layers = nnx.List([layer(width if i else size, width, parts, rngs) for i in range(depth)])
+        self.norms = nnx.List([parts.norm(width, rngs) for _ in range(depth)])
+        self.dropouts = nnx.List([parts.dropout(rngs) for _ in range(depth)])
+
+    def __call__(self, x: Array) -> Array:
+        x_BTI = self.embed(x) if self.embed is not None else x.reshape(*x.shape[:2], -1)
+        for layer, norm, dropout in zip(self.layers, self.norms, self.dropouts, strict=True):
+            x_BTI = dropout(norm(layer(x_BTI)))
+        return x_BTI

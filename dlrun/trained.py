@@ -1,0 +1,81 @@
+"""A trained model: rebuilt from the run.json and data.json of its run directory, with the weights of a saved state."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from dlrun import checkpoint, rundir, step
+from dlrun.checkpoint import CheckpointError
+from dlrun.metrics import UNMEASURED
+from dlrun.nn.parts import Inputs
+from dlrun.plan import plan
+from dlrun.schema import InvalidConfig
+from dlrun.snapshot import kept, with_kept
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model with its weights.
+
+    Args:
+      program, graphdef: how it computes.
+      params, variables: what it learnt: of a run with a moving average, that.
+      data: what data.json holds.
+      step: of the saved state.
+    """
+
+    program: step.Program
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    variables: nnx.State
+    data: dict[str, Any]
+    step: int
+
+    def outputs(self, arrays: dict[str, nnx.State], x: Array) -> Array:
+        """Outputs for standardised inputs, as in evaluation, of ``arrays``: params and variables such as its own."""
+        return step.forward(self.program, self.graphdef, arrays["params"], arrays["variables"], x, train=False)[0]
+
+
+def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
+    """The selected state of a run; of one that has not ended, its last.
+
+    Raises:
+      InvalidConfig: where the directory holds no such model.
+    """
+    run, data = rundir.read_json(directory / rundir.RUN), rundir.read_json(directory / rundir.DATA)
+    if run is None or data is None:
+        raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
+    checked = plan(run["config"], trust)
+    inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
+    program = step.Program(
+        **{group: choice for group, choice in checked.choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
+        inputs=inputs,
+        outputs=data["vocabulary"] if inputs.causal else len(data["classes"]),
+        task=UNMEASURED,
+        dtype=jnp.dtype(checked.settings.precision),
+    )
+    numbers: dict[str, Any] = {k: np.float32(v) for k, v in checked.numbers.items()}
+    graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers)
+    state = jax.jit(lambda: step.init(program, jnp.uint32(0), numbers)[1])()
+
+    folder = directory / rundir.CHECKPOINTS
+    sound = checkpoint.sound(folder)
+    best = (rundir.read_json(directory / rundir.SUMMARY) or {}).get("best/step")
+    if not sound:
+        raise InvalidConfig([f"{directory}: no saved state: {rundir.CHECKPOINTS} has no sound one"])
+    chosen = best if best in sound else sound[-1]
+    try:
+        arrays, _ = checkpoint.read(folder, chosen)
+        arrays = {path: a for path, a in arrays.items() if path.startswith("state/")}
+        state = with_kept(state, checkpoint.fit(arrays, {"state": kept(shapes)})["state"])
+    except CheckpointError as error:
+        raise InvalidConfig([f"{directory}: {error}"]) from None
+    params = state.params if state.ema is None else state.ema
+    return Trained(program, graphdef, params, state.variables, data, chosen)

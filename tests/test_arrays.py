@@ -1,0 +1,285 @@
+"""A user's own arrays: forms and targets that follow from them, and every way in which a file can be wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlrun.data.arrays import arrays
+from dlrun.data.dataset import Dataset, cut
+from dlrun.schema import Unfit
+from dlrun.settings import Splitting
+from tests.conftest import QUICK
+
+RANDOM = np.random.default_rng(0)
+N = 24
+Y = np.arange(N) % 3
+X = RANDOM.normal(size=(N, 4))
+
+
+def saved(**given: Any) -> str:
+    np.savez("a.npz", **given)
+    return "a.npz"
+
+
+def load(x: Any = X, y: Any = Y, **options: Any) -> Dataset:
+    return arrays(path=saved(x=x, y=y), **options)
+
+
+# What x is
+
+
+@pytest.mark.parametrize(
+    ("x", "kind", "shape", "dtype"),
+    [
+        (X, "rows", (4,), np.float32),
+        (X.astype(np.float16), "rows", (4,), np.float32),
+        (RANDOM.integers(-9, 9, (N, 4)), "rows", (4,), np.float32),
+        (RANDOM.integers(0, 255, (N, 4), np.uint8), "rows", (4,), np.uint8),
+        (X > 0, "rows", (4,), np.uint8),
+        (RANDOM.integers(0, 255, (N, 5, 6), np.uint8), "image", (5, 6, 1), np.uint8),
+        (RANDOM.integers(0, 255, (N, 5, 6, 3), np.uint8), "image", (5, 6, 3), np.uint8),
+        (RANDOM.normal(size=(N, 5, 6, 7)), "image", (5, 6, 7), np.float32),
+    ],
+)
+def test_forms(x: np.ndarray, kind: str, shape: tuple[int, ...], dtype: Any) -> None:
+    data = load(x)
+    assert (data.kind, data.inputs.shape, data.train.x.dtype) == (kind, shape, dtype)
+    np.testing.assert_array_equal(data.train.x.reshape(x.shape), x.astype(dtype))
+    cut(data, Splitting()).preprocessing()
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(255, np.uint8), (256, np.uint16), (70_000, np.uint32)])
+def test_tokens_only_when_it_is_said(largest: int, dtype: Any) -> None:
+    x = RANDOM.integers(0, 9, (N, 5))
+    x[3, 2] = largest
+    assert load(x).kind == "rows"
+    data = load(x, kind="tokens")
+    assert (data.kind, data.inputs.shape, data.vocabulary, data.train.x.dtype) == ("tokens", (5,), largest + 1, dtype)
+    np.testing.assert_array_equal(data.train.x, x)
+
+
+# What y is
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "classes", "numbers"),
+    [
+        (Y, "classification", ("0", "1", "2"), Y),
+        (Y.astype(np.uint8)[:, None], "classification", ("0", "1", "2"), Y),
+        (np.array([-5, 70, 3])[Y], "classification", ("-5", "3", "70"), np.array([0, 2, 1])[Y]),
+        (np.array(["dog", "cat", "ant"])[Y], "classification", ("ant", "cat", "dog"), 2 - Y),
+        (np.array([b"dog", b"cat", b"\xff"])[Y], "classification", ("cat", "dog", "\\xff"), np.array([1, 0, 2])[Y]),
+        (Y > 0, "classification", ("false", "true"), Y > 0),
+        (X[:, 0], "regression", ("y",), X[:, :1].astype(np.float32)),
+        (X[:, :2], "regression", ("y0", "y1"), X[:, :2].astype(np.float32)),
+        (X[:, :2] > 0, "multilabel", ("0", "1"), X[:, :2] > 0),
+        ((X[:, :3] > 0).astype(int), "multilabel", ("0", "1", "2"), X[:, :3] > 0),
+    ],
+)
+def test_targets(y: np.ndarray, task: str, classes: tuple[str, ...], numbers: np.ndarray) -> None:
+    data = load(y=y)
+    assert (data.task, data.classes) == (task, classes)
+    assert data.train.y.dtype == {"classification": np.int32, "regression": np.float32, "multilabel": bool}[task]
+    np.testing.assert_array_equal(data.train.y, numbers)
+
+
+def test_the_task_can_be_said() -> None:
+    np.testing.assert_array_equal(load(task="regression").train.y, Y[:, None].astype(np.float32))
+    found = load(y=np.array([0.0, 2.0, 5.0])[Y], task="classification")
+    assert found.classes == ("0", "2", "5")
+    np.testing.assert_array_equal(found.train.y, Y)
+    assert load(y=(X[:, :2] > 0).astype(float), task="multilabel").train.y.dtype == bool
+
+
+# Which splits there are
+
+
+def test_splits_that_are_there_are_kept_and_the_others_cut() -> None:
+    names = {"train": 12, "val": 6, "test": 9}
+    given = {f"{k}_{name}": v[:n] for name, n in names.items() for k, v in (("x", X), ("y", Y))}
+    data = arrays(path=saved(**given))
+    assert {name: len(getattr(data, name)) for name in names} == names
+    assert cut(data, Splitting()) == data
+    without_val = {k: v for k, v in given.items() if "val" not in k}
+    data = cut(arrays(path=saved(**without_val)), Splitting(val=3))
+    assert [len(rows) for rows in (data.train, data.val, data.test)] == [9, 3, 9]
+    data = cut(load(), Splitting(val=3, test=6))
+    assert [len(rows) for rows in (data.train, data.val, data.test)] == [15, 3, 6]
+
+
+def test_a_folder_of_npy_files_is_the_same() -> None:
+    Path("folder").mkdir()
+    np.save("folder/x.npy", X)
+    np.save("folder/y.npy", Y)
+    np.save("folder/other.npy", Y)
+    Path("folder/notes.txt").write_text("x")
+    one, other = load(), arrays(path="folder")
+    np.testing.assert_array_equal(one.train.x, other.train.x)
+    np.testing.assert_array_equal(one.train.y, other.train.y)
+
+
+def test_classes_are_numbered_alike_in_all_splits() -> None:
+    train = np.array(["b", "a", "c"])[Y]
+    data = arrays(path=saved(x_train=X, y_train=train, x_test=X[:2], y_test=np.array(["c", "c"])))
+    assert data.test.y.tolist() == [2, 2]
+
+
+# What is wrong
+
+
+def broken(**given: Any) -> Callable[[], None]:
+    return lambda: np.savez("a.npz", **given) and None
+
+
+def content(raw: bytes) -> Callable[[], None]:
+    return lambda: Path("a.npz").write_bytes(raw) and None
+
+
+def folder(**files: bytes) -> Callable[[], None]:
+    def make() -> None:
+        Path("a.npz").mkdir()
+        for name, raw in files.items():
+            Path("a.npz", f"{name}.npy").write_bytes(raw)
+
+    return make
+
+
+def cut_off() -> None:
+    np.savez("a.npz", x=X, y=Y)
+    Path("a.npz").write_bytes(Path("a.npz").read_bytes()[:400])
+
+
+def flipped() -> None:
+    np.savez("a.npz", x=X, y=Y)
+    raw = bytearray(Path("a.npz").read_bytes())
+    raw[200] ^= 255
+    Path("a.npz").write_bytes(raw)
+
+
+def single() -> None:
+    with open("a.npz", "wb") as file:
+        np.save(file, X)
+
+
+NAN, INF, HOLE = X.copy(), X.copy(), X.copy()
+NAN[5, 1], INF[7, 2], HOLE[3, 0] = np.nan, -np.inf, 1e30
+TWO = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
+    "nothing": (lambda: None, "", "it is not there"),
+    "near": (lambda: np.savez("b.npz", x=X), "", "it is not there (did you mean 'b.npz'?)"),
+    "no path": (lambda: None, "data.path=null", "data.path=null: must name an .npz file"),
+    "no folder": (lambda: None, "data.path=nope/a.npz", "there is no folder nope"),
+    "empty file": (content(b""), "", "reading failed: No data left in file"),
+    "text": (content(b"1,2,3\n4,5,6\n"), "", "reading failed: it holds Python objects, or is no NumPy file"),
+    "cut off": (cut_off, "", "reading failed: File is not a zip file"),
+    "flipped": (flipped, "", "x can't: Bad CRC-32"),
+    "single": (single, "", "it is a single array: name its folder"),
+    "empty archive": (broken(), "", "it holds nothing"),
+    "empty folder": (folder(), "", "it holds nothing"),
+    "text in a folder": (folder(x=b"text", y=b"text"), "", "x can't: it holds Python objects, or is no NumPy file"),
+    "empty in a folder": (folder(x=b"", y=b""), "", "x can't"),
+    "other names": (broken(data=X, target=Y), "", "it holds data, target"),
+    "no y": (broken(x=X), "", "must hold y: it holds x"),
+    "no x_test": (broken(x_train=X, y_train=Y, y_test=Y), "", "must hold x_test (did you mean 'y_test'?)"),
+    "no x_train": (broken(x_test=X, y_test=Y), "", "must hold x_train"),
+    "both": (broken(x=X, y=Y, x_test=X, y_test=Y), "", "must hold x and y, or x_test, y_test and their like"),
+    "objects in x": (broken(x=np.array([[1, None]] * N), y=Y), "", "x can't: it holds Python objects"),
+    "objects in y": (broken(x=X, y=np.array([None, "a", 1] * 8)), "", "y can't: it holds Python objects"),
+    "text in x": (broken(x=X.astype(str), y=Y), "", "must hold numbers in x, not <U"),
+    "complex": (broken(x=X + 1j, y=Y), "", "must hold numbers in x, not complex128"),
+    "dates": (broken(x=X, y=np.full(N, "2020", "M8[D]")), "", "must hold numbers in y, not datetime64[D]"),
+    "a number": (broken(x=np.array(3.0), y=Y), "", "must hold rows in x, which is a single number"),
+    "a number in y": (broken(x=X, y=np.array(3)), "", "must hold rows in y, which is a single number"),
+    "mismatch": (broken(x=X, y=Y[:-1]), "", "must hold as many rows in x and y: they have 24 and 23"),
+    "mismatch in test": (broken(**{**TWO, "x_test": X[:3]}), "", "as many rows in x_test and y_test: they have 3"),
+    "other features": (broken(**{**TWO, "x_test": X[:, :3]}), "", "x_train is (24, 4), x_test (24, 3)"),
+    "empty": (broken(x=X[:0], y=Y[:0]), "", "must hold rows: x is empty, of shape (0, 4)"),
+    "no features": (broken(x=X[:, :0], y=Y), "", "must hold rows: x is empty, of shape (24, 0)"),
+    "empty test": (broken(**{**TWO, "x_test": X[:0], "y_test": Y[:0]}), "", "x_test is empty"),
+    "1 axis": (broken(x=X[:, 0], y=Y), "", "must hold x of shape (n, features) or (n, tokens), or of images"),
+    "5 axes": (broken(x=X.reshape(N, 1, 1, 2, 2), y=Y), "", "it is (24, 1, 1, 2, 2)"),
+    "images as rows": (broken(x=X.reshape(N, 2, 2), y=Y), "data.kind=rows", "(24, 2, 2), for data.kind=rows"),
+    "rows as images": (broken(x=X, y=Y), "data.kind=image", "it is (24, 4), for data.kind=image"),
+    "channels first": (broken(x=np.zeros((N, 3, 8, 8)), y=Y), "", "channels last, (n, H, W, C); x is (24, 3, 8, 8)"),
+    "NaN": (broken(x=NAN, y=Y), "", "in x: row 5 has nan; numbers must be finite"),
+    "inf": (broken(x=INF, y=Y), "", "row 7 has -inf; numbers must be finite"),
+    "too large": (broken(x=HOLE, y=Y), "", "row 3 has 1e+30; numbers must be finite and up to 1e+18"),
+    "NaN in test": (broken(**{**TWO, "x_test": NAN}), "", "row 5 has nan"),
+    "NaN in y": (broken(x=X, y=NAN[:, 1]), "", "in y: row 5 has nan"),
+    "NaN in classes": (broken(x=X, y=NAN[:, 1]), "data.task=classification", "in y: there are numbers that are not"),
+    "fractional tokens": (broken(x=X, y=Y), "data.kind=tokens", "tokens are whole numbers, not float64"),
+    "negative tokens": (broken(x=Y[:, None] - 1, y=Y), "data.kind=tokens", "tokens are from 0 to 1048575, not -1"),
+    "huge tokens": (broken(x=Y[:, None] << 40, y=Y), "data.kind=tokens", "tokens are from 0 to 1048575"),
+    "one class": (broken(x=X, y=Y * 0 + 7), "", "in y: there is one class only, 7, in all 24 rows"),
+    "one text": (broken(x=X, y=np.full(N, "cat")), "", "there is one class only, cat, in all 24 rows"),
+    "single row": (broken(x=X, y=np.where(Y + X[:, 0] == Y[0] + X[0, 0], 9, Y)), "", "a single row of class 9"),
+    "numbers as classes": (broken(x=X, y=np.arange(N)), "", "a single row of each of 24 classes (0, 1, 2, …)"),
+    "unknown class": (broken(**{**TWO, "y_test": Y + 1}), "", "there is class 3 in y_test that no training row has"),
+    "test of text": (broken(**{**TWO, "y_test": Y.astype(str)}), "", "y_test is of another form"),
+    "labels in y_test": (broken(**{**TWO, "y_test": X[:, :2] > 0}), "", "y_test is of another form"),
+    "3 axes in y": (broken(x=X, y=np.zeros((N, 2, 2), int)), "", "in y: its shape is (24, 2, 2)"),
+    "numbers 0 to 2 in labels": (broken(x=X, y=np.stack([Y, Y], 1)), "", "labels are 0 and 1, (n, K)"),
+    "no labels": (broken(x=X, y=np.zeros((N, 0), int)), "", "in y: its shape is (24, 0)"),
+    "classes as labels": (broken(x=X, y=Y % 2), "data.task=multilabel", "labels are 0 and 1, (n, K)"),
+    "labels as classes": (broken(x=X, y=X[:, :2] > 0), "data.task=classification", "classes are (n,)"),
+    "text as numbers": (broken(x=X, y=Y.astype(str)), "data.task=regression", "there is text, which is no use"),
+    "a word": (broken(x=X, y=Y), "data.task=ranking", "data.task=ranking: not allowed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors(case: str, dlrun: Callable, own_folder: Path) -> None:
+    make, words, message = WRONG[case]
+    make()
+    before = sorted(own_folder.rglob("*"))
+    done = dlrun("data=arrays", *([] if "path" in words else ["data.path=a.npz"]), *words.split())
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done.err
+    assert done.err.startswith("error: data.")
+    assert message in done.err
+    assert len(done.err) < 400
+    assert sorted(own_folder.rglob("*")) == before
+
+
+def test_errors_name_no_key_twice() -> None:
+    with pytest.raises(Unfit) as error:
+        load(NAN)
+    assert error.value.at("data") == (
+        "data.path=a.npz: must hold sound numbers in x: row 5 has nan; numbers must be finite and up to 1e+18"
+    )
+
+
+# Real runs
+
+
+@pytest.mark.parametrize("form", ["rows", "image", "folder"])
+def test_a_network_learns_them(form: str, dlrun: Callable) -> None:
+    y = np.array(["no", "yes"])[RANDOM.integers(0, 2, 200)]
+    x = RANDOM.normal(size=(200, 4, 4)) + (y == "yes")[:, None, None]
+    path = saved(x=x if form == "image" else x.reshape(200, 16), y=y)
+    if form == "folder":
+        path = "folder"
+        Path(path).mkdir()
+        np.save("folder/x.npy", x.astype(np.float32))  # read from where it lies
+        np.save("folder/y.npy", y)
+    done = dlrun("data=arrays", f"data.path={path}", *QUICK, "epochs=10", "batch_size=32", "optim.lr=0.01")
+    assert done.code == 0, done.err
+    assert done.run["classes"] == ["no", "yes"]
+    assert done.summary["test/accuracy"] > 0.9
+
+
+def test_a_network_learns_labels(dlrun: Callable) -> None:
+    x = RANDOM.normal(size=(300, 6))
+    done = dlrun("data=arrays", f"data.path={saved(x=x, y=x[:, :3] > 0)}", *QUICK, "epochs=20", "optim.lr=0.02")
+    assert done.code == 0, done.err
+    assert done.summary["test/accuracy"] > 0.85
+
+
+def test_a_network_learns_two_numbers(dlrun: Callable) -> None:
+    x = RANDOM.normal(size=(300, 6))
+    y = x[:, :2] * [1000, 0.001] + [5000, 0]
+    done = dlrun("data=arrays", f"data.path={saved(x=x, y=y)}", *QUICK, "epochs=30", "optim.lr=0.02")
+    assert done.code == 0, done.err
+    assert done.summary["test/r2"] > 0.9

@@ -1,0 +1,102 @@
+"""Learning from a teacher's run directory."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlrun import trained
+from dlrun.losses import cross_entropy, distillation
+from dlrun.schema import InvalidConfig
+from tests.conftest import QUICK
+from tests.digest import digest
+
+RANDOM = np.random.default_rng(0)
+Z, TEACHER = RANDOM.normal(0, 2, (2, 7, 4)).astype(np.float32)
+LABELS = RANDOM.integers(0, 4, 7).astype(np.int32)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1.0, 1.0), (4.0, 0.7), (2.0, 0.0)])
+def test_loss(temperature: float, share: float) -> None:
+    p, q = softmax(Z.astype(float) / temperature), softmax(TEACHER.astype(float) / temperature)
+    divergence = (q * np.log(q / p)).sum(1)
+    expected = (
+        share * temperature**2 * divergence - (1 - share) * np.log(softmax(Z.astype(float)))[np.arange(7), LABELS]
+    )
+    targets = (jnp.asarray(LABELS), jnp.asarray(TEACHER))
+    found = distillation(jnp.asarray(Z), targets, 0.0, temperature=temperature, share=share)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(
+        distillation(jnp.asarray(Z), targets[0], 0.1), cross_entropy(jnp.asarray(Z), targets[0], 0.1)
+    )
+
+
+def test_gradient_is_zero_where_the_student_is_the_teacher() -> None:
+    targets = (jnp.asarray(LABELS), jnp.asarray(Z))
+    grad = jax.grad(lambda z: distillation(z, targets, 0.0, temperature=3.0, share=1.0).sum())(jnp.asarray(Z))
+    np.testing.assert_allclose(grad, 0, atol=1e-6)
+
+
+@pytest.fixture
+def teacher(dlrun):
+    run = dlrun("model.widths=[32]", "epochs=8", "log.plot=false", "optim.lr=5e-3", "ema=0.9")
+    assert run.code == 0
+    return run
+
+
+def test_a_student_of_labels_it_never_sees(dlrun, teacher):
+    # With share=1 nothing but the teacher tells the classes.
+    words = ("model.widths=[24]", "epochs=6", "log.plot=false", "optim.lr=1e-2", "augment=noise")
+    run = dlrun(*words, "loss=distillation", f"loss.teacher={teacher.directory}", "loss.share=1")
+    assert run.code == 0, run.err
+    assert run.summary["test/accuracy"] > 0.85
+    again = dlrun(*words, "loss=distillation", f"loss.teacher={teacher.directory}", "loss.share=1")
+    assert digest(run.directory) == digest(again.directory)
+
+
+def test_the_rebuilt_teacher_gives_the_outputs_of_its_own_run(teacher):
+    from dlrun.data.digits import digits
+
+    found = trained.load(teacher.directory)
+    rows = digits().train
+    x = (rows.x.astype(np.float32) - found.data["input_mean"]) / found.data["input_std"]
+    arrays = {"params": found.params, "variables": found.variables}
+    right = np.argmax(found.outputs(arrays, jnp.asarray(x)), 1) == rows.y
+    assert found.step == teacher.summary["best/step"]
+    test, val = teacher.run["rows"]["test"], teacher.run["rows"]["val"]
+    least = teacher.summary["test/accuracy"] * test + teacher.summary["best/val/accuracy"] * val
+    assert right.sum() >= least, "all of its test and validation rows are among these"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("", "loss.teacher=null: must be the directory of a run to learn from"),
+        (
+            "loss.teacher=nowhere",
+            "loss.teacher=nowhere: must hold a model that can be rebuilt; nowhere: no run directory",
+        ),
+        ("loss.teacher=DIR data=wine", "must be a run on the same data: it takes images of 8x8x1"),
+        ("loss.teacher=DIR data=diabetes", "loss=distillation: must be another loss"),
+    ],
+)
+def test_what_is_no_teacher(dlrun, teacher, own_folder, change, message):
+    before = sorted(own_folder.rglob("*"))
+    done = dlrun("loss=distillation", *change.replace("DIR", str(teacher.directory)).split())
+    assert done.code == 2
+    assert message in done.err
+    assert sorted(own_folder.rglob("*")) == before
+
+
+def test_damage_is_told(dlrun):
+    run = dlrun(*QUICK)
+    for step in (run.directory / "checkpoints").iterdir():
+        shutil.rmtree(step / "state")
+    with pytest.raises(InvalidConfig, match="no saved state"):
+        trained.load(run.directory)
