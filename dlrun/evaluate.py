@@ -1,7 +1,7 @@
 """Metrics of a whole split, independent of how it is divided into batches."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -40,10 +40,15 @@ class Evaluator:
         means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
         return task.report(split, means, sums), task.details(sums)
 
-    def _zeros(self) -> step.Batch:
-        """Sums before the first batch."""
+    @cached_property
+    def _shapes(self) -> Any:
+        """Form of the sums; traced once."""
         setup = self.setup
         batch = {"x": setup.examples(1), "y": setup.targets(1)}
         mask = jax.ShapeDtypeStruct((1,), np.float32)
-        shapes = jax.eval_shape(partial(step.eval_step, setup.program, setup.graphdef), setup.shapes, batch, mask)
-        return jax.device_put(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes), setup.everywhere)
+        return jax.eval_shape(partial(step.eval_step, setup.program, setup.graphdef), setup.shapes, batch, mask)
+
+    def _zeros(self) -> step.Batch:
+        """Sums before the first batch."""
+        zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._shapes)
+        return jax.device_put(zeros, self.setup.everywhere)
