@@ -13,6 +13,7 @@ from jax import Array
 
 from dlrun import checkpoint, rundir, step
 from dlrun.checkpoint import CheckpointError
+from dlrun.data import files
 from dlrun.metrics import UNMEASURED
 from dlrun.nn.parts import Inputs
 from dlrun.plan import plan
@@ -29,6 +30,7 @@ class Trained:
       params, variables: what it learnt: of a run with a moving average, that.
       data: what data.json holds.
       step: of the saved state.
+      sha256: of that state's manifest, which tells it from any other.
     """
 
     program: step.Program
@@ -37,6 +39,12 @@ class Trained:
     variables: nnx.State
     data: dict[str, Any]
     step: int
+    sha256: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these weights from any others, as plain values."""
+        return {"step": self.step, "sha256": self.sha256}
 
     def outputs(self, arrays: dict[str, nnx.State], x: Array) -> Array:
         """Outputs for standardised inputs, as in evaluation, of ``arrays``: params and variables such as its own."""
@@ -55,7 +63,7 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
     checked = plan(run["config"], trust)
     inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
     program = step.Program(
-        **{group: choice for group, choice in checked.choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
+        **{group: choice for group, choice in checked.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
         inputs=inputs,
         outputs=data["vocabulary"] if inputs.causal else len(data["classes"]),
         task=UNMEASURED,
@@ -72,10 +80,11 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         raise InvalidConfig([f"{directory}: no saved state: {rundir.CHECKPOINTS} has no sound one"])
     chosen = best if best in sound else sound[-1]
     try:
+        sha256 = files.sha256(folder / str(chosen) / checkpoint.MANIFEST)
         arrays, _ = checkpoint.read(folder, chosen)
         arrays = {path: a for path, a in arrays.items() if path.startswith("state/")}
         state = with_kept(state, checkpoint.fit(arrays, {"state": kept(shapes)})["state"])
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:  # such as of a run that goes on and deletes it meanwhile
         raise InvalidConfig([f"{directory}: {error}"]) from None
     params = state.params if state.ema is None else state.ema
-    return Trained(program, graphdef, params, state.variables, data, chosen)
+    return Trained(program, graphdef, params, state.variables, data, chosen, sha256)

@@ -1,5 +1,9 @@
 """Learning from a teacher's run directory."""
 
+import contextlib
+import hashlib
+import re
+import io
 import shutil
 
 import jax
@@ -8,9 +12,10 @@ import numpy as np
 import pytest
 
 from dlrun import trained
+from dlrun.cli import main
 from dlrun.losses import cross_entropy, distillation
 from dlrun.schema import InvalidConfig
-from tests.conftest import QUICK
+from tests.conftest import QUICK, Outcome
 from tests.digest import digest
 
 RANDOM = np.random.default_rng(0)
@@ -43,11 +48,14 @@ def test_gradient_is_zero_where_the_student_is_the_teacher() -> None:
     np.testing.assert_allclose(grad, 0, atol=1e-6)
 
 
-@pytest.fixture
-def teacher(dlrun):
-    run = dlrun("model.widths=[32]", "epochs=8", "log.plot=false", "optim.lr=5e-3", "ema=0.9")
-    assert run.code == 0
-    return run
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    words = ["model.widths=[32]", "epochs=8", "log.plot=false", "optim.lr=5e-3", "ema=0.9"]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        code = main([*words, f"hydra.run.dir={tmp_path_factory.mktemp('teacher')}/run"])
+    assert code == 0
+    return Outcome(code, out.getvalue(), "")
 
 
 def test_a_student_of_labels_it_never_sees(dlrun, teacher):
@@ -69,6 +77,8 @@ def test_the_rebuilt_teacher_gives_the_outputs_of_its_own_run(teacher):
     arrays = {"params": found.params, "variables": found.variables}
     right = np.argmax(found.outputs(arrays, jnp.asarray(x)), 1) == rows.y
     assert found.step == teacher.summary["best/step"]
+    manifest = teacher.directory / "checkpoints" / str(found.step) / "manifest.sha256"
+    assert found.identity == {"step": found.step, "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest()}
     test, val = teacher.run["rows"]["test"], teacher.run["rows"]["val"]
     least = teacher.summary["test/accuracy"] * test + teacher.summary["best/val/accuracy"] * val
     assert right.sum() >= least, "all of its test and validation rows are among these"
@@ -92,6 +102,24 @@ def test_what_is_no_teacher(dlrun, teacher, own_folder, change, message):
     assert done.code == 2
     assert message in done.err
     assert sorted(own_folder.rglob("*")) == before
+
+
+def test_a_teacher_that_trained_on_ends_a_resumed_run(dlrun, teacher):
+    words = ("model.widths=[8]", "epochs=1", "log.plot=false", "loss=distillation", "optim.lr=1e-2")
+    run = dlrun(*words, f"loss.teacher={teacher.directory}")
+    assert run.run["teacher"]["step"] == teacher.summary["best/step"]
+    assert re.fullmatch("[0-9a-f]{64}", run.run["teacher"]["sha256"])
+    again = dlrun("resume", str(run.directory), "epochs=2")
+    assert again.code == 0, again.err
+    assert again.run["teacher"] == run.run["teacher"]
+
+    assert dlrun("resume", str(teacher.directory), "epochs=12", "optim.lr=1e-4").code == 0
+    before = digest(run.directory), run.run
+    refused = dlrun("resume", str(run.directory), "epochs=3")
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert f"loss.teacher={teacher.directory}"[:50] in refused.err
+    assert f"its weights, of step {before[1]['teacher']['step']} then, have changed: start a new run" in refused.err
+    assert (digest(run.directory), run.run) == before
 
 
 def test_damage_is_told(dlrun):

@@ -130,8 +130,8 @@ def test_classes() -> None:
 BROKEN_IDX = {
     "missing": (f"{X}.gz", None, f"hold {X}.gz "),
     "labels missing": (TEST_Y, None, f"hold {TEST_Y}.gz "),
-    "empty": (Y, b"", f"sound IDX files: .*{Y} can't be read"),
-    "header alone": (Y, idx_file(LABELS)[:6], f"{Y} can't be read"),
+    "empty": (Y, b"", f"sound IDX files: .*{Y} is empty"),
+    "header alone": (Y, idx_file(LABELS)[:6], f"{Y} is not one of n unsigned bytes"),
     "no values": (Y, idx_file(LABELS[:0]), f"{Y} is not one of n unsigned bytes"),
     "truncated": (Y, idx_file(LABELS)[:-1], "is not one of n unsigned bytes, or is cut off"),
     "too long": (Y, idx_file(LABELS) + b"\0", "is not one of n unsigned bytes"),
@@ -139,7 +139,7 @@ BROKEN_IDX = {
     "flipped gzip": (f"{TEST_X}.gz", PUBLISHED[f"{TEST_X}.gz"][:-8] + bytes(8), "CRC check failed"),
     "broken stream": (f"{TEST_X}.gz", PUBLISHED[f"{TEST_X}.gz"][:40] + b"\xff" * 60, "can't be read"),
     "no gzip": (f"{TEST_X}.gz", idx_file(IMAGES), "Not a gzipped file"),
-    "empty gzip": (f"{TEST_X}.gz", b"", f"{TEST_X}.gz can't be read"),
+    "empty gzip": (f"{TEST_X}.gz", b"", f"{TEST_X}.gz is empty"),
     "wrong magic": (Y, b"\1" + idx_file(LABELS)[1:], "is not one of n unsigned bytes"),
     "wrong type": (Y, b"\0\0\x0d" + idx_file(LABELS)[3:], "is not one of n unsigned bytes"),
     "wrong axes": (Y, idx_file(IMAGES), "is not one of n unsigned bytes"),
@@ -149,6 +149,7 @@ BROKEN_IDX = {
     "fewer labels": (Y, idx_file(LABELS[:59]), f"{X}.gz has 60 images, .*{Y} 59 labels"),
     "fewer test images": (f"{TEST_X}.gz", gzip.compress(idx_file(IMAGES[:7])), "has 7 images, .* 60 labels"),
     "label out of range": (TEST_Y, idx_file(LABELS + (LABELS == 9)), f"{TEST_Y} has the label 10, beyond 9"),
+    "one label": (Y, idx_file(LABELS * 0 + 4), f"{Y} has no label but 4"),
     "a folder": (Y, "folder", f"hold {Y}.gz "),
 }
 

@@ -239,8 +239,8 @@ def test_the_order_does_not_depend_on_the_file_system(monkeypatch: pytest.Monkey
     expected = text(path=path, **SMALL)
     walk = os.walk
 
-    def backwards(top: Path) -> Any:
-        for where, folders, names in walk(top):
+    def backwards(top: Path, **options: Any) -> Any:
+        for where, folders, names in walk(top, **options):
             folders.sort(reverse=True)
             yield where, folders, sorted(names, reverse=True)
 

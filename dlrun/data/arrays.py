@@ -1,16 +1,12 @@
 """A user's own NumPy arrays."""
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from dlrun.data import files, targets
+from dlrun.data import files, npy, targets
 from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
@@ -18,8 +14,6 @@ from dlrun.settings import Text
 NAMES = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
 WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train, y_train, x_test and y_test"
 VOCABULARY = 2**20  # tokens: an embedding of more has no place in memory
-BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading a file that is no sound array may raise."""
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Kind = Literal["auto", "image", "rows", "tokens"]
 Asked = Literal["classification", "regression", "multilabel"]
@@ -79,36 +73,22 @@ def _form(x: Array, kind: Kind, path: str | None) -> Form:
 def _opened(place: Path, path: str | None) -> dict[str, Array]:
     """The arrays of the names we know. Those in a folder stay on disk until they are read."""
     try:
-        with _readers(place) as read:
+        with npy.readers(place) as read:
             known = [name for name in read if name in NAMES]
             if not known:
                 raise Unfit("path", path, f"be {WHAT}; it holds {', '.join(list(read)[:8]) or 'nothing'}")
             return {name: _array(name, read[name], path) for name in known}
     except Unfit:
         raise
-    except BROKEN as error:
-        raise Unfit("path", path, f"be {WHAT}; reading failed: {_reason(error)}") from None
-
-
-@contextmanager
-def _readers(place: Path) -> Iterator[dict[str, Callable[[], Array]]]:
-    """By the name of each array in a folder or file, what reads it."""
-    if place.is_dir():
-        there = {file.stem: file for file in sorted(place.glob("*.npy"))}
-        yield {name: partial(np.load, file, mmap_mode="r", allow_pickle=False) for name, file in there.items()}
-        return
-    with open(place, "rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it is a single array: name its folder")
-        yield {name: partial(archive.__getitem__, name) for name in archive.files}
+    except npy.BROKEN as error:
+        raise Unfit("path", path, f"be {WHAT}; reading failed: {npy.reason(error)}") from None
 
 
 def _array(name: str, read: Callable[[], Array], path: str | None) -> Array:
     try:
         array = read()
-    except BROKEN as error:
-        raise Unfit("path", path, f"hold arrays that can be read: {name} can't: {_reason(error)}") from None
+    except npy.BROKEN as error:
+        raise Unfit("path", path, f"hold arrays that can be read: {name} can't: {npy.reason(error)}") from None
     if array.dtype.kind not in ("biufUS" if name.startswith("y") else "biuf"):
         raise Unfit("path", path, f"hold numbers in {name}, not {array.dtype}")
     if array.ndim == 0:
@@ -140,14 +120,14 @@ def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
     if kind == "image" and x.ndim == 3:
         x = x[..., None]
     if x.dtype.kind == "b":
-        return x.astype(np.uint8)
+        return x.view(np.uint8)
     return x if x.dtype == np.uint8 else targets.finite(x)
 
 
 def _vocabulary(parts: list[Array]) -> int:
     for x in parts:
         if x.dtype.kind not in "iu":
-            raise ValueError(f"tokens are whole numbers, not {x.dtype}")
+            raise ValueError(f"tokens are whole numbers, not {'floats' if x.dtype.kind == 'f' else x.dtype}")
         if x.min() < 0 or x.max() >= VOCABULARY:
             raise ValueError(f"tokens are from 0 to {VOCABULARY - 1}, not {x.min() if x.min() < 0 else x.max()}")
     return 1 + max(int(x.max()) for x in parts)
@@ -182,10 +162,3 @@ def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tup
 
 def _shape(x: Array) -> str:
     return "(" + ", ".join(map(str, x.shape)) + ")"
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "pickle" in text or "Object arrays" in text:
-        return "it holds Python objects, or is no NumPy file"
-    return files.reason(error)

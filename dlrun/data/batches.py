@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dlrun.data import lazy
 from dlrun.data.dataset import Dataset, Rows
 
 SPLITS = ("train", "val", "test")
@@ -15,13 +16,14 @@ def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
       row numbers of each split. Numbers to predict are standardised.
     """
     splits: dict[str, Rows] = {name: getattr(data, name) for name in SPLITS}
-    table = {k: np.concatenate([getattr(rows, k)[:] for rows in splits.values()]) for k in ("x", "y")}
-    table["y"] = targets(data, table["y"])
+    x, numbers = lazy.joined([rows.x for rows in splits.values()])
+    ys = [targets(data, rows.y[:]) for rows in splits.values()]
+    table = {"x": x, "y": np.empty((len(x), *ys[0].shape[1:]), np.result_type(*ys))}
+    for where, y in zip(numbers, ys, strict=True):
+        table["y"][where] = y
     if data.moments is not None:
         table["mean"], table["std"] = data.moments
-    sizes = [len(rows) for rows in splits.values()]
-    ends = np.cumsum(sizes)
-    return table, {name: np.arange(e - n, e) for name, e, n in zip(splits, ends, sizes, strict=True)}
+    return table, dict(zip(splits, numbers, strict=True))
 
 
 def targets(data: Dataset, y: np.ndarray) -> np.ndarray:

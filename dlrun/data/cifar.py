@@ -14,6 +14,7 @@ import numpy as np
 
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.download import File, Source, find
+from dlrun.data.files import reason
 from dlrun.schema import Unfit
 
 SHAPE = (3, 32, 32)
@@ -68,8 +69,8 @@ def dataset(source: Source, layout: Layout, *, folder: str | None, download: boo
         if missing := [name for name in wanted if name not in found]:
             raise ValueError(f"no {missing[0]}")
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-        raise Unfit("folder", folder, f"hold sound CIFAR files: {path}: {why}") from None
+        where = getattr(error, "filename", None) or path
+        raise Unfit("folder", folder, f"hold sound CIFAR files: {where}: {reason(error)}") from None
     parts = [found[name] for name in layout.train]
     train = Rows(np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]))
     return Dataset("image", found[layout.meta], train=train, test=found[layout.test])
@@ -96,6 +97,8 @@ def _rows(name: str, raw: bytes, layout: Layout) -> Rows:
         raise ValueError(f"{name} has not one of {layout.labels} for each of its {len(x)} images")
     if min(y) < 0 or max(y) >= layout.classes:
         raise ValueError(f"{name} has {layout.labels} beyond 0 to {layout.classes - 1}")
+    if min(y) == max(y):
+        raise ValueError(f"{name} has no {layout.labels} but {max(y)}")
     return Rows(np.ascontiguousarray(x.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)), np.array(y, np.int32))
 
 

@@ -134,6 +134,8 @@ class Dataset:
 
 def cut(data: Dataset, how: Splitting) -> Dataset:
     """The data set with all three splits, the missing ones cut from training rows, and its features encoded."""
+    if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # cut into row numbers, not into copies
+        data = replace(data, train=replace(data.train, x=lazy.Subset(data.train.x, np.arange(len(data.train)))))
     if data.test is None:
         train, test = stratified(data.train, how.test, seed=how.seed, key="test")
         data = replace(data, train=train, test=test)
@@ -144,14 +146,16 @@ def cut(data: Dataset, how: Splitting) -> Dataset:
     assert data.val is not None
     assert data.test is not None
     if data.fit is not None:
-        encoder = data.fit(data.train.x)
-        splits = {k: replace(rows, x=encoder(rows.x)) for k, rows in vars(data).items() if isinstance(rows, Rows)}
+        encoder = data.fit(data.train.x[:])
+        splits = {k: replace(rows, x=encoder(rows.x[:])) for k, rows in vars(data).items() if isinstance(rows, Rows)}
         data = replace(data, **splits, encoder=encoder, fit=None)
     return data
 
 
 def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows, Rows]:
     """Splits rows in two, each class in the same proportion up to rounding (largest remainder); order is kept.
+
+    A class always keeps a row in the first part.
 
     Args:
       amount: size of the second part, a fraction below 1 or a number of rows.
@@ -168,10 +172,14 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
     # Numbers to predict and labels that exclude each other not have no classes to keep in proportion.
     y = rows.y if rows.y.ndim == 1 and rows.y.dtype.kind in "iu" else np.zeros(n, int)
     classes, counts = np.unique(y, return_counts=True)
+    if size > n - len(classes):
+        raise Unfit(f".split.{key}", amount, f"leave {len(classes)} rows for training, one a class: there are {n}")
     quota = counts * (size / n)
     take = np.floor(quota).astype(int)
     by_remainder = np.argsort(take - quota, kind="stable")
-    take[by_remainder[: size - take.sum()]] += 1
+    while left := size - take.sum():
+        free = by_remainder[(take < counts - 1)[by_remainder]]
+        take[free[:left]] += 1
     chosen = np.zeros(n, bool)
     for label, count in zip(classes, take, strict=True):
         chosen[random.permutation(np.flatnonzero(y == label))[:count]] = True

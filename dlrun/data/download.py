@@ -108,6 +108,8 @@ def _places(source: Source, folder: str | None) -> list[Path]:
         place = Path(os.path.expanduser(folder))
         if not place.is_dir():  # a typing error should not become a folder full of data
             raise Unfit("folder", folder, "be a folder that exists")
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise Unfit("folder", folder, "be a folder that can be read")
         return [place]
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
     system = (os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")

@@ -45,33 +45,6 @@ class Feed(Protocol):
         ...
 
 
-def feed(
-    data: Dataset,
-    batch_size: int,
-    seed: int,
-    everywhere: NamedSharding,
-    divided: NamedSharding,
-    how: Streaming,
-    *,
-    loop: bool,
-) -> Feed:
-    """What gives the rows of a data set.
-
-    Args:
-      data: with all three splits.
-      batch_size: of training.
-      seed: of the order of training batches.
-      everywhere, divided: how arrays lie on the devices: whole on each, and batches divided among them.
-      how: when and how to stream.
-      loop: whether the compiled steps take several batches at a time.
-    """
-    if not streams(data, how):
-        return Resident(data, batch_size, seed, everywhere, divided)
-    from dlrun.data.streamed import Streamed  # here, as importing Grain takes a second
-
-    return Streamed(data, batch_size, seed, everywhere, divided, how, loop=loop)
-
-
 def streams(data: Dataset, how: Streaming) -> bool:
     """Whether rows are read while training: by ``auto`` those beyond the memory, and those decoded when asked for."""
     if how.when != "auto":
@@ -81,12 +54,20 @@ def streams(data: Dataset, how: Streaming) -> bool:
 
 
 class Resident:
-    """All rows of a small data set on the devices; the arguments are those of :func:`feed`."""
+    """All rows of a small data set on the devices.
 
-    def __init__(self, data: Dataset, batch_size: int, seed: int, everywhere: NamedSharding, divided: NamedSharding):
+    Args:
+      table, rows: as :func:`dlrun.data.batches.stacked` gives them, the table on the devices.
+      batch_size: of training.
+      seed: of the order of training batches.
+      divided: how batches lie on the devices.
+    """
+
+    def __init__(
+        self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding
+    ):
+        self.table, self.rows = table, rows
         self.batch_size, self.seed, self.divided = batch_size, seed, divided
-        table, self.rows = batches.stacked(data)
-        self.table: Table = jax.device_put(table, everywhere)
         self.epoch, self.order = -1, np.empty(0)
         self.steps_per_epoch = len(self.rows["train"]) // batch_size
 
@@ -94,7 +75,7 @@ class Resident:
         """As of :class:`Feed`; not beyond the epoch."""
         epoch, start = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
-            self.order, self.epoch = jax.device_put(self._shuffled(epoch), self.divided), epoch
+            self.order, self.epoch = jax.device_put(self.shuffled(epoch), self.divided), epoch
         return self.table, self.order, start, min(most, self.steps_per_epoch - start)
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
@@ -107,11 +88,12 @@ class Resident:
     def batch(self, step: int) -> Table:
         """As of :class:`Feed`."""
         epoch, start = divmod(step, self.steps_per_epoch)
-        table, index = self.table, self._shuffled(epoch)[start]
+        table, index = self.table, self.shuffled(epoch)[start]
         return {**table, "x": table["x"][index], "y": table["y"][index]}
 
     def close(self) -> None:
         """Nothing reads in the background."""
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
+    def shuffled(self, epoch: int) -> np.ndarray:
+        """Row numbers of the training batches of an epoch."""
         return batches.shuffled(self.rows["train"], self.batch_size, seed=self.seed, epoch=epoch)

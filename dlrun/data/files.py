@@ -17,12 +17,16 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
     """
     if path is None:
         raise Unfit(key, path, f"name {what}")
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))  # which leaves a user that does not exist, where Path would fail
     if not os.path.exists(place):
         folder = place.parent
         beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
         there = "it is not there" if folder.is_dir() else f"there is no folder {folder}"
+        if place.is_symlink():
+            there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
         raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
+    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # where it would seem to be empty
+        raise Unfit(key, path, f"name {what}: it can't be read: Permission denied")
     return place
 
 
@@ -33,5 +37,6 @@ def sha256(place: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why reading failed, on one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    """Why reading failed, on one line that is not too long."""
+    text = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return text if len(text) <= 150 else text[:149] + "…"

@@ -10,6 +10,7 @@ import numpy as np
 
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.download import File, Source, find
+from dlrun.data.files import reason
 from dlrun.schema import Unfit
 
 NAMES = (
@@ -53,6 +54,8 @@ def _rows(images: Path, labels: Path, shape: tuple[int, int], classes: int) -> R
         raise ValueError(f"{images} has {len(x)} images, {labels} {len(y)} labels")
     if y.max() >= classes:
         raise ValueError(f"{labels} has the label {y.max()}, beyond {classes - 1}")
+    if y.min() == y.max():
+        raise ValueError(f"{labels} has no label but {y.max()}")
     return Rows(x[..., None], y.astype(np.int32))
 
 
@@ -65,11 +68,14 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        sizes = struct.unpack_from(f">{raw[3]}I", raw, 4)
-    except (OSError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path} can't be read ({getattr(error, 'strerror', None) or error})") from None
-    values = raw[4 + 4 * len(sizes) :]
-    if raw[:3] != b"\0\0\x08" or sizes[1:] != shape or sizes[:1] in ((), (0,)) or len(values) != math.prod(sizes):
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} can't be read ({reason(error)})") from None
+    if not raw:
+        raise ValueError(f"{path} is empty")
+    axes = 1 + len(shape)
+    head, values = raw[: 4 + 4 * axes], raw[4 + 4 * axes :]
+    sizes = struct.unpack(f">{axes}I", head[4:]) if len(head) == 4 + 4 * axes else (0,)
+    if head[:4] != bytes((0, 0, 8, axes)) or sizes[1:] != shape or not sizes[0] or len(values) != math.prod(sizes):
         expected = "x".join(map(str, ("n", *shape)))
         raise ValueError(f"{path} is not one of {expected} unsigned bytes, or is cut off")
     return np.frombuffer(values, np.uint8).reshape(sizes)

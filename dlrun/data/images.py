@@ -148,7 +148,7 @@ def _check(rows: dict[str, Rows], path: str | None) -> None:
 
 def _trouble(file: str) -> str | None:
     try:
-        with Image.open(file) as image:
+        with open(file, "rb") as raw, Image.open(raw) as image:
             return "has floating-point pixels" if image.mode == "F" else None
     except UnidentifiedImageError:
         return "is no image" if os.path.getsize(file) else "is empty"

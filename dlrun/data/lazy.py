@@ -1,10 +1,12 @@
-"""Examples that are not held in memory: arrays mapped from a file, and files that are decoded when asked for.
+"""Examples that stay where they are: some rows of an array, in memory or mapped from a file, and files that are decoded
+when asked for.
 
-Either is an array of its own kind: it has ``shape``, ``dtype`` and a length, and gives an ndarray when it is indexed by
-a slice or by row numbers.
+Any is an array of its own kind: it has ``shape``, ``dtype`` and a length, and gives an ndarray when it is indexed by a
+slice or by row numbers.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 
 SAMPLE = 10_000
 SAMPLE_BYTES = 2**28
+PIECE_BYTES = 2**22  # copied or checked at a time
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,37 @@ def decoded(x: Any) -> bool:
 def size(x: Any) -> int:
     """Bytes of all rows."""
     return math.prod(x.shape) * x.dtype.itemsize
+
+
+def pieces(x: Any) -> list[slice]:
+    """Slices that together are all rows, each of a few MiB."""
+    step = max(1, PIECE_BYTES * len(x) // max(1, size(x)))
+    return [slice(start, start + step) for start in range(0, len(x), step)]
+
+
+def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """An array to be filled. It begins where XLA wants one on CPU, which then uses it in place of a copy."""
+    raw = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : raw.size - ALIGNMENT + start].view(dtype).reshape(shape)
+
+
+def joined(parts: Sequence[Any]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """An array in memory that holds the rows of all parts, and the numbers of each part's rows in it.
+
+    Where the parts were cut from one array in memory it is that one; nothing is copied.
+    """
+    subsets = [part for part in parts if isinstance(part, Subset)]
+    base = subsets[0].base if subsets else None
+    if type(base) is np.ndarray and [part.base is base for part in subsets] == [True] * len(parts):
+        return base, [part.rows for part in subsets]
+    ends = np.cumsum([len(part) for part in parts])
+    numbers = [np.arange(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
+    whole = aligned((int(ends[-1]), *parts[0].shape[1:]), np.result_type(*(part.dtype for part in parts)))
+    for part, where in zip(parts, numbers, strict=True):
+        for piece in pieces(part):
+            whole[where[piece]] = part[piece]
+    return whole, numbers
 
 
 def sample(x: Any) -> Any:

@@ -56,7 +56,12 @@ class Streamed:
     setting the iterator to the step's piece is all that resuming takes. With several processes each reads its share.
 
     Args:
-      data, batch_size, seed, everywhere, divided, how, loop: as :func:`dlrun.data.feed.feed` takes them.
+      data: with all three splits.
+      batch_size: of training.
+      seed: of the order of training batches.
+      everywhere, divided: how arrays lie on the devices: whole on each, and batches divided among them.
+      how: when and how to stream.
+      loop: whether the compiled steps take several batches at a time.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrun.data import lazy
 from dlrun.data.dataset import Array
 
 LARGEST = 1e18
@@ -51,16 +52,18 @@ def name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def finite(values: Array, dtype: type = np.float32) -> Array:
-    """Numbers as ``dtype``, all of them finite and small enough to compute with; without copies of the whole."""
-    for start in range(0, len(values), 4096):
-        part = values[start : start + 4096]
-        sound = np.abs(part, dtype=np.float64) <= LARGEST  # NaN is not
-        if not sound.all():
-            first = np.argwhere(~sound)[0]
-            cell = part[tuple(first)]
-            raise ValueError(f"row {start + first[0]} has {cell}; numbers must be finite and up to {LARGEST:g}")
-    return values if values.dtype == dtype else values.astype(dtype)
+def finite(values: Array) -> Array:
+    """Numbers as float32, all of them finite and small enough to compute with; those that are float32, uncopied."""
+    found = values if values.dtype == np.float32 else lazy.aligned(values.shape, np.dtype(np.float32))
+    for piece in lazy.pieces(values):
+        part = values[piece]
+        if not all(abs(float(extreme)) <= LARGEST for extreme in (part.min(), part.max())):  # NaN, if there is one
+            bad = np.argwhere(~(np.abs(part, dtype=np.float64) <= LARGEST))[0]
+            cell = f"{part[tuple(bad)]:g}"
+            raise ValueError(f"row {piece.start + bad[0]} has {cell}; numbers must be finite and up to {LARGEST:g}")
+        if found is not values:
+            found[piece] = part
+    return found
 
 
 def _listed(names: Sequence[str]) -> str:

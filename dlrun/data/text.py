@@ -87,13 +87,14 @@ def documents(
             content = file.read() if max_bytes is None else _whole(file.read(max_bytes))
         return _split_in_order(content, shares, path)
     except OSError as error:
-        raise Unfit("path", path, f"be {WHAT} that can be read: {files.reason(error)}") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise Unfit("path", path, f"be {WHAT}, that can be read: {where}{files.reason(error)}") from None
 
 
 def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
     """Files below a folder by their path in it, in an order that is the same everywhere."""
     found, others = {}, Counter()
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = [name for name in folders if not _skipped(name, left_out)]
         for name in names:
             file = Path(where, name)
@@ -107,6 +108,10 @@ def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
         there = f"; there are {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
         raise Unfit("pattern", pattern, f"match files below {folder}: none does{there}")
     return dict(sorted(found.items()))
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _skipped(name: str, left_out: set[str]) -> bool:

@@ -10,16 +10,16 @@ from dlrun.nn.parts import Parts
 from dlrun.nn.positions import rotary
 
 
-def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_BNTS: Array | None = None) -> Array:
-    """softmax(Q Kᵀ / √H) V, where ``mask_BNTS`` is true; (B, T, N, H). The softmax is computed in float32 at least.
+def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_TS: Array | None = None) -> Array:
+    """softmax(Q Kᵀ / √H) V, where ``mask_TS`` is true; (B, T, N, H). The softmax is computed in float32 at least.
 
     As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU and is a little slower there.
     """
     whole = jnp.promote_types(q_BTNH.dtype, jnp.float32)
     logits_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole)
     logits_BNTS *= q_BTNH.shape[-1] ** -0.5
-    if mask_BNTS is not None:
-        logits_BNTS = jnp.where(mask_BNTS, logits_BNTS, jnp.finfo(whole).min)
+    if mask_TS is not None:
+        logits_BNTS = jnp.where(mask_TS, logits_BNTS, jnp.finfo(whole).min)
     return jnp.einsum("BNTS,BSNH->BTNH", jax.nn.softmax(logits_BNTS).astype(v_BSNH.dtype), v_BSNH)
 
 
@@ -52,14 +52,11 @@ class Attention(nnx.Module):
         self.out = project(out_init or parts.linear_init)
         self.heads, self.causal, self.rotary = heads, causal, rotary
 
-    def __call__(self, x_BTD: Array, mask_BT: Array | None = None) -> Array:
-        """Attention among the tokens of each sequence; ``mask_BT`` is false at padding, which no token sees."""
+    def __call__(self, x_BTD: Array) -> Array:
+        """Attention among the tokens of each sequence."""
         B, T, D = x_BTD.shape
         q, k, v = (f(x_BTD).reshape(B, T, self.heads, D // self.heads) for f in (self.query, self.key, self.value))
         if self.rotary:
             q, k = rotary(q), rotary(k)
-        mask = None if mask_BT is None else mask_BT[:, None, None, :]
-        if self.causal:
-            earlier = jnp.tri(T, dtype=bool)
-            mask = earlier if mask is None else mask & earlier
-        return self.out(attend(q, k, v, mask).reshape(B, T, D))
+        mask_TT = jnp.tri(T, dtype=bool) if self.causal else None
+        return self.out(attend(q, k, v, mask_TT).reshape(B, T, D))

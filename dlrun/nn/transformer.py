@@ -59,8 +59,8 @@ class Block(nnx.Module):
         self.dropout1, self.dropout2 = parts.dropout(rngs), parts.dropout(rngs)
         self.path1, self.path2 = paths or (Identity(), Identity())
 
-    def __call__(self, x_BTD: Array, mask_BT: Array | None = None) -> Array:
-        x_BTD += self.path1(self.dropout1(self.attention(self.norm1(x_BTD), mask_BT)))
+    def __call__(self, x_BTD: Array) -> Array:
+        x_BTD += self.path1(self.dropout1(self.attention(self.norm1(x_BTD))))
         return x_BTD + self.path2(self.dropout2(self.ff(self.norm2(x_BTD))))
 
 
