@@ -18,9 +18,12 @@ from pathlib import Path
 import jax
 
 from dlrun import config, devices, plan, setup, step
+from dlrun.alone import Alone, next_multiple
 from dlrun.data import batches
+from dlrun.engine import Engine
 from dlrun.signals import Stop
-from dlrun.train import Position, Run, next_multiple
+from dlrun.snapshot import Position
+from dlrun.train import Run
 
 LARGE = "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam"
 CASES = {
@@ -45,7 +48,7 @@ def main(repeats: int) -> None:
         devices.initialize(checked.settings)
         made = setup.prepare(checked)
         folder = Path(tempfile.mkdtemp())
-        with Stop() as stop, Run(made, folder, Silent(), stop) as run:
+        with Stop() as stop, Run(made, folder, Alone(made, Engine(made), Silent(), stop), Silent(), stop) as run:
             run.begin()
             steps = min(3 * made.steps_per_epoch, 600)
             bare_step = jax.jit(partial(bare, made.program, made.graphdef), donate_argnums=0)
@@ -68,14 +71,14 @@ def bare(program, graphdef, state, data, index):
 
 
 def bare_loop(made, run, bare_step, steps: int) -> float:
-    state = made.start()
+    state = run.member.engine.start(made.plan)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for i in range(steps):
         epoch, offset = divmod(i, made.steps_per_epoch)
         if offset == 0:
-            order = batches.shuffled(run.feed.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
-        state, loss = bare_step(state, run.feed.table, order[offset])
+            order = batches.shuffled(run.member.feed.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
+        state, loss = bare_step(state, run.member.feed.table, order[offset])
         if i % 50 == 49:
             float(loss)
     jax.block_until_ready(state)
@@ -83,15 +86,15 @@ def bare_loop(made, run, bare_step, steps: int) -> float:
 
 
 def our_loop(run: Run, made, steps: int) -> float:
-    run.state, run.totals = made.start(), run._zeros()
-    jax.block_until_ready(run.state)
+    run.member.start()
+    jax.block_until_ready(run.member.state)
     at = Position()
     began = time.perf_counter()
     while at.step < steps:
-        run.steps(at, min(next_multiple(at.step, 50), steps))
+        run.member.train(at, min(next_multiple(at.step, 50), steps))
         if at.step % 50 == 0:
             run.log(at)
-    jax.block_until_ready(run.state)
+    jax.block_until_ready(run.member.state)
     return time.perf_counter() - began
 
 

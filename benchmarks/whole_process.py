@@ -63,23 +63,26 @@ def phases(words: list[str]) -> None:
     lap("read the data")
     made = setup.prepare(checked)
     lap("read again, cut, trace")
+    from dlrun.alone import Alone
+    from dlrun.engine import Engine
     from dlrun.progress import Progress
     from dlrun.signals import Stop
-    from dlrun.train import Run, train
+    from dlrun.train import train
 
     folder = Path(tempfile.mkdtemp())
-    original = Run.begin
+    original = Alone.start
 
-    def begin(self):
+    def start(self):
+        jax.block_until_ready(self.feed.table)
         lap("data to the device")
-        at = original(self)
+        original(self)
         jax.block_until_ready(self.state)
         lap("compile and run init")
-        return at
 
-    Run.begin = begin
+    Alone.start = start
     with Stop() as stop, Progress() as progress:
-        train(made, folder, progress=progress, stop=stop)
+        for _ in train(made, folder, Alone(made, Engine(made), progress, stop), progress=progress, stop=stop):
+            pass
     lap("compile step, train, save")
     from dlrun import curves, rundir
 

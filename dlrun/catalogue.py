@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "experiment")
+GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "launcher", "experiment")
+NOT_OF_A_RUN = {"launcher": "local"}
+"""Groups that say how runs are made, not what they are: no part of a run's values. With their usual options."""
 
 
 def conf() -> Path:

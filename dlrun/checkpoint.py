@@ -199,9 +199,14 @@ def fit(saved: dict[str, Any], like: Tree) -> Tree:
         if old.shape != leaf.shape or old.dtype != leaf.dtype:
             forms = f"{old.dtype}{list(old.shape)}, the model's {leaf.dtype}{list(leaf.shape)}"
             raise CheckpointError(f"the saved state does not fit: {path} is {forms}")
+    return unflat(saved, like)
+
+
+def unflat(arrays: dict[str, Any], like: Tree) -> Tree:
+    """The inverse of :func:`flat`: arrays by path as a pytree with the structure of ``like``, whatever their shapes."""
     leaves, structure = jax.tree.flatten(like)
-    arrays = (saved[path] for path in _paths(like))
-    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
+    found = [arrays[path] for path in _paths(like)]
+    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(found, leaves, strict=True)]
     return jax.tree.unflatten(structure, keyed)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ def parser() -> Parser:
     p.add_argument("-h", "--help", action="store_true", help="show this help")
     p.add_argument("--version", action="version", version=f"dlrun {__version__}", help="show the version")
     p.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for every combination of the values")
+    p.add_argument("--dry-run", action="store_true", help="with -m: tell what would be trained, and make nothing")
     p.add_argument(
         "--config-dir", action="append", default=[], type=Path, metavar="DIR",
         help="a folder with your own options, laid out like conf/; may be given again",
@@ -130,9 +132,11 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
             raise InvalidConfig(found)
         print(config.text(cfg, args.cfg, resolve=args.resolve))
         return 0
-    _trust(args)
+    trust = _trust(args)
     if args.multirun:
-        return sweep(hydra, cfg, found, args)
+        return sweep(hydra, cfg, overrides, found, trust, args)
+    if args.dry_run:
+        raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
     setup = _prepare(_checked(cfg, found))
     if not setup.first:  # of several processes: it trains, but has no directory
         return _run(setup, Path(os.devnull))
@@ -140,36 +144,41 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     return config.run(hydra, cfg, lambda directory: _run(setup, directory))
 
 
-def sweep(hydra: Any, cfg: Any, found: list[str], args: argparse.Namespace) -> int:
-    """Checks the configurations of all runs, then trains them; 1 when one failed. Prints the sweep's directory."""
-    from dlrun import config
+def sweep(
+    hydra: Any, cfg: Any, overrides: list[str], found: list[str], trust: tuple[str, ...], args: argparse.Namespace
+) -> int:
+    """Checks all runs of a sweep, then trains them; 1 when one failed. The last line on stdout is its directory."""
+    from dlrun.sweep import foreign, sweep, tuning
 
-    for overrides in config.jobs(cfg, found):
-        try:
-            _checked(*config.compose(hydra, overrides))
-        except InvalidConfig as error:
-            found += error.problems
-    if found:
-        raise InvalidConfig(dict.fromkeys(found))
+    if foreign.foreign(cfg):
+        if args.dry_run:
+            raise InvalidConfig(
+                ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
+            )
+        return foreign.sweep(hydra, cfg, overrides, found, trust, partial(_job, debug=args.debug))
+    asked = sweep.Asked(cfg, overrides, args.config_dir, trust)
     _notice(cfg, args)
-    codes = []
+    how = tuning.search if foreign.searches(cfg) else sweep.sweep
+    return how(asked, hydra, found, dry_run=args.dry_run)
 
-    def job(cfg: Any, directory: Path) -> None:
-        codes.append(_guarded(lambda: _run(_prepare(_checked(cfg, [])), directory, say=False), args.debug))
-        if codes[-1] > 128:
-            raise SystemExit(codes[-1])  # a signal stops the sweep, not this run alone
 
-    print(config.sweep(hydra, cfg, job))
-    return int(any(codes))
+def _job(cfg: Any, directory: Path, *, debug: bool) -> None:
+    """One run of a sweep by Hydra."""
+    code = _guarded(lambda: _run(_prepare(_checked(cfg, [])), directory, say=False), debug)
+    if code > 128:
+        raise SystemExit(code)  # a signal stops the sweep, not this run alone
 
 
 def resume(words: list[str], args: argparse.Namespace) -> int:
-    """Goes on with a run where its last sound state is, with changes that keep the state's form."""
+    """Goes on with a run where its last sound state is, with changes that keep the state's form; or with a sweep."""
     from dlrun import resuming
 
     if not words or "=" in words[0]:
         raise InvalidConfig(["resume: which run? dlrun resume DIR [key=value ...]"])
     directory, overrides = Path(words[0]), words[1:]
+    if (asked := resuming.sweep(directory, overrides)) is not None:
+        args.multirun, args.config_dir = True, args.config_dir or asked.config_dirs
+        return train(asked.overrides, args)
     cfg, found = resuming.configuration(directory, overrides)
     _trust(args)
     setup = _prepare(_checked(cfg, found))
@@ -204,9 +213,9 @@ def _prepare(checked: Any) -> Any:
 
 
 def _run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
-    from dlrun.run import run
+    from dlrun.run import alone
 
-    code = run(setup, directory, **how)
+    code = alone(setup, directory, **how)
     if say and setup.first:
         print(directory, flush=True)
     return code

@@ -11,18 +11,17 @@ from typing import Any, TypeAlias
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log, run_job
+from hydra.core.utils import run_job
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import HydraContext, RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -64,7 +63,7 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
     known, and the values that remain can still be checked.
     """
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    overrides, found = _one_duration(overrides), _twice(overrides)
+    overrides, found = one_duration(overrides), _twice(overrides)
     try:
         cfg = _composed(hydra, overrides, mode)
     except REFUSALS:
@@ -85,7 +84,7 @@ def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
         except MissingMandatoryValue as error:
             found.append(f"{error.full_key or key}=???: a value must be given")
         except OmegaConfBaseException as error:
-            found.append(f"{error.full_key or key}: {_said(error)}")
+            found.append(f"{error.full_key or key}: {said(error)}")
     return values, found
 
 
@@ -135,7 +134,10 @@ def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
 
 def run(hydra: Hydra, cfg: Config, task: Callable[[Path], Any]) -> Any:
     """Creates the run directory exclusively, writes ``.hydra/``, sets up log.txt, and calls ``task`` with it."""
-    directory = _create(cfg, "hydra.run.dir")
+    directory = create(cfg, "hydra.run.dir")
+    with open_dict(cfg):
+        for group in catalogue.NOT_OF_A_RUN:
+            cfg.pop(group, None)
     done = concurrent.futures.Future()  # rather than Hydra's JobReturn, which prints tracebacks of its own
 
     def job(_: Config) -> None:
@@ -154,37 +156,7 @@ def run(hydra: Hydra, cfg: Config, task: Callable[[Path], Any]) -> Any:
     return done.result()
 
 
-def jobs(cfg: Config, found: list[str]) -> list[list[str]]:
-    """The overrides of each run of a sweep, every combination of the swept values; adds to ``found`` what is wrong."""
-    overrides = list(cfg.hydra.overrides.task)
-    try:
-        combinations = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), None)[0]
-    except HydraException as error:  # interval(0, 1) has no list of values
-        found.append(f"{' '.join(overrides)}: {_said(error)}; allowed: a,b or range(0,5)")
-        return []
-    if not combinations:
-        found.append(f"-m {' '.join(overrides)}: no runs: one of these has no values")
-    return combinations
-
-
-def sweep(hydra: Hydra, cfg: Config, job: Callable[[Config, Path], None]) -> Path:
-    """Creates the sweep's directory and calls ``job`` for each run through Hydra's sweeper and launcher.
-
-    ``job`` gets the run's configuration and directory, and should not raise: Hydra would print a traceback.
-    """
-    directory = _create(cfg, "hydra.sweep.dir")
-    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-
-    def task(cfg: Config) -> None:
-        job(cfg, Path(HydraConfig.get().runtime.output_dir))
-
-    sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-    sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))  # pyright: ignore
-    return directory
-
-
-def _create(cfg: Config, key: str) -> Path:
+def create(cfg: Config, key: str) -> Path:
     """Makes the directory that ``key`` names, which nobody else may have."""
     while True:
         name = OmegaConf.select(cfg, key)
@@ -195,9 +167,23 @@ def _create(cfg: Config, key: str) -> Path:
                 return Path(name)
         except (OSError, ValueError) as error:
             raise InvalidConfig([f"{key}={show(name)}: can't be made: {getattr(error, 'strerror', error)}"]) from None
-        if "run_dir" not in str(OmegaConf.to_container(cfg.hydra, resolve=False)[key.split(".")[1]]["dir"]):  # pyright: ignore
+        if "run_dir" not in raw(cfg, key):
             raise InvalidConfig([f"{key}={show(name)}: already in use; to go on with a run: dlrun resume DIR"])
         OmegaConf.clear_cache(cfg)  # somebody drew the same name in the same second: draw again
+
+
+def named_directory(cfg: Config, key: str) -> str | None:
+    """The directory that ``key`` names, where it is the user's name rather than a fresh one."""
+    name = OmegaConf.select(cfg, key)
+    return name if isinstance(name, str) and name and "run_dir" not in raw(cfg, key) else None
+
+
+def raw(cfg: Config, key: str) -> str:
+    """A value of Hydra's part as it is written, references and all."""
+    node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
+    for part in key.split(".")[1:]:
+        node = node[part]
+    return str(node)
 
 
 def text(cfg: Config, part: str, *, resolve: bool) -> str:
@@ -212,7 +198,7 @@ def load(file: Path) -> Config:
     try:
         cfg = OmegaConf.load(file)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InvalidConfig([f"{file}: can't be read: {_said(error)}"]) from None
+        raise InvalidConfig([f"{file}: can't be read: {said(error)}"]) from None
     if not isinstance(cfg, DictConfig) or not cfg:
         raise InvalidConfig([f"{file}: can't be read: it holds no keys"])
     return cfg
@@ -221,8 +207,8 @@ def load(file: Path) -> Config:
 def override(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
     """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
     cfg, found = copy.deepcopy(cfg), _twice(overrides)
-    for text in _one_duration(overrides):
-        parsed, problem = _parsed(text)
+    for text in one_duration(overrides):
+        parsed, problem = parse(text)
         if parsed is not None and (parsed.is_sweep_override() or parsed.type is not OverrideType.CHANGE):
             problem = f"{text}: not allowed here; allowed: key=value"
         found += _set(cfg, parsed) if parsed and not problem else [problem]
@@ -243,7 +229,7 @@ def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Confi
     groups = hydra.config_loader.list_groups("")
     choices, values, found = [], [], []
     for text in overrides:
-        parsed, problem = _parsed(text)
+        parsed, problem = parse(text)
         if parsed is None:
             found.append(problem)
         elif parsed.is_sweep_override():
@@ -261,7 +247,7 @@ def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Confi
     try:
         cfg = _composed(hydra, choices, mode)
     except REFUSALS as refusal:  # the user's own configs are broken, whatever the overrides
-        raise InvalidConfig([*found, _said(refusal)]) from None
+        raise InvalidConfig([*found, said(refusal)]) from None
     # A key that a file leaves out may be given all the same: the component's signature knows it, or nothing does.
     amended = [("++" if v.type is OverrideType.CHANGE and _absent(cfg, v) else "") + str(v.input_line) for v in values]
     found += [problem for v in values for problem in _set(cfg, v)]
@@ -269,7 +255,7 @@ def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Confi
         try:
             return _composed(hydra, [*choices, *amended], mode), []
         except REFUSALS as refusal:
-            found.append(_said(refusal))
+            found.append(said(refusal))
     return cfg, found
 
 
@@ -278,7 +264,7 @@ def _refused(hydra: Hydra, parsed: Override, refusal: Exception) -> str:
     group, value = parsed.key_or_group, parsed.value()
     known = hydra.config_loader.get_group_options(group)
     if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):
-        return f"{parsed.input_line}: {_said(refusal)}"
+        return f"{parsed.input_line}: {said(refusal)}"
     return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
 
 
@@ -300,19 +286,20 @@ def _set(cfg: Config, parsed: Override) -> list[str]:
         if not parsed.is_sweep_override():
             OmegaConf.update(cfg, key, parsed.value(), merge=False, force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return [f"{parsed.input_line}: {_said(error)}"]
+        return [f"{parsed.input_line}: {said(error)}"]
     return []
 
 
-def _parsed(text: str) -> tuple[Override | None, str]:
+def parse(text: str) -> tuple[Override | None, str]:
+    """An override as Hydra reads it, or why it can't be read."""
     try:
         return OverridesParser.create().parse_override(text), ""
     except HydraException as error:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
-        return None, f"{show(text)}: can't be read as key=value: {_said(error)}{quote}"
+        return None, f"{show(text)}: can't be read as key=value: {said(error)}{quote}"
 
 
-def _one_duration(overrides: list[str]) -> list[str]:
+def one_duration(overrides: list[str]) -> list[str]:
     """``steps=500`` alone takes the place of the default ``epochs``, and the other way round."""
     given = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     for key, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -335,7 +322,7 @@ def _container(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """What an exception says, on one line."""
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         error = error.__cause__

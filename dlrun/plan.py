@@ -1,5 +1,6 @@
 """From plain values to checked components: names become objects, values are held against their signatures."""
 
+import functools
 import importlib
 import inspect
 import os
@@ -25,8 +26,9 @@ HOMES = {
     "data": "dlrun.data",
     "augment": "dlrun.data.augment",
     "loss": "dlrun.losses",
+    "launcher": "dlrun.sweep.launchers",
 }
-PACKAGES = ("model", "data")
+PACKAGES = ("model", "data", "launcher")
 OFF_AT_ZERO = ("dropout", "ema", "model.drop_path")
 
 # What the runner gives to a component of a group, by position.
@@ -40,6 +42,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "data": (),
     "augment": ("key", "batch"),
     "loss": ("outputs", "targets", "smoothing"),
+    "launcher": (),
 }
 # Likewise, where the component is a class, since it has parameters.
 LEARNS: dict[str, tuple[str, ...]] = {"act": ("features", "rngs")}
@@ -53,7 +56,7 @@ class Plan:
       settings: the fixed part.
       choices: the component of each group with the values that are compiled in.
       numbers: the values that live in the training state, by path.
-      values: everything as plain values, defaults included.
+      values: everything about the run as plain values, defaults included.
       trust: packages that may be imported from.
     """
 
@@ -75,7 +78,8 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
     found, components, given = list(found or []), {}, {}
     for group in HOMES:
         try:
-            name, given[group] = _choice(group, values.get(group))
+            usual = {"name": catalogue.NOT_OF_A_RUN[group]} if group in catalogue.NOT_OF_A_RUN else None
+            name, given[group] = _choice(group, values.get(group, usual))
             components[group] = resolve(group, name, trust)
         except InvalidConfig as error:
             found += error.problems
@@ -98,7 +102,8 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
         numbers |= traced
         static = {k: _hashable(v) for k, v in options.items() if f"{group}.{k}" not in traced}
         choices[group] = Choice(component, tuple(sorted(static.items())))
-        complete[group] = {"name": values[group]["name"], **options}
+        if group not in catalogue.NOT_OF_A_RUN:
+            complete[group] = {"name": values[group]["name"], **options}
     del numbers["seed"]  # not a float32
     for name in OFF_AT_ZERO:
         if numbers.get(name) == 0:
@@ -108,8 +113,11 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
     """The component that a name stands for: one of ours, or ``package.module:attribute`` of a trusted package."""
-    if ":" in name:
-        return _foreign(group, name, trust)
+    return _foreign(group, name, trust) if ":" in name else _own(group, name)
+
+
+@functools.cache  # a sweep asks for every run
+def _own(group: str, name: str) -> Callable[..., Any]:
     known = catalogue.options(group, [catalogue.conf()])
     if name in known:  # an alias is a file that names another
         name = catalogue.component(known[name]) or name
@@ -154,15 +162,15 @@ def importable(config_dirs: list[Path]) -> None:
 
 def _choice(group: str, options: Any) -> tuple[str, dict[str, Any]]:
     """The name of the component that is chosen in a group, and the values for it."""
+    if isinstance(options, dict) and isinstance(options.get("name"), str):
+        return options["name"], {k: v for k, v in options.items() if k != "name"}
     known = ", ".join(catalogue.options(group, [catalogue.conf()]))
     if options is None:
         raise InvalidConfig([f"{group}: missing; allowed: {known}"])
     if not isinstance(options, dict):
         raise InvalidConfig([f"{group}={show(options)}: not a choice; allowed: {known}"])
-    if not isinstance(options.get("name"), str):
-        name = f"={show(options['name'])}: not allowed" if "name" in options else ": missing"
-        raise InvalidConfig([f"{group}.name{name}; allowed: {known}, or module:name for your own"])
-    return options["name"], {k: v for k, v in options.items() if k != "name"}
+    name = f"={show(options['name'])}: not allowed" if "name" in options else ": missing"
+    raise InvalidConfig([f"{group}.name{name}; allowed: {known}, or module:name for your own"])
 
 
 def _conflicts(settings: Settings) -> list[str]:

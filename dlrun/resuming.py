@@ -1,6 +1,7 @@
 """What changes when a run goes on: its configuration, within limits, and its log."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,31 @@ MAY_CHANGE = (
 SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
 
 
+@dataclass(frozen=True)
+class Again:
+    """The command of a sweep that is to go on."""
+
+    overrides: list[str]
+    config_dirs: list[Path]
+
+
+def sweep(directory: Path, overrides: list[str]) -> Again | None:
+    """The command of a directory's sweep, ``overrides`` in place of its own for the same keys; None without one."""
+    from dlrun.sweep import folder
+
+    record = folder.read(directory)
+    if record is None:
+        return None
+    new = {_name(text) for text in overrides}
+    kept = [text for text in record["overrides"] if _name(text) not in new | {"hydra.sweep.dir"}]
+    quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
+    return Again([*kept, *overrides, f"hydra.sweep.dir='{quoted}'"], [Path(d) for d in record.get("config_dirs", [])])
+
+
+def _name(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
 def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config, list[str]]:
     """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
 
@@ -26,7 +52,8 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config,
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
     cfg = config.load(file)
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
-        cfg.setdefault(group, {"name": option})
+        if group not in catalogue.NOT_OF_A_RUN:
+            cfg.setdefault(group, {"name": option})
     before, _ = config.plain(cfg)
     # An option that is typed again is no change.
     changes = [text for text in overrides if "=" not in text or not _chosen(before, *text.split("=", 1))]

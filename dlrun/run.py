@@ -7,57 +7,99 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dlrun import environment, rundir
+from dlrun.alone import Alone, Member
 from dlrun.checkpoint import CheckpointError
 from dlrun.diagnose import NonFinite
+from dlrun.engine import Engine
 from dlrun.progress import Progress
+from dlrun.schema import InvalidConfig, show
 from dlrun.setup import Setup
 from dlrun.signals import Stop
 from dlrun.sinks import named
 from dlrun.snapshot import Position
-from dlrun.train import Result, Stopped, train
+from dlrun.train import Pruned, Result, Stopped, train
 
 log = logging.getLogger(__name__)
 
 
+class Notes(Protocol):
+    """Shows lines to a person."""
+
+    def note(self, text: str) -> None: ...
+
+
+def alone(setup: Setup, directory: Path, **how: Any) -> int:
+    """Trains a run by itself; ``how`` goes on to :func:`run`, which tells the exit code."""
+    with Progress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
+        steps = run(setup, directory, Alone(setup, Engine(setup), progress, stop), progress, stop, **how)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value
+
+
 def run(
-    setup: Setup, directory: Path, *, resumed: list[str] | None = None, accept: Callable[[], None] = lambda: None
-) -> int:
+    setup: Setup,
+    directory: Path,
+    member: Member,
+    progress: Progress,
+    stop: Stop,
+    *,
+    command: list[str] | None = None,
+    resumed: list[str] | None = None,
+    accept: Callable[[], None] = lambda: None,
+    pictures: bool = True,
+    worth: Any = None,
+) -> Generator[tuple[Position, int], None, int]:
     """Trains in a directory that exists; gives the exit code: 0 done, 1 failed, 128 + the signal's number stopped.
 
+    A generator, that yields where the run waits for others of its stack; see :class:`~dlrun.alone.Member`.
+
     Args:
+      command: what makes the run; None is this process's command.
       resumed: overrides of a resumed run; None for a new one.
       accept: called once the directory is this process's alone.
+      pictures: whether to draw what ``log.plot`` asks for.
+      worth: of :func:`~dlrun.train.train`.
 
     Raises:
       rundir.InUse: when another process works in the directory.
+      InvalidConfig: when a resumed run had another teacher.
     """
     first = setup.first
+    pictures &= setup.plan.settings.log.plot
     logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
-    lock = rundir.locked(directory) if first else contextlib.nullcontext()
-    with lock, Progress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
+    with rundir.locked(directory) if first else contextlib.nullcontext():
         if first:
+            if resumed is not None:
+                same_teacher(setup, directory)
             accept()
         for text in setup.warnings:
             progress.warn(text)
         began = time.time()
         if first:
-            rundir.update_run(directory, **opening(setup, directory, resumed))
-        if setup.plan.settings.log.plot:  # needed at the end; its import takes a while, beside the training
+            rundir.update_run(directory, **opening(setup, directory, command, resumed))
+        if pictures:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
         result, status, error, code = None, "failed", None, 1
         try:
             if first:
                 rundir.write_json(directory / rundir.DATA, setup.data.preprocessing())
-            result = train(setup, directory, progress=progress, stop=stop, resume=resumed is not None)
+            result = yield from train(
+                setup, directory, member, progress=progress, stop=stop, resume=resumed is not None, worth=worth
+            )
             status, error, code = "completed", None, 0
         except Stopped as stopped:
             status, error, code = "stopped", str(stopped), 128 + stopped.signum
+        except Pruned as pruned:
+            status, error, code = "pruned", str(pruned), 0
         except NonFinite as bad:
             status, error = "diverged", str(bad)
         except CheckpointError as failed:
@@ -71,18 +113,26 @@ def run(
         finally:
             if first:
                 with contextlib.suppress(OSError):  # a full disk was reported before
-                    close(setup, directory, status, error, result, began)
+                    close(setup, directory, status, error, result, began, pictures)
         if error:
             progress.note(f"{status}: {error}" + (f"; go on with: dlrun resume {directory}" if code > 128 else ""))
         return code
 
 
-def notice(progress: Progress, signal_name: str) -> None:
+def same_teacher(setup: Setup, directory: Path) -> None:
+    """Raises :class:`InvalidConfig` where the teacher's weights are not those that a run began with."""
+    before = (rundir.read_json(directory / rundir.RUN) or {}).get("teacher", setup.teacher)
+    if before != setup.teacher:
+        where = f"loss.teacher={show(setup.plan.values['loss']['teacher'])}"
+        raise InvalidConfig([f"{where}: its weights, of step {before['step']} then, have changed: start a new run"])
+
+
+def notice(progress: Notes, signal_name: str) -> None:
     """Tells that a signal was heard: saving may take a moment."""
     progress.note(f"{signal_name}: saving the state and stopping; once more to stop at once")
 
 
-def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[str, Any]:
+def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: list[str] | None) -> dict[str, Any]:
     """Fields of run.json when a run starts or goes on."""
     before = rundir.read_json(directory / rundir.RUN) or {}
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -95,17 +145,26 @@ def opening(setup: Setup, directory: Path, resumed: list[str] | None) -> dict[st
         "parameters": setup.parameters,
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
+        **({} if setup.teacher is None else {"teacher": setup.teacher}),
         **environment.facts(),
     }
     if resumed is None:
-        return {"command": ["dlrun", *sys.argv[1:]], "start": now, **fields}
+        return {"command": command or ["dlrun", *sys.argv[1:]], "start": now, **fields}
     return {"resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
 
 
-def close(setup: Setup, directory: Path, status: str, error: str | None, result: Result | None, began: float) -> None:
+def close(
+    setup: Setup,
+    directory: Path,
+    status: str,
+    error: str | None,
+    result: Result | None,
+    began: float,
+    pictures: bool,
+) -> None:
     """Writes pictures, summary and the end of run.json."""
     rows = rundir.read_metrics(directory)
-    if setup.plan.settings.log.plot and rows:
+    if pictures and rows:
         from dlrun.curves import draw
 
         draw(rows, directory / rundir.CURVES)
@@ -123,7 +182,7 @@ def close(setup: Setup, directory: Path, status: str, error: str | None, result:
     if result is not None:
         at, details = result
         rundir.write_json(directory / rundir.SUMMARY, {"status": status, **summary(setup, at, rows), **details})
-        if setup.plan.settings.log.plot and "confusion" in details:
+        if pictures and "confusion" in details:
             from dlrun.curves import draw_confusion
 
             draw_confusion(details["confusion"], setup.data.classes, directory / rundir.CONFUSION)

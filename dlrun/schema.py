@@ -6,6 +6,7 @@ annotations carry type and range (``Annotated[float, Field(ge=0, lt=1)]``), thei
 file leaves the key out. :func:`problems` holds values against such a signature and words what is wrong for people.
 """
 
+import copy
 import functools
 import inspect
 import struct
@@ -85,22 +86,23 @@ class Key:
     def required(self) -> bool:
         return self.default is inspect.Parameter.empty
 
-    @property
+    @functools.cached_property
     def traced(self) -> bool:
         return any(isinstance(m, Traced) for m in _metadata(self.annotation))
 
-    @property
+    @functools.cached_property
     def section(self) -> bool:
         """Whether it holds keys of its own, those of a dataclass."""
         return inspect.isclass(self.annotation) and is_dataclass(self.annotation)
 
-    @property
+    @functools.cached_property
     def allowed(self) -> str:
         return allowed(self.annotation)
 
 
+@functools.cache  # a sweep asks for every run
 def keys(component: Callable[..., Any]) -> dict[str, Key]:
-    """The keys of a component: its keyword-only parameters, in order."""
+    """The keys of a component: its keyword-only parameters, in order. To be read only."""
     # A module class has a metaclass that hides the signature of its constructor.
     function = component.__init__ if inspect.isclass(component) else component
     parameters = inspect.signature(function, eval_str=True).parameters.values()
@@ -147,7 +149,7 @@ def filled(component: Callable[..., Any], values: dict[str, Any]) -> dict[str, A
         if key.section and isinstance(values.get(name, {}), dict):
             found[name] = filled(key.annotation, values.get(name, {}))
         elif name in values or not key.required:
-            found[name] = values.get(name, key.default)
+            found[name] = values[name] if name in values else copy.copy(key.default)
     return found | {name: value for name, value in values.items() if name not in found}
 
 
@@ -177,12 +179,12 @@ def _adapter(annotation: Any) -> Any:
 
 
 def _mismatch(path: str, value: Any, key: Key) -> list[str]:
-    annotation, kind = key.annotation, allowed(key.annotation)
-    where = _wrong(annotation, value)
+    annotation, kind, where = key.annotation, "", _wrong(key.annotation, value)
     if where is None and key.traced and _wrong(annotation, _as_float32(value)) is not None:
-        where, kind = (), f"{kind}, in float32"
+        where, kind = (), ", in float32"
     if where is None:
         return []
+    kind = key.allowed + kind
     for i in where:
         if i >= len(value):  # an item that is missing
             break
@@ -194,12 +196,18 @@ def _mismatch(path: str, value: Any, key: Key) -> list[str]:
 
 def _wrong(annotation: Any, value: Any) -> tuple[int, ...] | None:
     """None where ``value`` is of the type, else the indices of the item that is not; () for the value as a whole."""
-    from pydantic import ValidationError
     from pydantic_core import to_json
 
+    # As JSON, which knows the types that YAML knows: a list is also good for a tuple, a number never for text.
+    return _judged(annotation, to_json(value, inf_nan_mode="constants"))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _judged(annotation: Any, text: bytes) -> tuple[int, ...] | None:
+    from pydantic import ValidationError
+
     try:
-        # As JSON, which knows the types that YAML knows: a list is also good for a tuple, a number never for text.
-        _adapter(annotation).validate_json(to_json(value, inf_nan_mode="constants"))
+        _adapter(annotation).validate_json(text)
     except ValidationError as error:
         places = {tuple(i for i in d["loc"] if isinstance(i, int)) for d in error.errors(include_url=False)}
         return places.pop() if len(places) == 1 else ()

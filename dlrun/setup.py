@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -35,6 +36,7 @@ class Setup:
       shapes: the training state's shapes and dtypes.
       warnings: what a person should know before the run starts.
       constants: arrays that every step reads beside its batch: those of a teacher.
+      teacher: what tells that one's weights from any others.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Setup:
     mesh: jax.sharding.Mesh
     warnings: list[str]
     constants: dict[str, Any]
+    teacher: dict[str, Any] | None = None
 
     @property
     def first(self) -> bool:
@@ -91,12 +94,6 @@ class Setup:
     def divided(self) -> NamedSharding:
         """Batches (steps, batch size): every device holds its share of each batch."""
         return NamedSharding(self.mesh, PartitionSpec(None, "batch"))
-
-    def start(self) -> step.TrainState:
-        """The state before the first step, compiled as one program."""
-        seed, numbers = np.uint32(self.plan.settings.seed), self.numbers
-        make = jax.jit(lambda seed, numbers: step.init(self.program, seed, numbers)[1], out_shardings=self.everywhere)
-        return make(seed, numbers)
 
 
 def examples(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
@@ -145,22 +142,30 @@ def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
     return {k: np.float32(v) for k, v in given.items()}
 
 
-def prepare(plan: Plan) -> Setup:
-    """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit."""
+def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
+    """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit.
+
+    Args:
+      loaded: data of other plans, which is used again for the same choice; what is loaded is added.
+    """
     settings, choices = plan.settings, plan.choices
     found = sinks.missing(list(settings.log.sinks))
     with reported(found, "data", fatal=True):
-        source = choices["data"]()
-        if not isinstance(source, Dataset):
-            raise Unfit("name", plan.values["data"]["name"], f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
-        data = cut(source, settings.split)
+        which, loaded = (choices["data"], settings.split), {} if loaded is None else loaded
+        if which not in loaded:
+            source = choices["data"]()
+            if not isinstance(source, Dataset):
+                name = plan.values["data"]["name"]
+                raise Unfit("name", name, f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
+            loaded[which] = cut(source, settings.split)
+        data = loaded[which]
     devices = jax.devices()
     if settings.devices is not None and settings.devices > len(devices):
         found.append(f"devices={settings.devices}: not allowed; allowed: at most {len(devices)}, the devices there are")
     devices = devices[: settings.devices]
     asked = task(data)
     program = step.Program(
-        **{group: choice for group, choice in choices.items() if group != "data"},  # pyright: ignore[reportArgumentType]
+        **{group: c for group, c in choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
         inputs=data.inputs,
         outputs=data.outputs,
         task=asked,
@@ -177,28 +182,38 @@ def prepare(plan: Plan) -> Setup:
         forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True), return_shape=True)
         jaxpr, (outputs, _) = forward(shapes.params, shapes.variables, batch["x"])
         convolves = "conv_general_dilated" in str(jaxpr)
-    constants = {}
+    constants, teacher = {}, None
     with reported(found, "loss"):
         if choices["loss"].component is losses.distillation:
-            program, constants = _taught(program, plan, data)
+            program, constants, teacher = _taught(program, plan, data)
             batch["teacher"] = outputs
         jax.eval_shape(partial(step.losses, program, train=True), outputs, batch, numbers(plan, data))
     found += _statistics_misfits(plan, shapes)
     if found:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes), constants)
+    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes), constants, teacher)
 
 
-def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Program, dict[str, Any]]:
-    """The program with the teacher that its loss compares with, and that one's arrays."""
+def alike(setup: Setup, plan: Plan) -> Setup:
+    """The setup of a plan that differs from another's in numbers, seed, length and records alone; checked likewise."""
+    found = sinks.missing(list(plan.settings.log.sinks))
+    names = [f"val/{k}" for k in setup.program.task.names]
+    found += _misfits(plan, setup.data, setup.mesh.size, names)
+    if found:
+        raise InvalidConfig(found)
+    return replace(setup, plan=plan)
+
+
+def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Program, dict[str, Any], dict[str, Any]]:
+    """The program with the teacher that its loss compares with, that one's arrays, and what tells them from others."""
     where = plan.values["loss"]["teacher"]
     if where is None:
         raise Unfit("teacher", None, "be the directory of a run to learn from")
     if data.task not in ("classification", "language_modelling"):
         raise Unfit(".loss", "distillation", "be another loss: it compares classes, and there are none")
     try:
-        teacher = trained.load(Path(where).expanduser(), plan.trust)
+        teacher = trained.load(Path(os.path.expanduser(where)), plan.trust)
     except InvalidConfig as error:
         raise Unfit("teacher", where, f"hold a model that can be rebuilt; {'; '.join(error.problems)}") from None
     mine, its = (
@@ -211,7 +226,7 @@ def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Prog
             f"be a run on the same data: it takes {its} and knows {len(teacher.data['classes'])} classes",
         )
     arrays = {"params": teacher.params, "variables": teacher.variables}
-    return replace(program, teacher=teacher.outputs), {"teacher": arrays}
+    return replace(program, teacher=teacher.outputs), {"teacher": arrays}, teacher.identity
 
 
 def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:

@@ -1,28 +1,26 @@
-"""The one loop, top to bottom: data, step, log, evaluate, save, by name."""
+"""The one loop, top to bottom: step, log, evaluate, save, by name."""
 
 import signal
 import time
+from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dlrun import checkpoint, rundir, sinks, step
-from dlrun.data.feed import feed
-from dlrun.diagnose import explain, nonfinite
-from dlrun.evaluate import Evaluator
+from dlrun import checkpoint, rundir, sinks
+from dlrun.alone import Member, next_multiple
+from dlrun.diagnose import explain
 from dlrun.progress import Progress
 from dlrun.settings import in_steps
 from dlrun.setup import Setup
 from dlrun.signals import Stop
-from dlrun.snapshot import Position, kept, with_kept
+from dlrun.snapshot import Position
 
-DISPATCH_SECONDS = 0.1  # as long as one call to the device may take, where several steps are one call
-OVERLAP_SECONDS = 0.02  # calls shorter than this overlap
 SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often: a save takes tens of milliseconds
 
 
@@ -38,21 +36,51 @@ class Stopped(Exception):
         super().__init__(f"by {signal.Signals(signum).name}; the state of step {step} is saved")
 
 
-def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resume: bool = False) -> Result:
-    """Trains, evaluates and saves until the run is done.
+class Pruned(Exception):
+    """A search gave the run up, and its state is saved."""
+
+    def __init__(self, step: int):
+        super().__init__(f"at step {step}: others of its sweep are better")
+
+
+class Pruner(Protocol):
+    """Decides which runs of a search are worth going on with."""
+
+    def report(self, job: int, step: int, value: float) -> None:
+        """A run's metric at an evaluation."""
+
+    def prune(self, job: int, step: int) -> bool:
+        """Whether the run is to be given up, now that all runs that train along with it have reported."""
+        ...
+
+
+def train(
+    setup: Setup,
+    directory: Path,
+    member: Member,
+    *,
+    progress: Progress,
+    stop: Stop,
+    resume: bool = False,
+    worth: Callable[[int, float], Callable[[], bool]] | None = None,
+) -> Generator[tuple[Position, int], None, Result]:
+    """Trains, evaluates and saves until the run is done. Yields where it waits for a stack, see :class:`Member`.
 
     Args:
       directory: the run directory.
+      member: the state on the devices.
       progress: shows a person how far it is.
       stop: tells of signals.
       resume: whether to go on from the last sound state in the directory.
+      worth: of a search, takes number and metric of an evaluation; what it gives tells whether to go on.
 
     Raises:
       Stopped: after a signal.
+      Pruned: when the run is not worth going on with.
       NonFinite: when a loss, gradient, parameter or statistic is not finite.
       CheckpointError: when a state could not be saved.
     """
-    with Run(setup, directory, progress, stop) as run:
+    with Run(setup, directory, member, progress, stop) as run:
         at = run.restore() if resume else run.begin()
         settings, total = setup.plan.settings, setup.total_steps
         evaluate_every = in_steps(settings.eval.every, setup.steps_per_epoch)
@@ -61,46 +89,39 @@ def train(setup: Setup, directory: Path, *, progress: Progress, stop: Stop, resu
         progress.start(at.step, total)
         while True:
             if at.evaluated < at.step and (at.step % evaluate_every == 0 or at.step == total) and at.step:
-                run.evaluate(at)
+                value = run.evaluate(at)
                 run.save_if_due(at)
+                if worth is not None and at.step < total:
+                    promising = worth(at.step // evaluate_every, value)
+                    yield from member.together(at)
+                    if not promising():
+                        run.prune(at)
             if at.step % save_every == 0 and at.step:
                 run.save(at)
             if at.step >= total or at.stale >= patience:
                 break
             run.stop_if_asked(at)
             until = min(next_multiple(at.step, n) for n in (settings.log.every, evaluate_every, save_every))
-            run.steps(at, min(until, total))
+            yield from member.train(at, min(until, total))
             if at.step % settings.log.every == 0:
                 run.log(at)
         if at.step % settings.log.every:
             run.log(at)
         run.save(at)
-        return at, run.finish(at)
-
-
-def next_multiple(step: int, n: int) -> int:
-    """The next multiple of ``n`` after ``step``."""
-    return (step // n + 1) * n
+        run.select(at)
+        yield from member.together(at, ending=True)
+        return at, run.test(at)
 
 
 class Run:
-    """What the loop works with: compiled functions, arrays on the device, files in the run directory."""
+    """What the loop does with its member and with the files in the run directory."""
 
-    def __init__(self, setup: Setup, directory: Path, progress: Progress, stop: Stop):
-        self.setup, self.directory, self.progress, self.stop = setup, directory, progress, stop
+    def __init__(self, setup: Setup, directory: Path, member: Member, progress: Progress, stop: Stop):
+        self.setup, self.directory, self.member = setup, directory, member
+        self.progress, self.stop = progress, stop
         self.settings = setup.plan.settings
         self.writes = setup.first
-        self.saved: int | None = None
-
-        program, graphdef = setup.program, setup.graphdef
-        self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
-        self.finite = jax.jit(nonfinite)
-
-        size, seed, how = self.settings.batch_size, self.settings.seed, self.settings.stream
-        self.feed = feed(setup.data, size, seed, setup.everywhere, setup.divided, how, loop=program.loop)
-        self.metrics = Evaluator(setup, self.feed)
-        self.constants = jax.device_put(setup.constants, setup.everywhere)
-        self.step_seconds: float | None = None
+        self.saved: set[int] = set()
         self.checked = 0
         self.saved_at = time.monotonic()
         self.best: tuple[Position, dict[str, np.ndarray]] | None = None
@@ -113,18 +134,17 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        status = "completed" if kind is None else "stopped" if kind is Stopped else "failed"
+        status = "completed" if kind is None else "stopped" if kind in (Stopped, Pruned) else "failed"
         for sink in self.sinks:
             sink.close(status)
-        self.feed.close()
+        self.member.close()
         self.checkpoints.close()
 
     # Where a run starts
 
     def begin(self) -> Position:
         """The state before the first step."""
-        self.state = self.setup.start()
-        self.totals = self._zeros()
+        self.member.start()
         self._open_sinks()
         return Position()
 
@@ -138,58 +158,36 @@ class Run:
             where = "starting over" if last is None else f"going on from step {last}"
             self.progress.warn(f"the saved state of step {moved[-1]} is incomplete or damaged; {where}")
         rundir.keep_rows(self.directory, partial(self._stands, last=-1 if last is None else last))
-        fresh, totals = self.setup.start(), self._zeros()
-        if last is None:
-            self.state, self.totals, at = fresh, totals, Position()
-        else:
-            arrays, at = checkpoint.read(folder, last)
-            at = Position(**at)
-            self._place(arrays, fresh, totals)
-            self.saved = self.checked = last
-            self._scale(at.lr_scale)
+        self.member.start()
+        at = Position()
+        if last is not None:
+            arrays, loop = checkpoint.read(folder, last)
+            at = Position(**loop)
+            self.member.place(arrays)
+            self.saved, self.checked = {last}, last
+            self.member.scale(at.lr_scale)
         self._open_sinks()
         return at
 
     # What the loop calls
 
-    def steps(self, at: Position, until: int) -> None:
-        """Trains up to step ``until``, or to the end of the epoch, or to a signal."""
-        until = min(until, next_multiple(at.step, self.setup.steps_per_epoch))
-        alone = jax.process_count() == 1  # several processes must take the same steps: they agree between calls
-        while at.step < until and not (alone and self.stop.signum):
-            began = time.perf_counter()
-            table, order, first, count = self.feed.train(at.step, self._count(until - at.step))
-            start = time.perf_counter()
-            before = self.totals
-            self.state, self.totals = self.train_steps(
-                self.state, before, {**table, **self.constants}, order, np.int32(first), np.int32(count)
-            )
-            # Short calls overlap with preparing the next one; long ones are waited for, so that a signal need not.
-            jax.block_until_ready(self.totals if count > 1 or (self.step_seconds or 1) > OVERLAP_SECONDS else before)
-            done = time.perf_counter()
-            compiled = self.step_seconds is None
-            self.step_seconds = 1e-3 if compiled else (done - start) / count
-            at.step += count
-            at.seconds += 0.0 if compiled else done - began
-            self.progress.advance(at.step, epoch=at.step / self.setup.steps_per_epoch)
-
     def log(self, at: Position) -> None:
         """Writes the mean metrics since the last row; stops the run where they are not finite."""
         self.check(at)
-        totals = jax.device_get(self.totals)
+        totals, loss_scale = self.member.totals()
         count = float(totals["sum"].pop("count"))
         row = {k: float(v) / max(count, 1) for k, v in totals["sum"].items()} | {
             k: float(v) for k, v in totals["last"].items()
         }
-        if self.state.loss_scale is not None:
-            row["loss_scale"] = float(self.state.loss_scale.scale)
+        if loss_scale is not None:
+            row["loss_scale"] = loss_scale
         self._write(at, "train", row)
         if at.step % self.settings.log.every == 0:  # not after the last, partial row: a longer run completes it
-            self.totals = self._zeros()
+            self.member.reset()
 
-    def evaluate(self, at: Position) -> None:
-        """Validation: a row, the best value and the patience."""
-        metrics, _ = self.metrics("val", self.state, between=partial(self.stop_if_asked, at))
+    def evaluate(self, at: Position) -> float:
+        """Validation: a row, the best value and the patience. Gives the metric that counts."""
+        metrics, _ = self.member.evaluate("val", partial(self.stop_if_asked, at))
         value = metrics[self.setup.metric.split("/")[1]]
         sign = -1 if self.setup.mode == "min" else 1
         if at.best is None or sign * (value - at.best) >= 0:  # of equals the later one, which saw more
@@ -199,11 +197,17 @@ class Run:
         else:
             at.stale += 1
         at.evaluated = at.step
-        if "lr_scale" in self.state.numbers:
+        if "lr_scale" in self.setup.numbers:
             schedule = self.setup.plan.values["schedule"]
             at.lower_on_plateau(sign * value, **{k: v for k, v in schedule.items() if k != "name"})
-            self._scale(at.lr_scale)
+            self.member.scale(at.lr_scale)
         self._write(at, "val", metrics)
+        return value
+
+    def prune(self, at: Position) -> None:
+        """Gives the run up."""
+        self.save(at)
+        raise Pruned(at.step)
 
     def save_if_due(self, at: Position) -> None:
         """Saves the state, or after a moment only: then the best one is kept in memory, to be saved before the next."""
@@ -211,24 +215,28 @@ class Run:
             self.save(at)
         elif at.best_step == at.step:
             self.check(at)
-            self.best = (replace(at), checkpoint.copied(self._arrays()))
+            self.best = (replace(at), self.member.arrays())
 
     def save(self, at: Position) -> None:
         """Saves the state, finite or not at all; the best one stays beside the last."""
-        if self.saved == at.step:
+        if at.step in self.saved:
             return
         self.check(at)
-        best, self.best, self.saved, self.saved_at = self.best, None, at.step, time.monotonic()
+        self.saved_at = time.monotonic()
+        if self.best and self.best[0].step != at.best_step:
+            self.best = None
         if self.writes:
-            if best and best[0].step == at.best_step != at.step:
-                self.checkpoints.save(best[0].step, best[1], asdict(best[0]), at.best_step)
-            self.checkpoints.save(at.step, checkpoint.copied(self._arrays()), asdict(at), at.best_step)
+            if self.best and (best := self.best[0]).step not in (at.step, *self.saved):
+                self.checkpoints.save(best.step, self.best[1], asdict(best), best.step)
+                self.saved.add(best.step)
+            self.checkpoints.save(at.step, self.member.arrays(), asdict(at), at.best_step)
+        self.saved.add(at.step)
 
     def check(self, at: Position) -> None:
         """Raises :class:`NonFinite` where a step failed or the state is not finite."""
-        steps, bad = jax.device_get((self.state.skipped, self.finite(self.state)))
-        if steps > self.setup.numbers["max_skipped"] or any(bad.values()):
-            raise explain(self.setup, self.state, self.feed, bad, (self.checked, at.step))
+        skipped, bad = self.member.health()
+        if skipped > self.setup.numbers["max_skipped"] or any(bad.values()):
+            raise explain(self.setup, self.member.state, self.member.feed, bad, (self.checked, at.step))
         self.checked = at.step
 
     def stop_if_asked(self, at: Position) -> None:
@@ -241,54 +249,37 @@ class Run:
             self.checkpoints.wait()
             raise Stopped(signum, at.step)
 
-    def finish(self, at: Position) -> dict[str, Any]:
-        """The test split, once, by the best state; gives its results for each class."""
-        best = at.step if at.best_step is None else at.best_step
-        if best != at.step:
-            self.checkpoints.wait()
-            folder = self.directory / rundir.CHECKPOINTS
-            if self.writes and not checkpoint.verify(folder / str(best)):
-                self.progress.warn(f"the best state, of step {best}, is incomplete or damaged; testing the last one")
-                best = at.step
-            arrays = checkpoint.flat(self._arrays())
-            if best != at.step and self.writes:
-                arrays, _ = checkpoint.read(folder, best)
-            if jax.process_count() > 1:
-                arrays = multihost_utils.broadcast_one_to_all(jax.device_get(arrays))
-            self._place(arrays, self.state, self.totals)
-        metrics, details = self.metrics("test", self.state, between=partial(self.stop_if_asked, at))
-        self._write(replace(at, step=best), "test", metrics)
+    def select(self, at: Position) -> None:
+        """Takes the best state, the one to be tested."""
+        self.tested = at.step if at.best_step is None else at.best_step
+        if self.tested == at.step:
+            return
+        if self.best and self.best[0].step == self.tested:
+            arrays = self.best[1]
+        else:
+            arrays = self._saved(at)
+        if jax.process_count() > 1:
+            arrays = multihost_utils.broadcast_one_to_all(arrays)
+        self.member.place(arrays)
+
+    def test(self, at: Position) -> dict[str, Any]:
+        """The test split, once, by the state that :meth:`select` took; gives its results for each class."""
+        metrics, details = self.member.evaluate("test", partial(self.stop_if_asked, at))
+        self._write(replace(at, step=self.tested), "test", metrics)
         return details
 
     # Details
 
-    def _place(self, arrays: dict[str, Any], state: step.TrainState, totals: step.Metrics) -> None:
-        """Puts saved arrays on the devices; numbers stay those of ``state``."""
-        saved = checkpoint.fit(arrays, {"state": kept(state), "totals": totals})
-        self.state = jax.device_put(with_kept(state, saved["state"]), self.setup.everywhere)
-        self.totals = jax.device_put(saved["totals"], self.setup.everywhere)
-
-    def _scale(self, lr_scale: float) -> None:
-        """Sets what the learning rate is multiplied by, where the schedule follows the validation metric."""
-        if "lr_scale" in self.state.numbers:
-            scale = jax.device_put(np.float32(lr_scale), self.setup.everywhere)
-            self.state = replace(self.state, numbers={**self.state.numbers, "lr_scale": scale})
-
-    def _arrays(self) -> dict[str, Any]:
-        return {"state": kept(self.state), "totals": self.totals}
-
-    def _count(self, most: int) -> int:
-        """How many steps the next dispatch takes: many short ones, but no more than a signal can wait for."""
-        if not self.setup.program.loop:
-            return 1
-        if jax.process_count() > 1:
-            return most
-        return 1 if self.step_seconds is None else max(1, min(most, int(DISPATCH_SECONDS / self.step_seconds)))
-
-    def _zeros(self) -> step.Metrics:
-        names = [*self.setup.program.task.metrics, "loss", "grad_norm", "count"]
-        zeros = {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
-        return jax.device_put(zeros, self.setup.everywhere)
+    def _saved(self, at: Position) -> dict[str, np.ndarray]:
+        """The best state from the disk; where it can't be read, the last one."""
+        if not self.writes:
+            return self.member.arrays()
+        self.checkpoints.wait()
+        folder = self.directory / rundir.CHECKPOINTS
+        if not checkpoint.verify(folder / str(self.tested)):
+            self.progress.warn(f"the best state, of step {self.tested}, is incomplete or damaged; testing the last one")
+            self.tested = at.step
+        return checkpoint.read(folder, self.tested)[0]
 
     def _stands(self, row: dict[str, Any], last: int) -> bool:
         """Whether a resumed run leaves a row as it is: not those it will write again, nor those of a run's end."""

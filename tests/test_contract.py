@@ -97,7 +97,7 @@ def test_option_composes_and_passes(hydra: Any, group: str, name: str, file: Pat
     assert unresolved == []
     checked = plan.plan(values)
     assert checked.choices[group].component is component(group, name)
-    assert checked.values == {k: v for k, v in values.items() if k != "experiment"}
+    assert checked.values == {k: v for k, v in values.items() if k not in ("experiment", *catalogue.NOT_OF_A_RUN)}
     traced = [
         f"{group}.{k}" for k, key in keys(component(group, name)).items() if key.traced and values[group][k] is not None
     ]

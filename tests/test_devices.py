@@ -48,12 +48,13 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax, numpy as np
 from flax import nnx
 from dlrun import config, plan, setup, step
+from dlrun.engine import Engine
 from functools import partial
 def averages(devices):
     words = ["model.widths=[8]", f"devices={devices}", "compile_cache=null"]
     values = config.plain(config.compose(config.loader([]), words)[0])[0]
     s = setup.prepare(plan.plan(values))
-    state = s.start()
+    state = Engine(s).start(s.plan)
     x = np.asarray(s.data.train.x[:64], np.float32) / 16
     batch = {"x": jax.device_put(x, jax.sharding.NamedSharding(s.mesh, jax.P("batch"))),
              "y": jax.device_put(s.data.train.y[:64], jax.sharding.NamedSharding(s.mesh, jax.P("batch")))}

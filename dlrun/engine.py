@@ -1,0 +1,126 @@
+"""What the runs of a group share: compiled functions, and rows on the devices."""
+
+from collections.abc import Callable
+from functools import cache, cached_property, partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlrun import checkpoint, step
+from dlrun.data import batches
+from dlrun.data.feed import Feed, Resident, Table, streams
+from dlrun.diagnose import nonfinite
+from dlrun.plan import Plan
+from dlrun.setup import Setup, numbers
+
+
+class Engine:
+    """Compiles a program once, for all runs that differ in numbers and seeds alone.
+
+    Args:
+      setup: of any one of the runs.
+    """
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        program, graphdef = setup.program, setup.graphdef
+        self.init = jax.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
+        self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
+        self.eval_steps = jax.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
+        self.nonfinite = jax.jit(nonfinite)
+        self.constants = jax.device_put(setup.constants, setup.everywhere)
+
+        longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
+        self.eval_size = -(-min(setup.plan.settings.eval.batch_size, longest) // setup.mesh.size) * setup.mesh.size
+        self.eval_batches = -(-longest // self.eval_size)
+
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def stacked(self, at_once: bool) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+        """The training steps, evaluation steps and check of stacked states.
+
+        The first two take two more arguments than for one run: the places in the stack that count, and how many of
+        these; so runs that leave need no other program. All at once, every place is computed.
+        """
+        program, graphdef = self.setup.program, self.setup.graphdef
+        train: Any = partial(step.train_steps, program, graphdef)
+        evaluate: Any = partial(step.eval_steps, program, graphdef)
+
+        def over(f, changing, read, places, number):
+            if at_once:
+                return jax.vmap(f)(changing, read)
+
+            def one(i, changing):
+                place = places[i]
+                mine = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, place, keepdims=False), (changing, read))
+                return jax.tree.map(
+                    lambda a, new: jax.lax.dynamic_update_index_in_dim(a, new, place, 0), changing, f(*mine)
+                )
+
+            return jax.lax.fori_loop(0, number, one, changing)
+
+        def train_all(state, totals, data, order, first, count, places, number):
+            def f(changing, order):
+                return train(*changing, data, order, first, count)
+
+            return over(f, (state, totals), order, places, number)
+
+        def evaluate_all(state, sums, data, order, first, count, places, number):
+            return over(lambda s, state: evaluate(state, s, data, order, first, count), sums, state, places, number)
+
+        return (
+            jax.jit(train_all, donate_argnums=(0, 1)),
+            jax.jit(evaluate_all, donate_argnums=1),
+            jax.jit(jax.vmap(nonfinite)),
+        )
+
+    def start(self, plan: Plan) -> step.TrainState:
+        """The state of a run before its first step."""
+        return self.init(np.uint32(plan.settings.seed), numbers(plan, self.setup.data))
+
+    @property
+    def streams(self) -> bool:
+        """Whether rows are read while training, so that every run reads its own."""
+        return streams(self.setup.data, self.setup.plan.settings.stream)
+
+    def feed(self, seed: int) -> Feed:
+        """What gives the rows of a run with that seed; all runs share the table of a small data set."""
+        setup, settings = self.setup, self.setup.plan.settings
+        if self.streams:
+            from dlrun.data.streamed import Streamed  # here, as importing Grain takes a second
+
+            where, loop = (setup.everywhere, setup.divided), setup.program.loop
+            return Streamed(setup.data, settings.batch_size, seed, *where, settings.stream, loop=loop)
+        table, rows = self.table
+        return Resident(table, rows, settings.batch_size, seed, setup.divided)
+
+    @cached_property
+    def table(self) -> tuple[Table, dict[str, np.ndarray]]:
+        """The rows of a small data set on the devices, and their numbers by split."""
+        table, rows = batches.stacked(self.setup.data)
+        return jax.device_put(table, self.setup.everywhere), rows
+
+    def zeros(self) -> dict[str, dict[str, Any]]:
+        """Sums of training metrics before the first step."""
+        names = [*self.setup.program.task.metrics, "loss", "grad_norm", "count"]
+        return {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
+
+    @cached_property
+    def no_totals(self) -> dict[str, np.ndarray]:
+        """:meth:`zeros` by path, as they are saved."""
+        return checkpoint.flat({"totals": self.zeros()})
+
+    @cached_property
+    def counts(self) -> step.Batch:
+        """Sums of an evaluation before the first example; traced once."""
+        setup = self.setup
+        batch = {"x": setup.examples(1), "y": setup.targets(1)}
+        mask = jax.ShapeDtypeStruct((1,), np.float32)
+        of_step = partial(step.eval_step, setup.program, setup.graphdef)
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(of_step, setup.shapes, batch, mask))
+
+    def metrics(self, split: str, sums: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+        """Metrics of a split by name, and results for each class, from what was summed over its examples."""
+        task = self.setup.program.task
+        means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
+        return task.report(split, means, sums), task.details(sums)

@@ -1,0 +1,147 @@
+"""The sweep's directory: its record ``sweep.json``, a run directory for each job, and which jobs are there already.
+
+sweep.json says what was asked for and how far it came; what a job came to is in its own run.json, which is believed.
+"""
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dlrun import rundir
+from dlrun.schema import InvalidConfig
+from dlrun.sweep.job import Job, dumped, hydra_text
+
+SWEEP = "sweep.json"
+UNITS = ".units"
+WRITE_SECONDS = 1.0  # a sweep of thousands of short jobs does not write its record at the end of each
+OVER = ("completed", "diverged", "pruned")
+"""Statuses of jobs that are not run again: another try would come to the same."""
+
+
+@dataclass
+class Entry:
+    """A job as sweep.json has it.
+
+    Args:
+      directory: below the sweep's.
+      digest: of its configuration.
+    """
+
+    job: int
+    directory: str
+    overrides: list[str]
+    digest: str
+    status: str = "pending"
+
+
+class Folder:
+    """A sweep's directory.
+
+    Args:
+      directory: exists.
+      asked: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
+    """
+
+    def __init__(self, directory: Path, asked: dict[str, Any]):
+        self.directory, self.asked = directory, asked
+        record = rundir.read_json(directory / SWEEP) or {}
+        self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
+        self.start = record.get("start") or _now()
+        self.written = 0.0
+
+    def numbered(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs with the numbers that those of the same configuration have here, and new ones for the others."""
+        here: dict[str, list[int]] = defaultdict(list)
+        for entry in self.entries.values():
+            here[entry.digest].append(entry.job)
+        new = max(self.entries, default=-1) + 1
+        found = []
+        for job in jobs:
+            numbers = here[digest(job)]
+            if not numbers:
+                new, number = new + 1, new
+            else:
+                number = numbers.pop(0)
+            found.append(replace(job, number=number))
+        return found
+
+    def add(self, jobs: Sequence[Job], names: dict[int, str]) -> None:
+        """Adds jobs that are not here yet, in directories of these names."""
+        for job in jobs:
+            if job.number not in self.entries:
+                name = names[job.number]
+                self.entries[job.number] = Entry(job.number, name, list(job.overrides), digest(job))
+
+    def path(self, number: int) -> Path:
+        return self.directory / self.entries[number].directory
+
+    def status(self, number: int) -> str:
+        """What a job came to, from its run directory; ``running`` of a process that is gone is ``killed``."""
+        run = rundir.read_json(self.path(number) / rundir.RUN)
+        if run is None:
+            return "pending"
+        status = str(run.get("status"))
+        return "killed" if status == "running" and not rundir.in_use(self.path(number)) else status
+
+    def begin(self, job: Job) -> Path:
+        """Makes a job's directory with what Hydra writes there, unless that is done; gives it."""
+        path = self.path(job.number)
+        hydra = path / ".hydra"
+        if not (hydra / "overrides.yaml").is_file():
+            hydra.mkdir(parents=True, exist_ok=True)
+            (path / rundir.CONFIG).write_text(job.config, encoding="utf-8")
+            (hydra / "hydra.yaml").write_text(hydra_text(job, path), encoding="utf-8")
+            (hydra / "overrides.yaml").write_text(dumped(job.overrides), encoding="utf-8")
+        return path
+
+    def note(self, number: int, status: str) -> None:
+        """A job came to ``status``."""
+        self.entries[number].status = status
+        if time.monotonic() - self.written > WRITE_SECONDS:
+            self.write("running")
+
+    def refresh(self) -> None:
+        """Reads anew what all jobs came to."""
+        for number, entry in self.entries.items():
+            entry.status = self.status(number)
+
+    def write(self, status: str, **more: Any) -> None:
+        """Writes sweep.json."""
+        self.written = time.monotonic()
+        jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
+        end = None if status == "running" else _now()
+        value = {"format": rundir.FORMAT, "status": status, **self.asked, "start": self.start, "end": end, **more}
+        # A job a line: people read it, and thousands of jobs are written in a moment.
+        lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
+        text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]
+        rundir.write(self.directory / SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """sweep.json of a sweep's directory; None where there is none. Raises :class:`InvalidConfig` for a damaged one."""
+    file = directory / SWEEP
+    if not file.is_file():
+        return None
+    record = rundir.read_json(file)
+    try:
+        if record is None:
+            raise ValueError
+        [Entry(**entry) for entry in record["jobs"]]
+        list(map(str, record["overrides"]))
+    except (KeyError, TypeError, ValueError):
+        raise InvalidConfig([f"{file}: can't be read: it is no sweep's record"]) from None
+    return record
+
+
+def digest(job: Job) -> str:
+    """Identifies a job's configuration."""
+    return hashlib.sha256(json.dumps(job.plan.values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

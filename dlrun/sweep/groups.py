@@ -1,0 +1,72 @@
+"""Which jobs share a program and its data, so that one compilation and one table on the device serve them all."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun.plan import Plan
+from dlrun.schema import InvalidConfig
+from dlrun.setup import Setup, alike, prepare
+from dlrun.sweep.job import Job
+
+LENGTH_AND_RECORDS = (
+    "seed", "epochs", "steps", "on_nonfinite", "max_skipped", "early_stop", "checkpoint", "log",
+)  # fmt: skip
+"""Settings that the compiled functions do not depend on, beside the numbers in the state."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that differ in numbers, seed, length and records alone.
+
+    Args:
+      key: text that no other group has.
+      setups: one a job; they share all but the plan.
+    """
+
+    key: str
+    jobs: list[Job]
+    setups: list[Setup]
+
+
+def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Group]:
+    """The groups of some jobs, in the order of their first ones. Makes all checks that need the data and the model.
+
+    Args:
+      known: a setup of groups that there were before, by key.
+
+    Raises:
+      InvalidConfig: with all that is wrong with any job.
+    """
+    members: dict[str, list[Job]] = {}
+    for job in jobs:
+        members.setdefault(key(job.plan), []).append(job)
+    groups, found, loaded = [], [], {}
+    for text, some in members.items():
+        setups, like = [], (known or {}).get(text)
+        for job in some:
+            try:
+                like = alike(like, job.plan) if like else prepare(job.plan, loaded)
+                setups.append(like)
+            except InvalidConfig as error:
+                found += error.problems
+                if not like:  # what is wrong with the program is wrong with all
+                    break
+        groups.append(Group(text, some, setups))
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+    return groups
+
+
+def key(plan: Plan) -> str:
+    """Text that is the same for jobs of the same group."""
+    values = {k: v for k, v in plan.values.items() if k not in LENGTH_AND_RECORDS}
+    values["eval"] = {**values["eval"], "every": None}
+    return json.dumps(_without(values, plan.numbers), sort_keys=True, default=str)
+
+
+def _without(values: Any, numbers: dict[str, float], path: str = "") -> Any:
+    """Values with the numbers of the state left open; that there is one is part of the program."""
+    if not isinstance(values, dict):
+        return "number" if path in numbers else values
+    return {k: _without(v, numbers, f"{path}.{k}" if path else k) for k, v in values.items()}

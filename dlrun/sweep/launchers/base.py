@@ -1,0 +1,132 @@
+"""What all launchers have in common: their keys, and the loop that watches over units."""
+
+import contextlib
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from dlrun.schema import Count
+from dlrun.sweep.launchers.process import LOOK
+
+TRAIN = (sys.executable, "-m", "dlrun.sweep.work")
+FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: what a command means to end with
+
+
+class Task(ABC):
+    """A unit that was handed over."""
+
+    @abstractmethod
+    def code(self) -> int | None:
+        """The command's exit code, 128 + n where signal n killed it; None while it runs or waits."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Asks it to save and end."""
+
+    def withdraw(self) -> bool:
+        """Takes it back where it still waits for a machine; whether it did."""
+        return False
+
+
+Start: TypeAlias = Callable[[list[Path]], list[Task]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launcher(ABC):
+    """The keys of all launchers.
+
+    Args:
+      workers: units trained at a time.
+      vmap: whether the jobs of a group are stacked; None decides by device.
+      chunk: jobs stacked at most; None for as many as fit into memory.
+      max_jobs: more jobs than this are an error.
+      fail_fast: whether nothing more is started once a job failed.
+      retries: how often a unit whose process was killed is started again.
+
+    Raises:
+      Unfit: where it can't work here.
+    """
+
+    workers: Count | None = None
+    vmap: bool | None = None
+    chunk: Count | None = None
+    max_jobs: Count = 10_000
+    fail_fast: bool = False
+    retries: Annotated[int, Field(ge=0)] = 2
+
+    @property
+    def inside(self) -> bool:
+        """Whether units are for this process to train, without :meth:`launch`."""
+        return False
+
+    def launch(
+        self,
+        units: Sequence[Path],
+        *,
+        stop: Callable[[], int | None],
+        done: Callable[[Path, int], bool],
+        poll: Callable[[], None],
+        command: Sequence[str] = TRAIN,
+    ) -> None:
+        """Has all units trained, and returns when none runs any more.
+
+        What a unit prints goes to the file of its name that ends in ``.log``.
+
+        Args:
+          units: their files, in one folder, which all machines see under this path.
+          stop: gives the signal that asks to stop, once there was one: then what runs is asked to save and end, what
+            waits is left. A second signal is for the caller to end the process by, which ends local workers, too.
+          done: called with each unit that ended for good and its exit code; True where nothing more should be started.
+          poll: called several times a second.
+          command: what trains a unit, which is its last argument.
+        """
+        waiting, running, killed = deque(units), dict[Path, Task](), Counter[Path]()
+        places, stopping, enough = self._places(len(units)), False, False
+        with self._opened(units, command) as start:
+            try:
+                while waiting or running:
+                    if stop() is not None and not stopping:
+                        stopping, running = True, _left(waiting, running)
+                        for task in running.values():
+                            task.stop()
+                    if waiting and (room := places - len(running)) > 0:
+                        batch = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                        running.update(zip(batch, start(batch), strict=True))
+                    ended = {unit: code for unit, task in running.items() if (code := task.code()) is not None}
+                    for unit, code in ended.items():
+                        running.pop(unit, None)
+                        if code not in FINAL and killed[unit] < self.retries and not enough and not stopping:
+                            killed[unit] += 1
+                            waiting.appendleft(unit)  # it goes on from its checkpoints
+                        elif done(unit, code) and not enough:
+                            enough, running = True, _left(waiting, running)
+                    poll()
+                    if running:
+                        time.sleep(LOOK)
+            finally:
+                left = _left(waiting, running).values()  # none, unless something failed here
+                for task in left:
+                    task.stop()
+                while any(task.code() is None for task in left):
+                    time.sleep(LOOK)
+
+    def _places(self, units: int) -> int:
+        """How many units are handed over at a time."""
+        return self.workers or units
+
+    @abstractmethod
+    def _opened(self, units: Sequence[Path], command: Sequence[str]) -> contextlib.AbstractContextManager[Start]:
+        """What starts units, as long as it is open."""
+
+
+def _left(waiting: deque[Path], running: dict[Path, Task]) -> dict[Path, Task]:
+    """What runs on when nothing more is to be started."""
+    waiting.clear()
+    return {unit: task for unit, task in running.items() if not task.withdraw()}

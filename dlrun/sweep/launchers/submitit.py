@@ -1,0 +1,143 @@
+"""A SLURM cluster, through submitit."""
+
+import contextlib
+import importlib.util
+import logging
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from dlrun.schema import Count, Unfit
+from dlrun.settings import Text
+from dlrun.sweep.launchers import process
+from dlrun.sweep.launchers.base import Launcher, Start, Task
+
+KILLED, STOPPED = 128 + signal.SIGKILL, 128 + signal.SIGTERM
+LAG = 10  # seconds that a shared folder may take to show the file that another machine wrote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitit(Launcher):
+    """Hands each unit to SLURM as a job of one machine, all at once as a job array; keys are named as submitit's.
+
+    The folder of the sweep must be one that all machines share. A unit whose time is over, or that is preempted, saves,
+    is queued again by SLURM and goes on. What was handed over goes on when the command that did it is killed.
+    Without SLURM, submitit's local executor stands in: the same ways in processes of this machine.
+    """
+
+    cluster: Literal["auto", "slurm", "local"] = "auto"
+    timeout_min: Count = 60
+    max_num_timeout: Annotated[int, Field(ge=0)] = 10
+    cpus_per_task: Count | None = None
+    gpus_per_node: Annotated[int, Field(ge=0)] | None = None
+    mem_gb: Annotated[float, Field(gt=0)] | None = None
+    partition: Text | None = None
+    account: Text | None = None
+    qos: Text | None = None
+    constraint: Text | None = None
+    exclude: Text | None = None
+    setup: tuple[Text, ...] = ()
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise Unfit("name", "submitit", "be local without the package submitit: pip install 'dlrun[submitit]'")
+        if self.cluster == "slurm" and not shutil.which("srun"):
+            raise Unfit("cluster", "slurm", "be auto or local where there is no SLURM: srun is not found")
+
+    @property
+    def slurm(self) -> bool:
+        return self.cluster != "local" and shutil.which("srun") is not None
+
+    def _places(self, units: int) -> int:
+        return units if self.slurm else self.workers or 1  # SLURM knows itself how many of an array run at a time
+
+    @contextlib.contextmanager
+    def _opened(self, units: Sequence[Path], command: Sequence[str]) -> Iterator[Start]:
+        executor = self._executor(units[0].absolute().parent / "submitit")
+        env = {"NPROC": str(self.cpus_per_task)} if self.cpus_per_task else {}
+
+        def start(units: list[Path]) -> list[Task]:
+            errands = [Requeued(command, unit, env) for unit in units]
+            # Where submitit starts processes on this machine, Ctrl-C at the terminal isn't for them.
+            with process.deaf(signal.SIGINT), executor.batch():
+                jobs = [executor.submit(errand) for errand in errands]
+            return [Job(errand, job) for errand, job in zip(errands, jobs, strict=True)]
+
+        yield start
+
+    def _executor(self, folder: Path) -> Any:
+        import submitit
+
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # the display is the sweep's
+        cluster = "slurm" if self.slurm else "local"
+        executor = submitit.AutoExecutor(folder, cluster, **{f"{cluster}_max_num_timeout": self.max_num_timeout})
+        slurm = ("partition", "account", "qos", "constraint", "exclude")
+        executor.update_parameters(
+            name="dlrun",
+            timeout_min=self.timeout_min,
+            cpus_per_task=self.cpus_per_task,
+            gpus_per_node=self.gpus_per_node,
+            mem_gb=self.mem_gb,
+            slurm_array_parallelism=self.workers,
+            **{f"slurm_{key}": getattr(self, key) for key in slurm},
+            **({f"{cluster}_setup": list(self.setup)} if self.setup else {}),
+        )
+        return executor
+
+
+class Requeued(process.Errand):
+    """What runs on the other machine; submitit calls :meth:`checkpoint` when the job must end, then queues it again."""
+
+    def __call__(self) -> int:
+        from submitit.core.job_environment import JobEnvironment
+
+        # SLURM tells all processes of a job that its time is nearly over: submitit answers, the command needn't.
+        with process.deaf(JobEnvironment._usr_sig()):
+            self.process = self.start()
+        return self.attend(self.process)
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        self.process.terminate()
+        self.process.wait()
+        del self.process  # can't be pickled
+        return DelayedSubmission(self)
+
+
+class Job(Task):
+    """A job of submitit's."""
+
+    def __init__(self, errand: Requeued, job: Any):
+        self.errand, self.job, self.over = errand, job, math.inf
+
+    def code(self) -> int | None:
+        if not self.job.done():  # asks SLURM seldom, and looks for the result's file
+            return None
+        if self.job.paths.result_pickle.exists():
+            error = self.job.exception()
+            if error is None:
+                return self.job.result()
+            with process.log(self.errand.unit).open("a") as log:  # not the command failed, but what should start it
+                print(error, file=log)
+            return 1
+        self.over = min(self.over, time.monotonic())
+        if time.monotonic() - self.over < LAG:
+            return None
+        return STOPPED if "CANCELLED" in self.job.state else KILLED
+
+    def stop(self) -> None:
+        self.errand.stop()
+
+    def withdraw(self) -> bool:
+        if self.errand.started():
+            return False
+        self.job.cancel(check=False)
+        return True

@@ -1,0 +1,190 @@
+"""What a person sees of a sweep: one moving line on a terminal, failures as they happen, a table at the end."""
+
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dlrun.progress import SILENCE, Progress, clock, fitted, number
+from dlrun.sweep.job import Job
+
+log = logging.getLogger(__name__)
+ROWS = 40  # of the table at the end; sweep.json has them all
+WORST = ("failed", "diverged", "killed", "stopped", "pending", "running", "pruned", "completed")
+
+
+class Status:
+    """How far a sweep is.
+
+    Args:
+      metric, mode: what the jobs are compared by, such as ``val/accuracy`` and ``max``.
+    """
+
+    def __init__(self, metric: str, mode: str):
+        self.metric, self.mode = metric, mode
+        self.jobs: dict[int, str] = {}
+        self.steps: dict[int, tuple[int, int, int]] = {}  # where a job began, is, and ends
+        self.statuses: dict[int, str] = {}
+        self.best: dict[int, float] = {}
+        self.live: Any = None
+        self.began = self.told = time.perf_counter()
+
+    def add(self, jobs: Sequence[Job], statuses: dict[int, str], names: set[str]) -> None:
+        """Jobs that belong to the sweep.
+
+        Args:
+          statuses: what those came to that were there before, by number.
+          names: keys to name a job by: those whose values differ.
+        """
+        for job in jobs:
+            own = [text for text in job.overrides if text.split("=")[0] in names]
+            self.jobs[job.number] = " ".join(own)
+            self.statuses[job.number] = statuses.get(job.number, "pending")
+            self.steps[job.number] = (0, 0, 0)
+
+    def __enter__(self) -> "Status":
+        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+            from rich.console import Console
+            from rich.live import Live
+
+            self.live = Live(self, console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self.live.start(refresh=True)
+            self.live.console.show_cursor()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def note(self, text: str) -> None:
+        """A line for the person."""
+        if self.live is not None:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def job(self, number: int) -> "JobProgress":
+        """The display of a job."""
+        return JobProgress(self, number)
+
+    def ended(self, number: int, status: str) -> None:
+        """A job came to ``status``."""
+        self.statuses[number] = status
+        first, _, last = self.steps[number]
+        self.steps[number] = (first, last, last)
+        self.tick()
+
+    def tick(self) -> None:
+        """Now and then a line where there is no terminal."""
+        now = time.perf_counter()
+        if self.live is None and now - self.told > max(SILENCE, 0.05 * (now - self.began)):
+            self.told = now
+            self.note(fitted(self._parts(), None))
+
+    def better(self, a: float, b: float) -> bool:
+        return a < b if self.mode == "min" else a > b
+
+    def value(self, job: int, value: Any) -> None:
+        """A job's metric at an evaluation."""
+        if isinstance(value, int | float) and (job not in self.best or self.better(value, self.best[job])):
+            self.best[job] = float(value)
+
+    def table(self, seconds: Callable[[int], float | None]) -> str:
+        """All jobs with status, best value and what distinguishes them: failures first, then the best ones."""
+        sign = 1 if self.mode == "min" else -1
+        order = sorted(
+            self.jobs, key=lambda j: (WORST.index(self.statuses[j]), sign * self.best.get(j, sign * float("inf")), j)
+        )
+        if len(order) > ROWS:
+            order = [*order[: ROWS // 2], *self._best(ROWS // 2, order[ROWS // 2 :])]
+        rows = [("job", "status", self.metric, "time", "")]
+        for job in order:
+            value, took = self.best.get(job), seconds(job)
+            shown = "-" if value is None else number(value)
+            rows.append((str(job), self.statuses[job], shown, "-" if took is None else _time(took), self.jobs[job]))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        right = (0, 2, 3)
+        lines = [
+            "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, c, w in zip(range(5), row, widths, strict=True))
+            for row in rows
+        ]
+        width = self.live.console.width if self.live is not None else None
+        lines = [line.rstrip()[:width] for line in lines]
+        if len(order) < len(self.jobs):
+            lines.append(f"... {len(order)} of {len(self.jobs)} jobs; sweep.json has all")
+        return "\n".join(lines)
+
+    def _best(self, n: int, jobs: list[int]) -> list[int]:
+        sign = 1 if self.mode == "min" else -1
+        known = sorted((j for j in jobs if j in self.best), key=lambda j: sign * self.best[j])
+        return known[:n]
+
+    def _parts(self) -> list[tuple[int, str]]:
+        counts = Counter(self.statuses.values())
+        over = len(self.jobs) - counts["pending"] - counts["running"]
+        parts = [(0, f"{over}/{len(self.jobs)} jobs done")]
+        if counts["running"]:
+            parts.append((3, f"{counts['running']} running"))
+        parts += [(1, f"{counts[s]} {s}") for s in ("failed", "diverged", "pruned") if counts[s]]
+        if (left := self._left()) is not None:
+            parts.append((1, f"{clock(left)} left"))
+        if self.best:
+            job = self._best(1, list(self.best))[0]
+            name = self.metric.split("/")[-1]
+            parts += [(2, f"best {name} {number(self.best[job])}"), (4, f"(job {job}: {self.jobs[job]})")]
+        return parts
+
+    def _left(self) -> float | None:
+        """Seconds, by the steps taken so far."""
+        taken = sum(now - first for first, now, _ in self.steps.values())
+        to_take = sum(last - now for _, now, last in self.steps.values())
+        seconds = time.perf_counter() - self.began
+        return seconds * to_take / taken if taken and to_take and seconds > 1 else None
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        width = options.max_width - 3
+        text = fitted(self._parts(), width)
+        room = min(width - len(text) - 2, 30)
+        taken, total = (sum(s[i] for s in self.steps.values()) for i in (1, 2))
+        line = Table.grid(padding=(0, 2, 0, 0))
+        bar = [ProgressBar(total=max(total, 1), completed=taken, width=room)] if room >= 10 else []
+        line.add_row(*bar, Text(text, no_wrap=True, overflow="crop"))
+        yield line
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
+
+
+class JobProgress(Progress):
+    """The display of one job: its part of the sweep's. What it has to say goes to its log.txt, too."""
+
+    def __init__(self, status: Status, number: int):
+        super().__init__(status.metric)
+        self.status, self.number = status, number
+
+    def start(self, step: int, total: int) -> None:
+        self.status.steps[self.number] = (step, step, total)
+        self.status.statuses[self.number] = "running"
+
+    def advance(self, step: int, epoch: float) -> None:
+        first, _, last = self.status.steps[self.number]
+        self.status.steps[self.number] = (first, step, last)
+        self.status.tick()
+
+    def row(self, row: dict[str, Any]) -> None:
+        if row["split"] == "val":
+            self.status.value(self.number, row.get(self._name))
+
+    def note(self, text: str) -> None:
+        log.info("%s", text)
+        if not text.startswith("pruned"):  # a search prunes by the dozen
+            self.status.note(f"job {self.number}: {text}")

@@ -1,0 +1,110 @@
+"""A search as a sweep: its trials are jobs, checked and trained as those of a grid."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlrun import config, devices, rundir
+from dlrun.settings import in_steps
+from dlrun.setup import Setup
+from dlrun.sweep import search as searching
+from dlrun.sweep.domain import space as domains
+from dlrun.sweep.folder import Folder, read
+from dlrun.sweep.groups import grouped
+from dlrun.sweep.pruning import Pruner
+from dlrun.sweep.search import Objective, Outcome, Point
+from dlrun.sweep.space import Space
+from dlrun.sweep.sweep import Asked, Sweep, conducted, described, directory, launcher_of
+
+AT_BEST = "best/"
+
+
+def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+    """Runs the search of a command; gives the exit code. The last line on stdout is the sweep's directory.
+
+    Raises:
+      InvalidConfig: with what is wrong with the space, or with a run at the ends of it, before anything is made.
+    """
+    given: Any = OmegaConf.to_container(asked.cfg.hydra.sweeper)
+    options = searching.options(given)
+    words = [text for text in asked.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    wanted = domains(words, options.params, hydra.config_loader)
+    space = Space(hydra, asked.cfg, asked.overrides)
+    space.problems += found
+    probes = space.jobs_of(list(wanted.probes()), asked.trust)
+    launcher = launcher_of([job.plan for job in probes])
+    devices.initialize(probes[0].plan.settings)
+    setup = grouped(probes)[0].setups[0]
+    known = [f"val/{name}" for name in setup.program.task.names]
+    aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
+    where = directory(asked.cfg)
+    searching.check(wanted, options, aims, where or Path("nowhere"))
+    there = None if where is None else read(where)
+    if dry_run:
+        print(f"{options.n_trials} trials of {options.seeds} runs, {options.batch} trials at a time, in:")
+        for key, domain in wanted.domains.items():
+            print(f"  {key}  {domain}")
+        return 0
+    made = where if there is not None and where is not None else config.create(asked.cfg, "hydra.sweep.dir")
+    folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
+
+    def train(running: Sweep) -> None:
+        pruner = searching.pruner(options, aims, evaluations(setup))
+
+        def run(points: list[Point]) -> list[Outcome]:
+            if pruner is not None:  # of an earlier process, and of workers
+                recall(pruner, folder, setup.metric)
+            jobs = space.jobs_of([p.overrides for p in points], asked.trust, [p.job for p in points])
+            known = {key: engine.setup for key, engine in running.engines.items()}
+            running.train(grouped(running.add(jobs), known), pruner)
+            return [outcome(folder, job.number, setup.metric) for job in jobs]
+
+        best = searching.search(wanted, options, aims, folder.directory, run)
+        running.status.note(_told(best, aims, folder.directory))
+
+    return conducted(asked, folder, launcher, aims[0].metric, aims[0].mode, train)
+
+
+def evaluations(setup: Setup) -> int:
+    """How often a whole run is evaluated."""
+    return -(-setup.total_steps // in_steps(setup.plan.settings.eval.every, setup.steps_per_epoch))
+
+
+def recall(pruner: Pruner, folder: Folder, metric: str) -> None:
+    """Tells a pruner what the jobs in other processes came to."""
+    name = metric.removeprefix("val/")
+    reports = {
+        str(number): {str(i): row.get(name) for i, row in enumerate(_validations(folder, number), 1)}
+        for number in folder.entries
+    }
+    pruned = {n // pruner.seeds for n, entry in folder.entries.items() if entry.status == "pruned"}
+    pruner.merge({"reports": reports, "pruned": sorted(pruned)})
+
+
+def outcome(folder: Folder, number: int, metric: str) -> Outcome:
+    """What came of a job."""
+    status: Any = folder.status(number)
+    rows = _validations(folder, number)
+    if status not in ("completed", "failed", "diverged", "pruned"):
+        return Outcome("stopped", {}, len(rows))
+    summary = rundir.read_json(folder.path(number) / rundir.SUMMARY) or {}
+    start = f"{AT_BEST}val/"
+    metrics = {k.removeprefix(AT_BEST): v for k, v in summary.items() if k.startswith(start) and v is not None}
+    if not metrics and rows:
+        metrics = {f"val/{k}": v for k, v in rows[-1].items() if k not in ("step", "epoch", "split", "time")}
+    return Outcome(status, metrics, len(rows))
+
+
+def _validations(folder: Folder, number: int) -> list[dict[str, Any]]:
+    return [row for row in rundir.read_metrics(folder.path(number)) if row["split"] == "val"]
+
+
+def _told(best: list[Any], aims: list[Objective], where: Path) -> str:
+    lines = []
+    for i, trial in enumerate(best):
+        values = " ".join(f"{k}={v}" for k, v in trial.values.items())
+        results = "  ".join(f"{aim.metric} {trial.results[aim.metric]:.4f}" for aim in aims)
+        name = "best" if len(best) == 1 else f"best-{i}"
+        lines.append(f"best: trial {trial.number}  {results}  {values}  ({where / 'experiment' / name}.yaml)")
+    return "\n".join(lines) or "no trial was completed"
