@@ -13,11 +13,16 @@ from typing import Any
 import absl.logging
 import pytest
 
+from dlrun import devices
+from dlrun.settings import Settings
+
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One compilation cache for all workers, away from the user's."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+    """One compilation cache for all workers of a session, away from the user's; what tests compile is in it too."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ["XDG_CACHE_HOME"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
+    devices.initialize(Settings())
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,6 +1,7 @@
 """Augmentation: what it may do to an image, how often, and that the key decides all of it."""
 
 from dataclasses import replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from dlrun.data import augment
 from dlrun.losses import cross_entropy
 from dlrun.nn.parts import Choice
 from dlrun.schema import Unfit
-from tests.tiny import arrays, numbers, program, quick, start
+from tests.tiny import arrays, compiled, numbers, program, quick, start
 from tests.tiny import batch as tiny_batch
 
 LABELS = jnp.arange(4)
@@ -37,7 +38,7 @@ def windows(image: np.ndarray, pad: int) -> list[np.ndarray]:
 )
 def test_flip_crop_gives_a_window_of_the_mirrored_padded_image(seed: int, pad: int, flip: float, shape: tuple) -> None:
     x = np.random.default_rng(seed).normal(size=(4, *shape)).astype(np.float32)
-    f = jax.jit(augment.flip_crop, static_argnames="pad")
+    f = quick(augment.flip_crop, static_argnames="pad")
     found = f(jax.random.key(seed), {"x": jnp.asarray(x), "y": LABELS}, flip=flip, pad=pad)
     np.testing.assert_array_equal(found["y"], LABELS)
     for image, out in zip(x, np.asarray(found["x"]), strict=True):
@@ -62,8 +63,7 @@ def test_every_corner_and_both_sides_are_as_likely() -> None:
 
 def test_default_padding_is_an_eighth_of_the_height() -> None:
     for side, pad in ((8, 1), (28, 3), (32, 4)):
-        batch = {"x": jnp.ones((300, side, side, 1)), "y": jnp.zeros(300, jnp.int32)}
-        out = np.asarray(augment.flip_crop(jax.random.key(0), batch)["x"])
+        out = augmented(augment.flip_crop, x=np.ones((64, side, side, 1), np.float32))["x"]
         lost = (out[:, :, side // 2, 0] == 0).sum(1)
         assert lost.max() == pad
 
@@ -82,7 +82,7 @@ def test_the_key_is_a_function_of_seed_and_step_alone() -> None:
     of = program("mlp", augment=Choice(shown))
     graphdef, state = start(of, numbers(), seed=3)
     _, other_seed = start(of, numbers(), seed=4)
-    run = quick(lambda state, batch: step.train_step(of, graphdef, state, batch))
+    run = compiled(of, graphdef)
     zeros = {"x": jnp.zeros((4, 8, 8, 1)), "y": LABELS % 3}
 
     def seen(which: step.TrainState, at: int) -> float:
@@ -102,10 +102,13 @@ X = np.random.default_rng(0).uniform(1, 2, (64, 12, 8, 3)).astype(np.float32)
 Y = np.arange(64, dtype=np.int32)
 
 
+@cache
+def of_arrays(f):
+    return quick(lambda key, x, y, values: f(key, {"x": x, "y": y}, **values))
+
+
 def augmented(f, seed: int = 0, x: np.ndarray = X, **values) -> dict[str, np.ndarray]:
-    out = quick(lambda key, x, y, values: f(key, {"x": x, "y": y}, **values))(
-        jax.random.key(seed), jnp.asarray(x), jnp.asarray(Y[: len(x)]), values
-    )
+    out = of_arrays(f)(jax.random.key(seed), jnp.asarray(x), jnp.asarray(Y[: len(x)]), values)
     return {k: np.asarray(v) for k, v in out.items()}
 
 
@@ -212,26 +215,18 @@ def test_noise_has_its_standard_deviation() -> None:
     assert abs(added.mean()) < 0.02
 
 
-@pytest.mark.parametrize("f", [augment.mixup, augment.cutmix])
-def test_a_step_on_a_mixture_has_the_mixture_of_the_losses(f) -> None:
+@pytest.mark.parametrize("f", [augment.mixup, pytest.param(augment.cutmix, marks=pytest.mark.slow)])
+def test_a_step_on_a_mixture_has_the_mixture_of_the_losses_in_parts_too(f) -> None:
     of = program("mlp", augment=f)
-    graphdef, state = start(of, numbers(**{f"augment__{k}": 1.0 for k in ("alpha",)}))
+    graphdef, state = start(of, numbers(augment__alpha=1.0))
     data = tiny_batch(16)
-    mixed = f(jax.random.fold_in(state.key, state.step), data, alpha=1.0)
-    outputs, _ = step.forward(of, graphdef, state.params, state.variables, mixed["x"], train=True)
+    mixed = quick(f)(jax.random.fold_in(state.key, state.step), data, alpha=1.0)
+    outputs, _ = quick(partial(step.forward, of, graphdef, train=True))(state.params, state.variables, mixed["x"])
     one, other = (cross_entropy(outputs, mixed[k]) for k in ("y", "other"))
     expected = (mixed["share"] * one + (1 - mixed["share"]) * other).mean()
-    _, metrics = quick(lambda s, b: step.train_step(of, graphdef, s, b))(state, data)
+    after, metrics = compiled(of, graphdef)(state, data)
     np.testing.assert_allclose(metrics["sum"]["loss"], expected, rtol=1e-5)
 
-
-@pytest.mark.parametrize("f", [augment.mixup, augment.cutmix])
-def test_mixtures_go_through_accumulation(f) -> None:
-    whole, parts = (program("mlp", augment=f, accumulate=n) for n in (1, 4))
-    graphdef, state = start(whole, numbers(augment__alpha=1.0))
-    a, b = (
-        quick(lambda s, b, of=of: step.train_step(of, graphdef, s, b)[0])(state, tiny_batch(16))
-        for of in (whole, parts)
-    )
-    for path, value in arrays(a.params).items():
-        np.testing.assert_allclose(arrays(b.params)[path], value, rtol=1e-4, atol=1e-6)
+    parts, _ = compiled(replace(of, accumulate=4), graphdef)(state, data)
+    for path, value in arrays(after.params).items():
+        np.testing.assert_allclose(arrays(parts.params)[path], value, rtol=1e-4, atol=1e-6)

@@ -1,5 +1,6 @@
 """What holds for every option in conf/: it trains, its state can be saved, its numbers are no constants."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,25 +63,32 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return made
 
 
-def words_for(group: str, name: str) -> list[str]:
-    words = [f"{group}={name}", *BESIDE.get((group, name), [])]
-    model = name if group == "model" else next((w.split("=")[1] for w in words if w.startswith("model=")), "mlp")
-    return words + SMALL.get(model, [])
+SLOW = ("model=vgg", "model=alexnet")
+# A run has one option of each of these groups, so that a few runs have all of them.
+TOGETHER = ("act", "norm", "init", "optim", "schedule", "augment", "loss", "launcher")
 
 
-SLOW = (("model", "vgg"), ("model", "alexnet"))
+def runs() -> Iterator[list[str]]:
+    """Words of runs that have every option among them: side by side what goes with digits and an mlp, others alone."""
+    apart = ELSEWHERE | BESIDE.keys()
+    groups = [[f"{g}={name}" for g, name in OPTIONS if g == group and (g, name) not in apart] for group in TOGETHER]
+    for i in range(max(map(len, groups))):
+        yield [words[i % len(words)] for words in groups] + SMALL["mlp"]
+    for group, name in OPTIONS:
+        if (group, name) not in ELSEWHERE and ((group, name) in BESIDE or group not in TOGETHER):
+            words = [f"{group}={name}", *BESIDE.get((group, name), [])]
+            model = next((w.removeprefix("model=") for w in words if w.startswith("model=")), "mlp")
+            yield words + SMALL.get(model, [])
+
+
+RUNS = {" ".join(w for w in words if "." not in w): words for words in runs()}
 
 
 @pytest.mark.parametrize(
-    ("group", "name"),
-    [
-        pytest.param(*o, id="=".join(o), marks=[pytest.mark.slow] if o in SLOW else [])
-        for o in OPTIONS
-        if o not in ELSEWHERE
-    ],
+    "words", [pytest.param(w, id=k, marks=[pytest.mark.slow] if k.startswith(SLOW) else []) for k, w in RUNS.items()]
 )
-def test_option_trains_saves_and_has_no_constants(prepared: Any, group: str, name: str) -> None:
-    made = prepared(words_for(group, name))
+def test_options_train_save_and_have_no_constants(prepared: Any, words: list[str]) -> None:
+    made = prepared(words)
     graphdef, state = made.graphdef, quick(lambda s, n: step.init(made.program, s, n)[1])(np.uint32(0), made.numbers)
     traces = []
 
@@ -113,8 +121,9 @@ def test_option_trains_saves_and_has_no_constants(prepared: Any, group: str, nam
     assert len(traces) == 1
 
 
-def test_those_left_out_are_options() -> None:
-    assert set(OPTIONS) >= ELSEWHERE
+def test_every_option_is_in_a_run_but_those_left_out() -> None:
+    seen = {word for words in RUNS.values() for word in words}
+    assert {(group, name) for group, name in OPTIONS if f"{group}={name}" not in seen} == ELSEWHERE
     assert set(OPTIONS) >= set(BESIDE)
 
 
