@@ -30,6 +30,7 @@ class Member(Protocol):
     Args:
       state: of training.
       feed: gives its rows.
+      company: how many runs are trained along with it, itself included.
     """
 
     @property
@@ -37,6 +38,9 @@ class Member(Protocol):
 
     @property
     def feed(self) -> Feed: ...
+
+    @property
+    def company(self) -> int: ...
 
     def start(self) -> None:
         """Takes the state before the first step."""
@@ -95,6 +99,8 @@ class Alone:
         self.step_seconds: float | None = None
         self._feed: Feed | None = None  # its rows go to the device when they are needed
         self.state: step.TrainState
+
+    company = 1
 
     @property
     def feed(self) -> Feed:

@@ -148,7 +148,7 @@ def sweep(
     hydra: Any, cfg: Any, overrides: list[str], found: list[str], trust: tuple[str, ...], args: argparse.Namespace
 ) -> int:
     """Checks all runs of a sweep, then trains them; 1 when one failed. The last line on stdout is its directory."""
-    from dlrun.sweep import foreign, sweep, tuning
+    from dlrun.sweep import foreign, naming, sweep, tuning
 
     if foreign.foreign(cfg):
         if args.dry_run:
@@ -156,7 +156,7 @@ def sweep(
                 ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
             )
         return foreign.sweep(hydra, cfg, overrides, found, trust, partial(_job, debug=args.debug))
-    asked = sweep.Asked(cfg, overrides, args.config_dir, trust)
+    asked = naming.Asked(cfg, overrides, args.config_dir, trust)
     _notice(cfg, args)
     how = tuning.search if foreign.searches(cfg) else sweep.sweep
     return how(asked, hydra, found, dry_run=args.dry_run)

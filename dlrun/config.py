@@ -115,9 +115,6 @@ def _not_ours(cfg: Config) -> list[str]:
             found.append("hydra.job.chdir=true: not allowed; allowed: false, since paths are relative to where you are")
         if cfg.hydra.output_subdir != ".hydra":
             found.append(f"hydra.output_subdir={show(cfg.hydra.output_subdir)}: not allowed; allowed: .hydra")
-        subdir = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"]  # pyright: ignore
-        if "job." not in str(subdir):
-            found.append(f"hydra.sweep.subdir={show(subdir)}: the same for all runs; allowed: ${{hydra.job.num}}")
     return found
 
 

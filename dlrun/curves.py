@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, and which classes are taken for which.
+"""Pictures of a run: learning curves, and which classes are taken for which; and the curves of a sweep.
 
 curves.png has a panel a metric, training and validation together over the steps, and a small one for the learning rate.
 """
@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
+NAMED = ("#d1495b", "#00798c", "#edae49", "#5b4b8a", "#66a182")  # runs of a sweep that have a colour
 LONGEST = 18  # letters of a class name
 NUMBERED = 20  # up to so many classes the cells of a confusion matrix have numbers
 FEW, MANY = 40, 400  # up to FEW points each gets a dot; beyond MANY a line of MANY / 2 averages stands before them
@@ -46,6 +47,36 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         panels[-1].ticklabel_format(axis="y", scilimits=(-2, 3))
         panels[-1].set_ylim(0, 1.08 * max(rates[1].max(), 1e-12))
         _frame(panels[-1], "learning rate")
+    _save(figure, file)
+
+
+def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, file: Path) -> None:
+    """Draws the validation metric of all runs of a sweep, the best ones in colour with their names.
+
+    Args:
+      runs: rows as in metrics.jsonl by what names a run. Nothing is drawn where none has the metric.
+      metric, mode: such as ``val/accuracy`` and ``max``.
+      file: the picture, replaced atomically.
+    """
+    name, choose = metric.removeprefix("val/"), min if mode == "min" else max
+    lines = {run: line for run, rows in runs.items() if (line := _series(rows, "val", name))[0].size}
+    best = sorted(lines, key=lambda run: choose(lines[run][1]), reverse=mode != "min")[: len(NAMED)]
+    if not lines:
+        return
+    figure = Figure(figsize=(7.5, 4))
+    FigureCanvasAgg(figure)
+    panel = figure.add_axes((0.09, 0.13, 0.88, 0.79))
+    for run, (steps, values) in lines.items():
+        if run not in best:
+            panel.plot(steps, values, color="#8795a8", linewidth=0.7, alpha=0.5)
+    for run, color in zip(best, NAMED, strict=False):
+        steps, values = lines[run]
+        panel.plot(steps, values, color=color, linewidth=1.6, label=run if len(run) <= 60 else run[:59] + "…")
+    values = np.concatenate([v for _, v in lines.values()])
+    if mode == "min" and values.min() > 0 and values.max() > 10 * values.min():
+        panel.set_yscale("log")
+    _frame(panel, f"{metric} of {len(lines)} runs")
+    panel.legend(frameon=False, fontsize=8, title="best" if len(lines) > len(best) else None)
     _save(figure, file)
 
 

@@ -1,6 +1,6 @@
 """What the runs of a group share: compiled functions, and rows on the devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -20,9 +20,10 @@ class Engine:
 
     Args:
       setup: of any one of the runs.
+      others: engines of other groups, whose tables of the same data are taken.
     """
 
-    def __init__(self, setup: Setup):
+    def __init__(self, setup: Setup, others: Iterable["Engine"] = ()):
         self.setup = setup
         program, graphdef = setup.program, setup.graphdef
         self.init = jax.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
@@ -30,6 +31,10 @@ class Engine:
         self.eval_steps = jax.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
         self.nonfinite = jax.jit(nonfinite)
         self.constants = jax.device_put(setup.constants, setup.everywhere)
+
+        for other in others:
+            if other.setup.data is setup.data and other.setup.mesh == setup.mesh and "table" in vars(other):
+                self.table = other.table
 
         longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
         self.eval_size = -(-min(setup.plan.settings.eval.batch_size, longest) // setup.mesh.size) * setup.mesh.size

@@ -243,6 +243,10 @@ class Slot:
         self.ending = False
 
     @property
+    def company(self) -> int:
+        return len(self.stack.slots)
+
+    @property
     def state(self) -> step.TrainState:
         self._settled()
         return jax.tree.map(lambda a: a[self.place_in_stack], self.stack.state)

@@ -211,7 +211,7 @@ class Run:
 
     def save_if_due(self, at: Position) -> None:
         """Saves the state, or after a moment only: then the best one is kept in memory, to be saved before the next."""
-        if time.monotonic() - self.saved_at > SAVE_SECONDS:
+        if time.monotonic() - self.saved_at > SAVE_SECONDS * self.member.company:
             self.save(at)
         elif at.best_step == at.step:
             self.check(at)

@@ -12,7 +12,7 @@ import yaml
 from dlrun import catalogue, config
 from dlrun.schema import InvalidConfig, keys, problems
 from dlrun.sweep import best, pruning, search, study
-from dlrun.sweep.domain import Numbers, Options, space
+from dlrun.sweep.domain import Numbers, Options, search_space
 from dlrun.sweep.search import Objective, Optuna, Outcome
 
 LOSS = [Objective("val/loss", "min")]
@@ -73,7 +73,7 @@ class Runs:
 
 def searched(folder: Path, runs, *words: str, objectives=LOSS, **how):
     folder.mkdir(exist_ok=True)
-    return search.search(space(list(words or WORDS)), Optuna(**how), objectives, folder, runs)
+    return search.search(search_space(list(words or WORDS)), Optuna(**how), objectives, folder, runs)
 
 
 # The search space
@@ -105,7 +105,7 @@ def searched(folder: Path, runs, *words: str, objectives=LOSS, **how):
     ],
 )
 def test_space(word: str, domain) -> None:
-    found = space([word, "epochs=3"])
+    found = search_space([word, "epochs=3"])
     assert found.domains == {"a": domain}
     assert found.fixed == ("epochs=3",)
 
@@ -121,25 +121,25 @@ def test_space_is_that_of_hydras_plugin(word: str) -> None:
         "a=tag(log,interval(1,3))": "FloatDistribution(high=3.0, log=True, low=1.0, step=None)",
         "a=range(1,3)": "IntDistribution(high=3, log=False, low=1, step=1)",
     }
-    assert str(space([word]).domains["a"].distribution()) == expected[word]
+    assert str(search_space([word]).domains["a"].distribution()) == expected[word]
 
 
 def test_space_of_all_options_of_a_group() -> None:
     loader = config.loader([]).config_loader
-    found = space(["norm=glob(*,exclude=b*)"], loader=loader)
+    found = search_space(["norm=glob(*,exclude=b*)"], loader=loader)
     names = [n for n in catalogue.options("norm", [catalogue.conf()]) if n[0] != "b"]
     assert found.domains == {"norm": Options(tuple(names))}
 
 
 def test_space_from_a_configuration() -> None:
     params = {"optim.lr": "tag(log, interval(1e-4, 1e-1))", "act": "relu,gelu", "epochs": 3, "log.plot": False}
-    found = space(["act=tanh", "+z=1,2", "hydra.sweeper.n_trials=3"], params)
+    found = search_space(["act=tanh", "+z=1,2", "hydra.sweeper.n_trials=3"], params)
     assert found.domains == {"optim.lr": Numbers(1e-4, 1e-1, log=True), "+z": Options(("1", "2"))}
     assert found.fixed == ("epochs=3", "log.plot=false", "act=tanh")
 
 
 def test_probes_hold_every_end() -> None:
-    found = space(["a=1,2,[3]", "b=interval(0,1)", "c=range(0,8,step=5)", "d=5"]).probes()
+    found = search_space(["a=1,2,[3]", "b=interval(0,1)", "c=range(0,8,step=5)", "d=5"]).probes()
     assert found == [["d=5", "a=1", "b=0.0", "c=0"], ["d=5", "a=2", "b=1.0", "c=5"], ["d=5", "a=[3]", "b=0.0", "c=0"]]
 
 
@@ -172,7 +172,7 @@ def test_probes_hold_every_end() -> None:
 )
 def test_space_refuses(words: str, says: str) -> None:
     with pytest.raises(InvalidConfig) as refused:
-        space(words.split(), loader=config.loader([]).config_loader)
+        search_space(words.split(), loader=config.loader([]).config_loader)
     (line,) = refused.value.problems
     assert says in line
     assert "\n" not in line
@@ -180,7 +180,7 @@ def test_space_refuses(words: str, says: str) -> None:
 
 def test_all_problems_of_a_space_at_once() -> None:
     with pytest.raises(InvalidConfig) as refused:
-        space(["a=interval(1,0)", "b=tag(log,interval(0,1))", "c=1,2"])
+        search_space(["a=interval(1,0)", "b=tag(log,interval(0,1))", "c=1,2"])
     assert len(refused.value.problems) == 2
 
 
@@ -288,7 +288,7 @@ def test_contradictions(tmp_path: Path, words, how, says: str) -> None:
 )
 def test_several_metrics_exclude(tmp_path: Path, how, says: str) -> None:
     with pytest.raises(InvalidConfig, match=says):
-        search.check(space(list(WORDS)), Optuna(**how), [*LOSS, Objective("val/accuracy", "max")], tmp_path)
+        search.check(search_space(list(WORDS)), Optuna(**how), [*LOSS, Objective("val/accuracy", "max")], tmp_path)
 
 
 # Searching
@@ -593,7 +593,7 @@ def test_best_trade_offs(tmp_path: Path) -> None:
 
 def test_files_of_a_longer_front_go(tmp_path: Path) -> None:
     trials = [study.Trial(i, {"x": 1.0, "y": 0.1, "act": "relu"}, {"val/loss": float(i)}) for i in range(3)]
-    of = space(list(WORDS))
+    of = search_space(list(WORDS))
     assert [f.name for f in best.write(tmp_path, of, trials)] == ["best-0.yaml", "best-1.yaml", "best-2.yaml"]
     assert [f.name for f in best.write(tmp_path, of, trials[:1])] == ["best.yaml"]
     assert [f.name for f in (tmp_path / "experiment").iterdir()] == ["best.yaml"]

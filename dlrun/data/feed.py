@@ -63,9 +63,7 @@ class Resident:
       divided: how batches lie on the devices.
     """
 
-    def __init__(
-        self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding
-    ):
+    def __init__(self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding):
         self.table, self.rows = table, rows
         self.batch_size, self.seed, self.divided = batch_size, seed, divided
         self.epoch, self.order = -1, np.empty(0)

@@ -11,13 +11,15 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import OmegaConf
 
 from dlrun import catalogue, config, rundir
-from dlrun.sweep.domain import Space
+from dlrun.sweep.domain import SearchSpace
 from dlrun.sweep.study import Trial
 
 FOLDER = "experiment"
 
 
-def write(directory: Path, space: Space, best: list[Trial], groups: Collection[str] = catalogue.GROUPS) -> list[Path]:
+def write(
+    directory: Path, space: SearchSpace, best: list[Trial], groups: Collection[str] = catalogue.GROUPS
+) -> list[Path]:
     """Writes best.yaml, or a best-0.yaml, best-1.yaml, ... for each of several; the files.
 
     They lie in the folder ``experiment`` of the sweep's directory, which thereby is a folder of options.
@@ -34,7 +36,7 @@ def write(directory: Path, space: Space, best: list[Trial], groups: Collection[s
     return [folder / name for name in names]
 
 
-def text(directory: Path, name: str, space: Space, trial: Trial, groups: Collection[str]) -> str:
+def text(directory: Path, name: str, space: SearchSpace, trial: Trial, groups: Collection[str]) -> str:
     """An experiment file of a trial: the options that it chooses, and the values of the other keys."""
     parser, chosen, values, left = OverridesParser.create(), [], OmegaConf.create(), []
     for word in config.one_duration(space.overrides(trial.values)):

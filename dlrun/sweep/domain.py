@@ -113,7 +113,7 @@ Domain: TypeAlias = Options | Numbers
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What a search is about.
 
     Args:
@@ -151,7 +151,9 @@ class Space:
         }
 
 
-def space(overrides: list[str], params: dict[str, Any] | None = None, loader: ConfigLoader | None = None) -> Space:
+def search_space(
+    overrides: list[str], params: dict[str, Any] | None = None, loader: ConfigLoader | None = None
+) -> SearchSpace:
     """The space that a command spans; :class:`InvalidConfig` tells all that is wrong with it.
 
     Args:
@@ -190,7 +192,7 @@ def space(overrides: list[str], params: dict[str, Any] | None = None, loader: Co
         )
     if found:
         raise InvalidConfig(dict.fromkeys(found))
-    return Space(domains, tuple(str(o.input_line) for o in parsed if not o.is_sweep_override()))
+    return SearchSpace(domains, tuple(str(o.input_line) for o in parsed if not o.is_sweep_override()))
 
 
 def _key(override: Override) -> str:

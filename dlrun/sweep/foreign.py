@@ -55,6 +55,8 @@ def sweep(
         Space(hydra, cfg, overrides).grid(trust, found)
     elif found:
         raise InvalidConfig(found)
+    if "job." not in (subdir := config.raw(cfg, "hydra.sweep.subdir")):
+        raise InvalidConfig([f"hydra.sweep.subdir={subdir}: the same for all runs; allowed: ${{hydra.job.num}}"])
     directory = config.create(cfg, "hydra.sweep.dir")
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())

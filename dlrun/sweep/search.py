@@ -15,7 +15,7 @@ from pydantic import Field
 from dlrun.schema import Count, InvalidConfig, filled, nearest, problems
 from dlrun.settings import Text
 from dlrun.sweep import best, study
-from dlrun.sweep.domain import Numbers, Space
+from dlrun.sweep.domain import Numbers, SearchSpace
 from dlrun.sweep.pruning import Halving, Hyperband, Median, Mode, Pruner
 from dlrun.sweep.study import Trial
 
@@ -138,7 +138,7 @@ def pruner(options: Optuna, objectives: list[Objective], total: int) -> Pruner |
     return Pruner(rule, objectives[0].mode, options.seeds)
 
 
-def check(space: Space, options: Optuna, objectives: list[Objective], directory: Path) -> None:
+def check(space: SearchSpace, options: Optuna, objectives: list[Objective], directory: Path) -> None:
     """Raises :class:`InvalidConfig` where the parts of a search don't fit each other, or the study that is there."""
     found, numbers = [], [d for d in space.domains.values() if isinstance(d, Numbers)]
     said, several = f"hydra.sweeper.sampler={options.sampler}", len(objectives) > 1
@@ -164,7 +164,7 @@ def check(space: Space, options: Optuna, objectives: list[Objective], directory:
 
 
 def search(
-    space: Space,
+    space: SearchSpace,
     options: Optuna,
     objectives: list[Objective],
     directory: Path,
@@ -201,7 +201,7 @@ def search(
         return trials.best()
 
 
-def _described(space: Space, options: Optuna, objectives: list[Objective]) -> dict[str, Any]:
+def _described(space: SearchSpace, options: Optuna, objectives: list[Objective]) -> dict[str, Any]:
     """What makes the results of two searches comparable, in words by name."""
     metric = ", ".join(f"{o.mode}:{o.metric}" for o in objectives)
     return {**space.described(), "hydra.sweeper.metric": metric, "hydra.sweeper.seeds": str(options.seeds)}
@@ -220,7 +220,7 @@ def _batch(trials: study.Study, options: Optuna) -> list[Trial]:
     return batch
 
 
-def _points(space: Space, trial: Trial, seeds: int) -> list[Point]:
+def _points(space: SearchSpace, trial: Trial, seeds: int) -> list[Point]:
     words, found = space.overrides(trial.values), []
     for seed in range(seeds):
         own = [f"seed={seed}"] if seeds > 1 else []

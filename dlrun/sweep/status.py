@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from dlrun.progress import SILENCE, Progress, clock, fitted, number
@@ -29,16 +30,17 @@ class Status:
         self.steps: dict[int, tuple[int, int, int]] = {}  # where a job began, is, and ends
         self.statuses: dict[int, str] = {}
         self.best: dict[int, float] = {}
+        self.told_once: set[str] = set()
         self.live: Any = None
         self.began = self.told = time.perf_counter()
 
-    def add(self, jobs: Sequence[Job], statuses: dict[int, str], names: set[str]) -> None:
+    def add(self, jobs: Sequence[Job], statuses: dict[int, str]) -> None:
         """Jobs that belong to the sweep.
 
         Args:
           statuses: what those came to that were there before, by number.
-          names: keys to name a job by: those whose values differ.
         """
+        names = differing(jobs)
         for job in jobs:
             own = [text for text in job.overrides if text.split("=")[0] in names]
             self.jobs[job.number] = " ".join(own)
@@ -67,9 +69,23 @@ class Status:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def job(self, number: int) -> "JobProgress":
-        """The display of a job."""
-        return JobProgress(self, number)
+    def name(self, number: int) -> str:
+        """A job in words."""
+        return f"job {number}: {self.jobs[number]}" if self.jobs.get(number) else f"job {number}"
+
+    def warn(self, text: str) -> None:
+        """A warning, which many jobs may have, once."""
+        if text not in self.told_once:
+            self.told_once.add(text)
+            self.note(f"warning: {text}")
+
+    def job(self, number: int, log: Path) -> "JobProgress":
+        """The display of a job, that logs to this file."""
+        return JobProgress(self, number, log)
+
+    def failed(self, number: int, text: str, log: Path) -> None:
+        """Tells at once that a job failed, and where to read on."""
+        self.note(f"{self.name(number)}: {text}; see {log}")
 
     def ended(self, number: int, status: str) -> None:
         """A job came to ``status``."""
@@ -167,9 +183,9 @@ def _time(seconds: float) -> str:
 class JobProgress(Progress):
     """The display of one job: its part of the sweep's. What it has to say goes to its log.txt, too."""
 
-    def __init__(self, status: Status, number: int):
+    def __init__(self, status: Status, number: int, file: Path):
         super().__init__(status.metric)
-        self.status, self.number = status, number
+        self.status, self.number, self.file = status, number, file
 
     def start(self, step: int, total: int) -> None:
         self.status.steps[self.number] = (step, step, total)
@@ -186,5 +202,18 @@ class JobProgress(Progress):
 
     def note(self, text: str) -> None:
         log.info("%s", text)
-        if not text.startswith("pruned"):  # a search prunes by the dozen
-            self.status.note(f"job {self.number}: {text}")
+        if text.startswith(("failed", "diverged")):
+            self.status.failed(self.number, text, self.file)
+        elif not text.startswith(("pruned", "stopped")):  # by the dozen, and the sweep's table has them
+            self.status.note(f"{self.status.name(self.number)}: {text}")
+
+    def warn(self, text: str) -> None:
+        log.warning("%s", text)
+        self.status.warn(text)
+
+
+def differing(jobs: Sequence[Job]) -> set[str]:
+    """Keys to name jobs by, as typed: those that are not the same for all."""
+    texts = [set(job.overrides) for job in jobs]
+    shared = set.intersection(*texts) if texts else set()
+    return {text.split("=")[0] for some in texts for text in some - shared}

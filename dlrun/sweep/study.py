@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.schema import InvalidConfig
-from dlrun.sweep.domain import Space
+from dlrun.sweep.domain import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +53,7 @@ class Study:
       seed: of the sampler.
     """
 
-    def __init__(self, study: "optuna.Study", space: Space, metrics: list[str], sampler: str, seed: int):
+    def __init__(self, study: "optuna.Study", space: SearchSpace, metrics: list[str], sampler: str, seed: int):
         self.study, self.space, self.metrics, self.sampler, self.seed = study, space, metrics, sampler, seed
         self.distributions = {key: domain.distribution() for key, domain in space.domains.items()}
 

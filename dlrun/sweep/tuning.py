@@ -9,13 +9,15 @@ from dlrun import config, devices, rundir
 from dlrun.settings import in_steps
 from dlrun.setup import Setup
 from dlrun.sweep import search as searching
-from dlrun.sweep.domain import space as domains
+from dlrun.sweep.domain import search_space
 from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.groups import grouped
+from dlrun.sweep.naming import Asked
 from dlrun.sweep.pruning import Pruner
 from dlrun.sweep.search import Objective, Outcome, Point
 from dlrun.sweep.space import Space
-from dlrun.sweep.sweep import Asked, Sweep, conducted, described, directory, launcher_of
+from dlrun.sweep.sweep import conducted, described, directory, launcher_of
+from dlrun.sweep.trainer import Trainer
 
 AT_BEST = "best/"
 
@@ -29,7 +31,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     given: Any = OmegaConf.to_container(asked.cfg.hydra.sweeper)
     options = searching.options(given)
     words = [text for text in asked.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
-    wanted = domains(words, options.params, hydra.config_loader)
+    wanted = search_space(words, options.params, hydra.config_loader)
     space = Space(hydra, asked.cfg, asked.overrides)
     space.problems += found
     probes = space.jobs_of(list(wanted.probes()), asked.trust)
@@ -49,7 +51,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     made = where if there is not None and where is not None else config.create(asked.cfg, "hydra.sweep.dir")
     folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
 
-    def train(running: Sweep) -> None:
+    def train(running: Trainer) -> None:
         pruner = searching.pruner(options, aims, evaluations(setup))
 
         def run(points: list[Point]) -> list[Outcome]:

@@ -3,9 +3,11 @@
 A unit can be started again at any time: jobs that are done are left, others go on from their checkpoints.
 """
 
+import contextlib
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from dlrun.sweep.pruning import from_state
 from dlrun.train import Pruner
 
 log = logging.getLogger(__name__)
-MOST = {True: 256, False: 64}
+MOST = {True: 128, False: 64}
 """Jobs that are stacked at most, all at once and one by one: beyond that there is nothing left to gain."""
 OF_MEMORY = 0.25  # of the memory that is free, the share that stacked states and their copies may take
 
@@ -103,6 +105,7 @@ def train(
         return code
 
     enough = False
+    many_files()
     for some in chunks(engine, members, vmap=vmap, chunk=chunk):
         if stop.signum or enough:
             break
@@ -188,6 +191,13 @@ def quiet() -> None:
     root.addHandler(logging.NullHandler())
     root.setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.WARNING)
+
+
+def many_files() -> None:
+    """Lets the process open as many files as it may: each run of a stack has several."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def logged(directory: Path, steps: Generator[Any, None, int]) -> Generator[Any, None, int]:

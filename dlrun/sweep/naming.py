@@ -1,0 +1,54 @@
+"""What a sweep was asked for, and the names of its runs' directories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun import config
+from dlrun.schema import InvalidConfig
+from dlrun.sweep.folder import Entry
+from dlrun.sweep.job import Job, hydra_text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a sweep was asked for.
+
+    Args:
+      cfg: the composed configuration of the command.
+      overrides, config_dirs: of the command.
+      trust: packages that the user allowed on this command to be imported from.
+    """
+
+    cfg: Any
+    overrides: list[str]
+    config_dirs: list[Path]
+    trust: tuple[str, ...]
+
+
+def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, str]:
+    """The directories of new jobs by number. Raises :class:`InvalidConfig` where two jobs would share one."""
+    found = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
+    if len({*found.values(), *(e.directory for e in there.values())}) < len(found) + len(there):
+        shown = config.raw(cfg, "hydra.sweep.subdir")
+        raise InvalidConfig([f"hydra.sweep.subdir={shown}: the same for several runs; allowed: ${{hydra.job.num}}"])
+    return found
+
+
+def subdirectory(cfg: Any, job: Job) -> str:
+    """The name of a job's directory in its sweep's."""
+    name = config.raw(cfg, "hydra.sweep.subdir")
+    if name == "${hydra.job.num}":
+        return str(job.number)
+    whole = OmegaConf.create({**job.written, **yaml.safe_load(hydra_text(job, Path()))})
+    HydraConfig.instance().cfg = whole  # pyright: ignore[reportAttributeAccessIssue]  # for ${hydra:...}
+    try:
+        return str(whole.hydra.sweep.subdir)
+    except OmegaConfBaseException as error:
+        raise InvalidConfig([f"hydra.sweep.subdir={name}: {config.said(error)}"]) from None
