@@ -2,8 +2,8 @@
 
 import contextlib
 import hashlib
-import re
 import io
+import re
 import shutil
 
 import jax
