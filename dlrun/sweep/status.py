@@ -193,7 +193,8 @@ class JobProgress(Progress):
 
     def advance(self, step: int, epoch: float) -> None:
         first, _, last = self.status.steps[self.number]
-        self.status.steps[self.number] = (first, step, last)
+        if self.status.statuses[self.number] == "running":  # a run that ended may stay in its stack for a while
+            self.status.steps[self.number] = (first, step, last)
         self.status.tick()
 
     def row(self, row: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from dlrun.sweep.status import Status
 ENGINES = 4  # that are kept: a search goes on with them
 LOOK = 2.0  # seconds between two looks at what worker processes have come to
 FAILED = ("failed", "diverged", "killed")
+AGAIN = ("failed", "stopped")  # what a job may come to a second time
 
 
 class Trainer:
@@ -99,19 +100,20 @@ class Trainer:
                 file = folder / f"{jobs[0].number}.json"
                 units[file] = [job.number for job in jobs]
                 rundir.write(file, json.dumps(self._unit(jobs, pruner)))
-        seen: dict[int, str] = {}
+        seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
+        over: set[int] = set()
         looked = 0.0
 
-        def look(numbers: list[int]) -> None:
+        def look(numbers: list[int], *, ended: bool = False) -> None:
             for number in numbers:
-                if seen.get(number) not in (*OVER, "failed"):
-                    now = self.folder.status(number)
-                    if now != seen.get(number, "pending"):
-                        self._changed(number, now)
-                        if now in ("failed", "diverged"):
-                            run = rundir.read_json(self.folder.path(number) / rundir.RUN) or {}
-                            self.status.failed(number, f"{now}: {run.get('error')}", self._log(number))
-                    seen[number] = now
+                now = self.folder.status(number)
+                # What it was before this time says nothing yet; a killed one is started again, or else lost: see below.
+                if number in over or now == "killed" or (now == seen[number] and not (ended and now in AGAIN)):
+                    continue
+                seen[number] = now
+                self._changed(number, now)
+                if now in (*OVER, "failed"):
+                    over.add(number)
 
         def poll() -> None:
             nonlocal looked
@@ -121,8 +123,8 @@ class Trainer:
             self.status.tick()
 
         def done(unit: Path, code: int) -> bool:
-            look(units[unit])
-            lost = [n for n in units[unit] if seen.get(n, "pending") not in (*OVER, "failed", "stopped")]
+            look(units[unit], ended=True)
+            lost = [n for n in units[unit] if n not in over and seen[n] != "stopped"]
             if lost and not self.stop.signum:
                 self.status.note(
                     f"job {', '.join(map(str, lost))}: its process ended with code {code}; {unit.with_suffix('.log')}"
@@ -167,9 +169,9 @@ class Trainer:
 
     def _changed(self, number: int, status: str) -> None:
         self.failed |= status in FAILED
-        if status in FAILED and not self.launcher.inside:
-            error = (rundir.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
-            self.status.failed(number, f"{status}: {error}", self.folder.path(number) / rundir.LOG)
+        error = (rundir.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
+        if error and status in FAILED and not self.launcher.inside:
+            self.status.failed(number, f"{status}: {error}", self._log(number))
         self.folder.note(number, status)
         self._look(number)
         if status == "running":
