@@ -1,6 +1,5 @@
 """What a result depends on beside its configuration: code, versions, machine."""
 
-import functools
 import importlib.metadata
 import os
 import platform
@@ -15,7 +14,6 @@ import jax
 PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pillow")
 
 
-@functools.cache
 def facts() -> dict[str, Any]:
     """Versions, git state of the working folder's and the package's code, host, device and thread count."""
     device = jax.devices()[0]

@@ -14,7 +14,8 @@ from dlrun.schema import show as shown
 USAGE = {
     "dlrun [group=option ...] [key=value ...]": "train; the last line on stdout is the run directory",
     "dlrun -m key=a,b key=range(0,5) ...": "sweep: a run for every combination",
-    "dlrun resume DIR [key=value ...]": "go on with a run where it stopped, or for longer",
+    "dlrun -m hydra/sweeper=optuna key=interval(0,1) ...": "search for good values, with Optuna",
+    "dlrun resume DIR [key=value ...]": "go on with a run or a sweep where it stopped, or for longer",
     "dlrun ls [DIR ...]": "runs, newest first",
     "dlrun show [GROUP | GROUP=OPTION | KEY]": "options of a group; keys of an option with type, range and default",
     "dlrun show act=A | schedule=S [key=value ...]": "these are drawn too; with --save FILE, also to a file",

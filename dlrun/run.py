@@ -53,6 +53,7 @@ def run(
     stop: Stop,
     *,
     command: list[str] | None = None,
+    facts: dict[str, Any] | None = None,
     resumed: list[str] | None = None,
     accept: Callable[[], None] = lambda: None,
     pictures: bool = True,
@@ -64,6 +65,7 @@ def run(
 
     Args:
       command: what makes the run; None is this process's command.
+      facts: of :func:`dlrun.environment.facts`, where they were asked for before.
       resumed: overrides of a resumed run; None for a new one.
       accept: called once the directory is this process's alone.
       pictures: whether to draw what ``log.plot`` asks for.
@@ -85,7 +87,9 @@ def run(
             progress.warn(text)
         began = time.time()
         if first:
-            rundir.update_run(directory, **opening(setup, directory, command, resumed))
+            rundir.update_run(
+                directory, **opening(setup, directory, command, resumed), **(facts or environment.facts())
+            )
         if pictures:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
         result, status, error, code = None, "failed", None, 1
@@ -146,7 +150,6 @@ def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: l
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
         **({} if setup.teacher is None else {"teacher": setup.teacher}),
-        **environment.facts(),
     }
     if resumed is None:
         return {"command": command or ["dlrun", *sys.argv[1:]], "start": now, **fields}

@@ -102,8 +102,9 @@ def train(
                 break
             run.stop_if_asked(at)
             until = min(next_multiple(at.step, n) for n in (settings.log.every, evaluate_every, save_every))
+            before = at.step
             yield from member.train(at, min(until, total))
-            if at.step % settings.log.every == 0:
+            if at.step > before and at.step % settings.log.every == 0:  # a signal may have kept it from a step
                 run.log(at)
         if at.step % settings.log.every:
             run.log(at)

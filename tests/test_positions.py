@@ -56,15 +56,11 @@ def test_rotary_keeps_lengths_and_products_depend_on_distances_alone() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_attention_with_rotary_positions_sees_no_shift(turned: bool) -> None:
-    # Two tokens in front that nobody sees shift all others by two positions; their order, however, is seen.
+def test_attention_sees_the_order_of_tokens_with_rotary_positions_alone(turned: bool) -> None:
     parts = Parts(Choice(activations.gelu), Choice(norms.layer), inits.auto("gelu"), inits.auto("identity"))
     module = Attention(8, 2, parts, nnx.Rngs(0), rotary=turned)
-    x, shifted = normal(1, 5, 8), jnp.concatenate([normal(1, 2, 8, seed=1), normal(1, 5, 8)], axis=1)
-    attend = quick(module)
-    y = attend(x)
-    np.testing.assert_allclose(attend(shifted, jnp.arange(7)[None] >= 2)[:, 2:], y, rtol=1e-4, atol=1e-5)
-    assert np.allclose(attend(x[:, ::-1])[:, ::-1], y, atol=1e-4) == (not turned)
+    x, attend = normal(1, 5, 8), quick(module)
+    assert np.allclose(attend(x[:, ::-1])[:, ::-1], attend(x), atol=1e-4) == (not turned)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -81,7 +81,9 @@ def feeds(data: Dataset, how: Streaming | None = None, *, loop: bool = True) -> 
     """Both feeds of a data set, in batches of 8."""
     mesh = devices.mesh(jax.devices()[:1])
     places = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "batch"))
-    return Resident(data, 8, 3, *places), Streamed(data, 8, 3, *places, how or Streaming(), loop=loop)
+    table, rows = batches.stacked(data)
+    resident = Resident(jax.device_put(table, places[0]), rows, 8, 3, places[1])
+    return resident, Streamed(data, 8, 3, *places, how or Streaming(), loop=loop)
 
 
 def rows_of(piece) -> list[dict[str, np.ndarray]]:

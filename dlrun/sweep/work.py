@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrun import checkpoint, devices, plan, rundir
+from dlrun import checkpoint, devices, environment, plan, rundir
 from dlrun.alone import Alone
 from dlrun.engine import Engine
 from dlrun.progress import Progress
@@ -82,7 +82,12 @@ def train(
 
     def started(member: Member, of: Any) -> Generator[Any, None, int]:
         shown = progress(member.number)
-        how: dict[str, Any] = {"command": member.command, "resumed": [] if member.resume else None, "pictures": False}
+        how: dict[str, Any] = {
+            "command": member.command,
+            "facts": facts,
+            "resumed": [] if member.resume else None,
+            "pictures": False,
+        }
         if pruner is not None:
             how["worth"] = partial(_worth, pruner, member.number)
         return ended(
@@ -104,7 +109,7 @@ def train(
         enough = done(number, code) or enough
         return code
 
-    enough = False
+    enough, facts = False, environment.facts()  # asking git takes as long as a short run
     many_files()
     for some in chunks(engine, members, vmap=vmap, chunk=chunk):
         if stop.signum or enough:

@@ -1,0 +1,155 @@
+"""A search as a sweep: its trials are runs like any other, the pruned ones cut short."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from tests.digest import digest
+from tests.sweeps import SMALL, compilations, contents, record, runs, statuses, words
+
+SEARCH = (
+    "-m", *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.sampler=random", "hydra.sweeper.n_trials=8",
+    "hydra.sweeper.batch=4", "optim.lr=tag(log,interval(1e-4,1))",
+)  # fmt: skip
+HALVING = ("hydra.sweeper.pruner=halving", "epochs=9")
+
+
+def steps(run):
+    """How far a run came."""
+    return max(json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_pruned_trials_are_cut_short_and_the_others_are_runs_alone(dlrun, own_folder):
+    with compilations() as compiled:
+        done = dlrun(*SEARCH, *HALVING)
+    assert (done.code, done.out) == (0, f"{done.directory}\n"), done.err
+    assert compiled == ["jit(train_all)"], "of both batches"
+    found = statuses(done.directory)
+    assert len(found) == 8
+    assert set(found) == {"pruned", "completed"}
+    ends = {steps(run) for run, status in zip(runs(done.directory), found, strict=True) if status == "pruned"}
+    assert ends <= {20, 60}, "at rungs: evaluations 1 and 3"
+    whole = [run for run, status in zip(runs(done.directory), found, strict=True) if status == "completed"]
+    assert {steps(run) for run in whole} == {180}
+    alone = dlrun(*words(whole[-1]))
+    assert digest(whole[-1]) == digest(alone.directory)
+
+    pruned = runs(done.directory)[found.index("pruned")]
+    assert json.loads((pruned / "run.json").read_text())["error"].startswith("at step ")
+    assert not (pruned / "summary.json").exists()
+    assert "pruned: at" not in done.err
+
+    best = yaml.safe_load((done.directory / "experiment" / "best.yaml").read_text())
+    values = {run: json.loads((run / "summary.json").read_text())["best/val/accuracy"] for run in whole}
+    rates = {run: json.loads((run / "run.json").read_text())["config"]["optim"]["lr"] for run in whole}
+    assert best["optim"]["lr"] in [rates[run] for run in whole if values[run] == max(values.values())]
+    again = dlrun("--config-dir", str(done.directory), "experiment=best", *SMALL, "epochs=1")
+    assert again.code == 0, again.err
+    assert again.run["config"]["optim"]["lr"] == best["optim"]["lr"]
+
+    # Nothing more to do; then four trials more, and the eight there were stay.
+    before = {run: contents(run) for run in runs(done.directory)}
+    assert dlrun("resume", str(done.directory)).code == 0
+    assert {run: contents(run) for run in before} == before
+    more = dlrun("resume", str(done.directory), "hydra.sweeper.n_trials=12")
+    assert more.code == 0, more.err
+    assert len(statuses(done.directory)) == 12
+    assert {run: contents(run) for run in before} == before
+
+
+REFUSED = {
+    "hydra.sweeper.n_trials=0": "n_trials",
+    "hydra.sweeper.metric=val/nope": "val/nope",
+    "hydra.sweeper.pruner=nope": "pruner",
+    "hydra.sweeper.sampler=grid": "grid",
+    "optim.lr=interval(1,0.1)": "optim.lr",
+    "optim.lr=interval(-1,0.1)": "optim.lr=-1",
+    "model.widths=[8] act=relu,nope": "act=nope",
+    "hydra.sweeper.seeds=2 seed=0,1": "seed",
+    "optim.lr=0.1": "",
+}
+
+
+@pytest.mark.parametrize("given", REFUSED)
+def test_a_wrong_search_makes_nothing(given, dlrun, own_folder):
+    command = [w for w in SEARCH if w.partition("=")[0] not in {g.partition("=")[0] for g in given.split()}]
+    done = dlrun(*command, *given.split())
+    assert (done.code, done.out) == (2, ""), done.err
+    assert all(line.startswith("error: ") for line in done.err.splitlines())
+    assert len(done.err.splitlines()) == 1
+    assert REFUSED[given] in done.err
+    assert list(own_folder.iterdir()) == []
+
+
+def test_dry_run_tells_the_space_and_makes_nothing(dlrun, own_folder):
+    done = dlrun(*SEARCH, *HALVING, "--dry-run")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == "8 trials of 1 runs, 4 trials at a time, in:"
+    assert done.out.splitlines()[1].split()[0] == "optim.lr"
+    assert list(own_folder.iterdir()) == []
+
+
+def chosen(sweep):
+    """What was searched for, by job: all there is to a trial."""
+    return {job["job"]: job["overrides"] for job in record(sweep)["jobs"]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("more", [("hydra.sweeper.sampler=tpe",), HALVING[:1]], ids=" ".join)
+def test_a_killed_search_goes_on_without_repeating(more, own_folder):
+    """Without pruning to the same trials and results; with it, whatever was decided stays."""
+    dlrun, env = [sys.executable, "-m", "dlrun"], {**os.environ, "NPROC": "1"}
+    given = [*SEARCH, *more, "epochs=300", "checkpoint.every=10epochs", "log.every=100"]
+    given = [w for w in given if w.partition("=")[0] != more[0].partition("=")[0] or w == more[0]]
+    seconds = 0.0
+    for name in ("cold", "warm"):
+        began = time.monotonic()
+        subprocess.run([*dlrun, *given, f"hydra.sweep.dir={name}"], check=True, env=env, capture_output=True)
+        seconds = time.monotonic() - began
+    killed, rng, over, folder = 0, random.Random(0), {}, own_folder / "killed"
+    while True:
+        command = ["resume", str(folder)]
+        if not (folder / "sweep.json").exists():
+            command = [*given, f"hydra.sweep.dir={folder}"]
+            shutil.rmtree(folder, ignore_errors=True)
+        process = subprocess.Popen(
+            [*dlrun, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+        try:
+            _, err = process.communicate(timeout=rng.uniform(0.3, 0.9) * seconds if killed < 3 else 600)
+            assert process.returncode == 0, err
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+            found = {run: decided(run) for run in (runs(folder) if (folder / "sweep.json").exists() else [])}
+            assert {run: found[run] for run in over} == over
+            over = {run: files for run, files in found.items() if files is not None}
+            continue
+        assert len(statuses(folder)) == 8
+        assert {run: decided(run) for run in over} == over
+        if "tpe" in more[0]:
+            assert chosen(folder) == chosen(own_folder / "warm")
+            assert list(map(digest, runs(folder))) == list(map(digest, runs(own_folder / "warm")))
+        else:
+            assert set(statuses(folder)) == {"completed", "pruned"}
+        assert (folder / "experiment" / "best.yaml").exists()
+        if killed >= 3:
+            return
+        shutil.rmtree(folder)
+        over = {}
+
+
+def decided(run):
+    """What is in the directory of a trial that is over."""
+    record = run / "run.json"
+    status = json.loads(record.read_text())["status"] if record.exists() else "pending"
+    return contents(run) if status in ("completed", "pruned") else None
