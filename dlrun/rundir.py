@@ -64,7 +64,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is no sound one."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -87,7 +87,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     for line in text.split("\n")[:-1]:  # what follows the last newline is torn
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row

@@ -1,0 +1,131 @@
+"""A comparison of two groups in one line of plain English."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from dlrun.compare.statistics import ALPHA, POWER, Comparison
+
+__all__ = ["Measure", "verdict"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the values of a metric are read.
+
+    Args:
+      better: whether ``min`` or ``max`` is good; None says nothing of the kind, as for a time or a count.
+      share: whether it is a share such as an accuracy, whose differences are told in points (hundredths).
+      unit: of the values, such as ``s``.
+    """
+
+    better: Literal["min", "max"] | None = "max"
+    share: bool = False
+    unit: str = ""
+
+    def amount(self, *numbers: float, digits_of: float) -> list[str]:
+        """Differences as written, without unit, with two significant digits of ``digits_of``."""
+        scale = 100 if self.share else 1
+        size = abs(digits_of) * scale
+        places = max(0, 1 - math.floor(math.log10(size))) if size else 0
+        return [f"{x * scale + 0.0:.{places}f}" if places <= 6 else f"{x * scale:.1e}" for x in numbers]
+
+    def size(self, number: float) -> str:
+        """A difference in words, without sign: ``0.5 points``."""
+        (text,) = self.amount(abs(number), digits_of=number)
+        return self.named(f"{float(text):g}" if abs(float(text)) < 1e6 else text)
+
+    def named(self, text: str) -> str:
+        unit = _noun(1 if text == "1" else 2, "points") if self.share else self.unit
+        return f"{text} {unit}" if unit else text
+
+
+def verdict(c: Comparison, measure: Measure, detect: float | None = None, of: str = "seeds") -> str:
+    """A comparison in one line of plain English.
+
+    Args:
+      detect: the difference that is worth finding, in the metric's unit; None takes the one seen.
+      of: what the values are one of, in the plural.
+    """
+    return "; ".join([_said(c, measure, detect, of), *_notes(c)])
+
+
+def _said(c: Comparison, measure: Measure, detect: float | None, of: str) -> str:
+    n = min(c.sizes)
+    if c.p is None or c.difference is None:
+        if n == 0:
+            return f"{c.group if c.sizes[0] == 0 else c.baseline} has no value to compare"
+        whose = "" if len({*c.sizes}) == 1 else f" of {c.group if c.sizes[0] == n else c.baseline}"
+        return f"{_counted(n, of)}{whose} {'is' if n == 1 else 'are'} too few to say"
+    over = f"paired over {_values(c, of)}" if c.paired else f"unpaired, {_values(c, of)}"
+    said = f"({over}, {_p(c)})"
+    if c.significant:
+        words = {"max": ("beats", "loses to"), "min": ("loses to", "beats"), None: ("exceeds", "is below")}
+        verb = words[measure.better][c.difference < 0]
+        return f"{c.group} {verb} {c.baseline} by {_by(c, measure)} {said}"
+    if not any(c.spreads or ()):
+        if not c.difference:
+            return f"no difference: all values are equal ({over})"
+        return f"no difference shown: {measure.size(c.difference)} without any spread {said}"
+    return f"no difference shown {said}; {_outlook(c, measure, detect, of)}"
+
+
+def _by(c: Comparison, measure: Measure) -> str:
+    """How large a difference is: ``0.84 ± 0.31 points``, or with the interval's ends where it is lopsided."""
+    assert c.difference is not None
+    if c.interval is None or c.interval[0] == c.interval[1]:
+        return measure.size(c.difference)
+    low, high = c.interval if c.difference > 0 else (-c.interval[1], -c.interval[0])
+    middle, half = abs(c.difference), (high - low) / 2
+    by, below, above, low_text, high_text = measure.amount(
+        middle, middle - low, high - middle, low, high, digits_of=half
+    )
+    return measure.named(f"{by} ± {below}") if below == above else measure.named(f"{by} ({low_text} to {high_text})")
+
+
+def _outlook(c: Comparison, measure: Measure, detect: float | None, of: str) -> str:
+    """What would have shown a difference."""
+    wanted = abs(c.difference or 0.0) if detect is None else abs(detect)
+    more = c.more(wanted)
+    if more:
+        each = "" if c.paired else " of each"
+        return f"{more} more {_noun(more, of)}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
+    # The size asked for, or that of the difference seen, is either far off or would have been found already.
+    reach = wanted if more == 0 else c.detectable or 0.0
+    return f"{_values(c, of)} detect {measure.size(reach)} with {POWER:.0%} power"
+
+
+def _p(c: Comparison) -> str:
+    """``p = 0.003``, with digits enough to be on the right side of the level."""
+    p = c.corrected if c.corrected is not None else 1.0
+    text = "p < 0.001"
+    if p >= 0.001:
+        digits = 1 if p < 0.01 else 2
+        while (float(f"{p:.{digits}g}") <= ALPHA) != (p <= ALPHA):
+            digits += 1
+        text = f"p = {p:.{digits}g}"
+    return f"{text} corrected for {c.comparisons} comparisons" if c.comparisons > 1 else text
+
+
+def _notes(c: Comparison) -> list[str]:
+    """Which values the comparison goes without."""
+    missing = [
+        f"{_counted(n, 'runs')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n
+    ]
+    left = [f"{' and '.join(missing)} without a finite value"] if missing else []
+    left += [f"{_counted(c.unpaired, 'runs')} without a partner"] if c.unpaired else []
+    notes = [f"left out: {', '.join(left)}"] if left else []
+    return notes + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])
+
+
+def _values(c: Comparison, of: str) -> str:
+    """``8 seeds``, or ``8 and 6 seeds``."""
+    return " and ".join(map(str, (*c.sizes[:-1], _counted(c.sizes[-1], of))))
+
+
+def _counted(n: int, plural: str) -> str:
+    return f"{n} {_noun(n, plural)}"
+
+
+def _noun(n: int, plural: str) -> str:
+    return plural.removesuffix("s") if n == 1 else plural
