@@ -1,6 +1,7 @@
 """A Ray cluster, or a Ray of this machine."""
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -88,8 +89,7 @@ class Job(Task):
 def connected(address: str | None) -> Iterator[Any]:
     """Ray, started on this machine unless there is an address; its handlers of signals don't replace ours."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody that it is used, unless the user wants it
-    import ray
-
+    ray: Any = importlib.import_module("ray")  # `import ray` is this very file to a type checker where Ray is missing
     handlers = {s: signal.getsignal(s) for s in SIGNALS}
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
