@@ -1,12 +1,11 @@
-"""States on disk: ``checkpoints/<step>/`` as Orbax writes it, and a manifest of SHA-256 sums once it is complete.
+"""States on disk: ``checkpoints/<step>/`` with the arrays in the format safetensors, and a manifest of SHA-256 sums.
 
 A step without a manifest that matches its files to the letter does not exist. Steps that are no longer needed are
 deleted only after the manifest of the next one is on disk.
 """
 
-import contextlib
 import errno
-import hashlib
+import json
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +14,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-MANIFEST = "manifest.sha256"
+from dlrun.states import ASIDE, LOOP, MANIFEST, STATE, manifest, sound, steps, verify
+
+PART = ".saving-"
+"""Begins the name of a step's folder until it is complete."""
 OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
 Tree = Any
 
@@ -26,7 +30,7 @@ class CheckpointError(Exception):
 
 
 class Checkpoints:
-    """The states of a run. Saving returns once the state is copied; writing goes on beside the training.
+    """The states of a run. Saving returns at once; writing goes on beside the training.
 
     Args:
       directory: where the steps lie; made by the first save.
@@ -37,8 +41,6 @@ class Checkpoints:
         self.directory, self.keep = directory, keep
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.pending: Future | None = None
-        self.manager: Any = None
-        self.worker.submit(__import__, "orbax.checkpoint")  # takes a while; meanwhile the step compiles
 
     def save(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
         """Starts to write a state. Waits for the save before; raises :class:`CheckpointError` if that one failed.
@@ -50,16 +52,11 @@ class Checkpoints:
           best: the step to keep whatever its age; may be ``step`` itself.
         """
         self.wait()
-        ocp = self._orbax()
-        # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _commit.
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _write.
         if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
             raise self._failure(step, OSError(errno.ENOSPC, ""))
-        args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), loop=ocp.args.JsonSave(loop))
-        try:
-            self.manager.save(step, args=args, force=True)
-        except Exception as error:  # whatever the storage raises
-            raise self._failure(step, error) from error
-        self.pending = self.worker.submit(self._commit, step, best)
+        self.pending = self.worker.submit(self._write, step, arrays, loop, best)
 
     def wait(self) -> None:
         """Waits until everything that was saved is on disk, manifest included."""
@@ -68,47 +65,33 @@ class Checkpoints:
             pending.result()
 
     def close(self) -> None:
-        """Waits, and lets go of threads; raises :class:`CheckpointError` if the last save failed."""
+        """Waits, and lets go of the thread; raises :class:`CheckpointError` if the last save failed."""
         try:
             self.wait()
         finally:
-            if self.manager is not None:
-                with contextlib.suppress(Exception):  # repeats what wait() raised
-                    self.manager.close()
             self.worker.shutdown()
 
-    def _orbax(self) -> Any:
-        import orbax.checkpoint as ocp
-
-        if self.manager is None:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            for left in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(left, ignore_errors=True)
-            self.manager = ocp.CheckpointManager(
-                self.directory.resolve(), options=_options(ocp), item_names=("state", "loop")
-            )
-        return ocp
-
-    def _commit(self, step: int, best: int | None) -> None:
-        folder = self.directory / str(step)
+    def _write(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
+        part = self.directory / f"{PART}{step}"
         try:
-            self.manager.wait_until_finished()
-            part = folder / f".{MANIFEST}"
-            text = manifest(folder)
-            with part.open("w") as f:
-                f.write(text)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(part, folder / MANIFEST)
+            for left in self.directory.glob(f"{PART}*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            part.mkdir()
+            save_file({k: np.asarray(a) for k, a in arrays.items()}, part / STATE, {LOOP: json.dumps(loop)})
+            (part / MANIFEST).write_text(manifest(part))
+            shutil.copymode(part / MANIFEST, part / STATE)  # who may read runs may read their states
+            for file in (part / STATE, part / MANIFEST):
+                _sync(file)
+            os.replace(part, self.directory / str(step))
+            _sync(self.directory)
         except Exception as error:  # whatever the storage raises
-            for half in (folder, *self.directory.glob(f"{step}.orbax-checkpoint-tmp*")):
-                shutil.rmtree(half, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             raise self._failure(step, error) from error
         others = sorted(s for s in steps(self.directory) if s != best)
         for old in others[: -self.keep]:
             # The manifest goes first: a step that is half deleted does not exist.
             (self.directory / str(old) / MANIFEST).unlink(missing_ok=True)
-            self.manager.delete(old)
+            shutil.rmtree(self.directory / str(old), ignore_errors=True)
 
     def _failure(self, step: int, error: Exception) -> CheckpointError:
         text = str(error)
@@ -119,49 +102,20 @@ class Checkpoints:
         return CheckpointError(f"the state of step {step} could not be saved: {reason}; {kept}")
 
 
-def _options(ocp: Any) -> Any:
-    """Of several processes only the one that saves takes part."""
-    if jax.process_count() == 1:
-        return ocp.CheckpointManagerOptions()
-    here = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix="dlrun"
-    )
-    return ocp.CheckpointManagerOptions(multiprocessing_options=alone, create=False)
-
-
-def steps(directory: Path) -> list[int]:
-    """Steps that have a folder, in order, sound or not."""
-    with contextlib.suppress(OSError):
-        return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
-    return []
-
-
-def sound(directory: Path) -> list[int]:
-    """Steps whose manifest matches their files, in order."""
-    return [step for step in steps(directory) if verify(directory / str(step))]
-
-
-def verify(folder: Path) -> bool:
-    """Whether the files of a step are exactly those of its manifest, bit for bit."""
+def _sync(file: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(file, os.O_RDONLY)
     try:
-        return (folder / MANIFEST).read_bytes() == manifest(folder).encode()
-    except OSError:
-        return False
-
-
-def manifest(folder: Path) -> str:
-    """SHA-256 sum and name of every file below a folder, sorted, in the format of ``sha256sum``."""
-    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    sums = ((hashlib.sha256((folder / f).read_bytes()).hexdigest(), f) for f in files if not f.endswith(MANIFEST))
-    return "".join(f"{digest}  {f}\n" for digest, f in sums)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def set_aside(directory: Path, above: int) -> list[int]:
     """Moves the steps above ``above`` out of the way, to ``.unsound-<step>``; gives their numbers."""
     moved = [s for s in steps(directory) if s > above]
     for step in moved:
-        aside = directory / f".unsound-{step}"
+        aside = directory / f"{ASIDE}{step}"
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(directory / str(step), aside)
     return moved
@@ -173,22 +127,21 @@ def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, A
     Raises:
       CheckpointError: when the step is not sound.
     """
-    import orbax.checkpoint as ocp
-
     folder = directory / str(step)
     if not verify(folder):
         raise CheckpointError(f"{folder}: incomplete or damaged; its files do not match {MANIFEST}")
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(), loop=ocp.args.JsonRestore())
-    with ocp.CheckpointManager(directory.resolve(), options=_options(ocp), item_names=("state", "loop")) as manager:
-        found = manager.restore(step, args=args)
-    return {path: np.asarray(a) for path, a in found["state"].items()}, found["loop"]
+    try:
+        with safe_open(folder / STATE, framework="np") as file:
+            return {path: file.get_tensor(path) for path in file.keys()}, json.loads(file.metadata()[LOOP])  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / STATE}: {error}") from None
 
 
 def fit(saved: dict[str, Any], like: Tree) -> Tree:
     """Arrays by path as a pytree with the structure of ``like``, whose leaves have a shape and a dtype.
 
     Raises:
-      CheckpointError: when they do not have the form of ``like``. Orbax would cast another type silently.
+      CheckpointError: when they do not have the form of ``like``.
     """
     wanted = jax.eval_shape(flat, like)
     for path in sorted(saved.keys() ^ wanted.keys()):

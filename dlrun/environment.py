@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "hydra-core", "numpy", "pillow")
+PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "hydra-core", "numpy", "pillow")
 
 
 def facts() -> dict[str, Any]:

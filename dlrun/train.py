@@ -21,7 +21,7 @@ from dlrun.setup import Setup
 from dlrun.signals import Stop
 from dlrun.snapshot import Position
 
-SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often: a save takes tens of milliseconds
+SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often
 
 
 Result = tuple[Position, dict[str, Any]]

@@ -98,7 +98,7 @@ def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
         case "no manifest":
             (newest / checkpoint.MANIFEST).unlink()
         case "extra file":
-            (newest / "state" / "extra").write_text("x")
+            (newest / "extra").write_text("x")
         case "empty folder":
             shutil.rmtree(newest)
             newest.mkdir()
@@ -215,17 +215,17 @@ def test_killed_at_random_times_equals_never_killed(model, shell, own_folder):
 
 
 def test_killed_while_saving_leaves_the_state_before(dlrun, own_folder):
-    """A save that got no further than Orbax's commit, or than a temporary folder, does not exist."""
+    """A save that got no further than a temporary folder, or lost its manifest, does not exist."""
     run = dlrun(*QUICK, "epochs=2", "checkpoint.keep=2", "checkpoint.every=1epoch")
     whole = digest(run.directory)
     folder = run.directory / "checkpoints"
     first, last = checkpoint.sound(folder)
-    shutil.copytree(folder / str(last), folder / f"{last}.orbax-checkpoint-tmp")
+    shutil.copytree(folder / str(last), folder / f"{checkpoint.PART}{last}")
     (folder / str(last) / checkpoint.MANIFEST).unlink()
     assert checkpoint.sound(folder) == [first]
     assert dlrun("resume", str(run.directory)).code == 0
     assert digest(run.directory) == whole
-    assert not list(Path(folder).glob("*.orbax-checkpoint-tmp"))
+    assert not list(Path(folder).glob(f"{checkpoint.PART}*"))
 
 
 def test_frequent_evaluations_save_seldom_and_lose_no_best_state(dlrun, monkeypatch):
