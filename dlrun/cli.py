@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib
 import io
 import os
 import sys
@@ -9,24 +10,26 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dlrun import __version__, help
+from dlrun.arguments import Parser
 from dlrun.schema import InvalidConfig, nearest
 
-SUBCOMMANDS = ("resume", "ls", "show")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that words its errors like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InvalidConfig([message.removeprefix("argument ")])
+TOOLS = {
+    "ls": "dlrun.listing",
+    "show-run": "dlrun.compare.glance",
+    "compare": "dlrun.compare.command",
+    "diff": "dlrun.compare.diff",
+    "prune": "dlrun.prune",
+}
+"""What works on run directories, with flags of its own: each module has ``parser()`` and ``main(argv)``."""
+SUBCOMMANDS = ("resume", "show", *TOOLS)
 
 
 def parser() -> Parser:
     """The flags, which may stand anywhere among the overrides."""
-    p = Parser("dlrun", add_help=False, allow_abbrev=False)
+    p = Parser("dlrun", add_help=False)
     p.add_argument("words", nargs="*", metavar="group=option | key=value")
     p.add_argument("-h", "--help", action="store_true", help="show this help")
     p.add_argument("--version", action="version", version=f"dlrun {__version__}", help="show the version")
@@ -62,18 +65,15 @@ def main(argv: list[str] | None = None) -> int:
         from dlrun import completion
 
         return completion.answer(argv[1:])
-    return _guarded(lambda: dispatch(parse(argv)), "--debug" in argv)
+    return _guarded(lambda: called(argv), "--debug" in argv)
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Flags and words. Raises :class:`InvalidConfig` for flags that there are not."""
-    p = parser()
-    args, unknown = p.parse_known_intermixed_args(argv)
-    if unknown:
-        known = [flag for flag in p._option_string_actions if flag.startswith("--")]
-        near = {word: nearest(word.split("=")[0], known) for word in unknown}
-        raise InvalidConfig(f"{word}: unknown flag{near[word]}; known: {', '.join(known)}" for word in unknown)
-    return args
+def called(argv: list[str]) -> int:
+    """Calls the tool that the first word names, or looks at the words as overrides."""
+    words = [word for word in argv if word != "--debug"]
+    if words and words[0] in TOOLS:
+        return importlib.import_module(TOOLS[words[0]]).main(words[1:])
+    return dispatch(parser().read(argv))
 
 
 def dispatch(args: argparse.Namespace) -> int:
@@ -83,6 +83,8 @@ def dispatch(args: argparse.Namespace) -> int:
     if command is not None and command not in SUBCOMMANDS:
         known = f"known: {', '.join(SUBCOMMANDS)}; to train: group=option key=value"
         raise InvalidConfig([f"{command!r}: unknown subcommand{nearest(command, SUBCOMMANDS)}; {known}"])
+    if command in TOOLS:
+        raise InvalidConfig([f"{command}: not allowed here; allowed: dlrun {command} ..., as the first word"])
     if args.help:
         print(help.overview(args.config_dir))
         return 0
@@ -95,10 +97,6 @@ def dispatch(args: argparse.Namespace) -> int:
         raise InvalidConfig([f"--save {args.save}: not allowed here; allowed: dlrun show ... --save FILE"])
     if command == "show":
         return show(words[1:], args)
-    if command == "ls":
-        from dlrun import listing
-
-        return listing.ls([Path(w) for w in words[1:]])
     if command == "resume":
         return resume(words[1:], args)
     return train(words, args)

@@ -5,6 +5,8 @@ A candidate that ends in ``=`` is not finished. The line ``/`` stands for direct
 Imports neither Hydra nor JAX: an answer takes a blink.
 """
 
+import argparse
+import importlib
 import re
 import shlex
 import typing
@@ -26,9 +28,11 @@ def candidates(words: list[str], current: str) -> Candidates:
       words: the words before it, without the program's name.
       current: the word as far as it is typed; may be empty.
     """
-    from dlrun.cli import SUBCOMMANDS, parser
+    from dlrun.cli import SUBCOMMANDS, TOOLS, parser
 
-    flags = {flag: action for action in parser()._actions for flag in action.option_strings}
+    tool = words[0] if words and words[0] in TOOLS else None
+    arguments = importlib.import_module(TOOLS[tool]).parser() if tool else parser()
+    flags = {flag: action for action in arguments._actions for flag in action.option_strings}
     plain, folders, awaited = [], [], None
     for word in words:
         flag, _, value = word.partition("=")
@@ -49,9 +53,9 @@ def candidates(words: list[str], current: str) -> Candidates:
         if sign:
             found = _flag_values(flags[flag]) if flag in flags else {}
             return found if found is DIRECTORIES else _starting(current, {f"{flag}={v}": m for v, m in found.items()})
-        return _starting(current, {flag: action.help or "" for flag, action in flags.items()})
+        return _starting(current, {flag: _meaning(action) for flag, action in flags.items()})
     command = plain[0] if plain and plain[0] in SUBCOMMANDS else None
-    if command == "ls" or (command == "resume" and len(plain) == 1):
+    if tool or (command == "resume" and len(plain) == 1):
         return DIRECTORIES
     if command == "show" and not any("=" in word for word in plain):  # else the words describe a run, as for training
         return _starting(current, _shown(current, dirs))
@@ -142,6 +146,10 @@ def _shown(current: str, dirs: list[Path]) -> Candidates:
 
 def _flag_values(action: Any) -> Candidates:
     return dict.fromkeys(action.choices or (), "") if action.dest != "config_dir" else DIRECTORIES
+
+
+def _meaning(action: Any) -> str:
+    return action.help if action.help and action.help != argparse.SUPPRESS else ""
 
 
 def _starting(current: str, found: Candidates) -> Candidates:

@@ -26,12 +26,14 @@ class Chart:
       axis: what ``x`` is.
       x: rising, shape (n,).
       curves: by name, shape (n,) each. What is not finite is left out.
+      zero: whether 0 is among the values of the vertical axis.
     """
 
     title: str
     axis: str
     x: np.ndarray
     curves: dict[str, np.ndarray]
+    zero: bool = True
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -40,8 +42,8 @@ class Chart:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and greatest value, 0 among them."""
-        values = np.concatenate([np.zeros(1), *self.curves.values()])
+        """The least and greatest value, perhaps with 0."""
+        values = np.concatenate([np.zeros(int(self.zero)), *self.curves.values()])
         values = values[np.isfinite(values)]
         return values.min(), values.max() if values.max() > values.min() else values.min() + 1
 
@@ -174,7 +176,7 @@ def _dots(levels: np.ndarray, height: int) -> np.ndarray:
 def _label(value: float, step: float) -> str:
     """A number that is a multiple of ``step``."""
     digits = max(0, -math.floor(math.log10(step) + 1e-6))
-    return f"{value:.{digits}f}" if digits <= 4 else f"{value:.1e}" if value else "0"
+    return f"{value:.{digits}f}" if digits <= 4 and abs(value) < 1e9 else f"{value:.1e}" if value else "0"
 
 
 def _step(low: float, high: float, most: int) -> float:

@@ -16,7 +16,11 @@ USAGE = {
     "dlrun -m key=a,b key=range(0,5) ...": "sweep: a run for every combination",
     "dlrun -m hydra/sweeper=optuna key=interval(0,1) ...": "search for good values, with Optuna",
     "dlrun resume DIR [key=value ...]": "go on with a run or a sweep where it stopped, or for longer",
-    "dlrun ls [DIR ...]": "runs, newest first",
+    "dlrun compare [DIR ...] [--group-by KEY,...]": "runs side by side, groups with error bars, what differs for real",
+    "dlrun diff A B": "what two runs differ in: configuration, results, code, machine",
+    "dlrun show-run DIR": "a run at a glance",
+    "dlrun ls [DIR ...] [--watch]": "runs, newest first",
+    "dlrun prune [DIR ...]": "deletes checkpoints by rule; says what it would do, without --delete",
     "dlrun show [GROUP | GROUP=OPTION | KEY]": "options of a group; keys of an option with type, range and default",
     "dlrun show act=A | schedule=S [key=value ...]": "these are drawn too; with --save FILE, also to a file",
     "dlrun show model=M data=D [key=value ...]": "layers of the model on the data: shapes, parameters, operations",
@@ -54,6 +58,7 @@ def overview(config_dirs: list[Path]) -> str:
         "Flags, anywhere among the words:",
         *_table(flags),
         "",
+        "compare, diff, show-run, ls and prune have flags of their own: dlrun compare --help",
         "Exit codes: 0 done, 1 the run failed, 2 the input was wrong, nothing was made, 130 and 143 stopped and saved",
     ])  # fmt: skip
 

@@ -1,97 +1,160 @@
 """``dlrun ls``: the runs below some folders, newest first. Reads what it can of directories that may be damaged."""
 
+import argparse
+import io
+import os
+import re
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from dlrun import rundir
-from dlrun.schema import InvalidConfig
+from dlrun.arguments import Parser
+from dlrun.compare import loading
+from dlrun.compare.runs import Run, Runs
+from dlrun.progress import number
+from dlrun.schema import show
 
-DEFAULT = Path("outputs")
+REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+EPILOG = """\
+A line a run: start, status, best value of the metric that chooses, directory, what was said on the command line. The
+status is running, completed, failed, diverged (not finite), stopped (by a signal), killed (no process works there any
+more), pruned (given up by a search), damaged (why comes last).
+
+  dlrun ls                                    all runs below outputs/
+  dlrun ls SWEEP --where 'act=relu and not status=completed'
+  dlrun ls --watch                            a table that moves; through a pipe, a line for all that is new
+"""
 
 
-def ls(roots: list[Path]) -> int:
-    """Prints a line a run: start, status, best value of the main metric, directory, what was chosen.
+def parser() -> Parser:
+    """The flags."""
+    p = Parser("dlrun ls", description="Lists runs, newest first.", epilog=EPILOG)
+    p.add_argument(
+        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
+    )
+    p.add_argument("--where", metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not")
+    p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    p.add_argument(
+        "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",
+        help=f"go on showing what changes, every {REFRESH:g} seconds or so many, until Ctrl-C",
+    )  # fmt: skip
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Prints a line a run, or watches them.
 
     Raises:
-      InvalidConfig: when a folder that was named is not there.
+      InvalidConfig: with what is wrong with the words.
     """
-    if missing := [f"ls: {root}: no such folder" for root in roots if not root.is_dir()]:
-        raise InvalidConfig(missing)
-    folders = dict.fromkeys(folder for root in roots or [DEFAULT] for folder in sorted(rundir.find(root)))
-    runs = [(folder, rundir.read_json(folder / rundir.RUN)) for folder in folders]
-    rows = [_row(folder, run) for folder, run in sorted(runs, key=_start, reverse=True)]
-    if not rows:
-        print(f"no runs below {', '.join(map(str, roots or [DEFAULT]))}", file=sys.stderr)
-        return 0
+    args = parser().read(_words(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of folders may hold anything
+    if args.watch is not None:
+        from dlrun import watching
+
+        return watching.watch(args)
+    runs = look(args)
+    damaged = {} if args.where else {path: why for path, why in runs.skipped.items() if _written(path) is not None}
+    for path in runs.skipped.keys() - damaged.keys():
+        print(f"skipped: {path}: {runs.skipped[path]}", file=sys.stderr)
+    starts = {run.path: start(run) for run in runs} | {path: _written(path) or 0.0 for path in damaged}
+    newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
+    told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
+    for run, (name, value) in best(runs.of(run for run in runs if run.path in newest)).items():
+        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, choices(run))
+    if not newest:
+        print(none(args), file=sys.stderr)
+    _print([(datetime.fromtimestamp(starts[path]).strftime("%Y-%m-%d %H:%M"), *told[path]) for path in newest])
+    return 0
+
+
+def look(args: argparse.Namespace) -> Runs:
+    """The runs that the words name; none while there is no folder of the default's name.
+
+    Raises:
+      InvalidConfig: for a folder that is not there, a condition that is none or names a column that no run has.
+    """
+    if not args.folders and not os.path.isdir(loading.DEFAULT):
+        return Runs([], {})
+    runs = loading.load(args.folders or [loading.DEFAULT])
+    return runs.where(args.where) if args.where and runs else runs
+
+
+def none(args: argparse.Namespace) -> str:
+    """Says that there is nothing to show."""
+    condition = f" for which {args.where} holds" if args.where else ""
+    return f"no runs below {', '.join(args.folders or [loading.DEFAULT])}{condition}"
+
+
+def start(run: Run) -> float:
+    """When a run started, in seconds since 1970; of one that can't say so, when its run.json was last written."""
+    try:
+        return datetime.fromisoformat(run.facts["start"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return _written(run.path) or 0.0
+
+
+def _written(path: str) -> float | None:
+    """When a run.json was last written; None where there is none."""
+    file = os.path.join(path, rundir.RUN)
+    try:
+        return os.stat(file).st_mtime if os.path.isfile(file) else None
+    except OSError:
+        return None
+
+
+def best(runs: Runs) -> dict[Run, tuple[str, float | None]]:
+    """The main metric of each run and its best value."""
+    by_metric: dict[str, list[Run]] = {}
+    for run in runs:
+        by_metric.setdefault(run.main[0], []).append(run)
+    return {
+        run: (name, value)
+        for name, some in by_metric.items()
+        for run, value in zip(some, runs.of(some).metric(name), strict=True)
+    }
+
+
+def choices(run: Run) -> str:
+    """What was said on the command line beside the program's name, on one line."""
+    return show(" ".join(run.facts["command"].split()[1:]), None)
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in rows:
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         # On a terminal a long command is cut, its directory never.
-        print(line if columns is None or len(line) <= columns else _cut(line, max(columns, sum(widths[:4]) + 6)))
-    return 0
+        print(line if columns is None or len(line) <= columns else cut(line, max(columns, sum(widths[:4]) + 6)))
 
 
-def _row(folder: Path, run: dict[str, Any] | None) -> tuple[str, ...]:
-    when = datetime.fromtimestamp(_start((folder, run))).strftime("%Y-%m-%d %H:%M")
-    if run is None:
-        return when, "damaged", "-", str(folder), ""
-    summary = rundir.read_json(folder / rundir.SUMMARY) if run.get("status") == "completed" else None
-    name, value = metric(folder, run, summary)
-    shown = f"{name} {value:.4f}" if value is not None else "-"
-    return when, status(folder, run), shown, str(folder), chosen(run)
+def cut(text: str, width: int) -> str:
+    """The beginning of a text that is too long."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _start(found: tuple[Path, dict[str, Any] | None]) -> float:
-    """When a run started, in seconds since 1970; for a damaged one, when its run.json was last written."""
-    folder, run = found
-    try:
-        return datetime.fromisoformat((run or {})["start"]).timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        pass
-    try:
-        return (folder / rundir.RUN).stat().st_mtime
-    except OSError:
-        return 0.0
+def _words(argv: list[str]) -> list[str]:
+    """The words, ``--watch`` with its value: the word after it, if that is a number, and no folder."""
+    found = list(argv)
+    for i, word in enumerate(argv):
+        if word == "--watch" and not (i + 1 < len(argv) and NUMBER.fullmatch(argv[i + 1])):
+            found[i] = f"--watch={REFRESH:g}"
+    return found
 
 
-def status(folder: Path, run: dict[str, Any]) -> str:
-    """The status in run.json; ``killed`` for a run that could not write its end."""
-    found = run.get("status")
-    if found == "running" and not rundir.in_use(folder):
-        return "killed"
-    return found if isinstance(found, str) else "damaged"
+def _seconds(text: str) -> float:
+    if not NUMBER.fullmatch(text) or not FASTEST <= float(text) <= SLOWEST:
+        allowed = f"{FASTEST:g} to {SLOWEST:g} seconds"
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: {allowed}")
+    return float(text)
 
 
-def metric(folder: Path, run: dict[str, Any], summary: dict[str, Any] | None) -> tuple[str, float | None]:
-    """The main metric and its best value: from the summary, or from the rows of a run that has none."""
-    if summary is not None and isinstance(name := summary.get("metric"), str):
-        return name, _number(summary.get(f"best/{name}"))
-    rows = [row for row in rundir.read_metrics(folder) if row.get("split") == "val"]
-    try:
-        name, mode = run["config"]["checkpoint"]["metric"], run["config"]["checkpoint"]["mode"]
-    except (KeyError, TypeError):
-        name = mode = None
-    if not isinstance(name, str):
-        name = "val/accuracy" if any("accuracy" in row for row in rows) else "val/loss"
-    best = min if (mode or ("min" if name.endswith("loss") else "max")) == "min" else max
-    values = [v for row in rows if (v := _number(row.get(name.removeprefix("val/")))) is not None]
-    return name, best(values, default=None)
-
-
-def chosen(run: dict[str, Any]) -> str:
-    """What was said on the command line beside the program's name, on one line."""
-    command = run.get("command")
-    words = [str(word) for word in command[1:]] if isinstance(command, list) else []
-    return " ".join(" ".join(words).split())
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: a whole number from 1 on")
+    return int(text)

@@ -84,7 +84,12 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    for line in text.split("\n")[:-1]:  # what follows the last newline is torn
+    yield from parsed(text)
+
+
+def parsed(text: str) -> Iterator[dict[str, Any]]:
+    """The rows in a piece of metrics.jsonl; what follows its last newline is torn."""
+    for line in text.split("\n")[:-1]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -159,16 +159,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
-def show(value: Any) -> str:
-    """A value as the user would type it, shortened."""
+def show(value: Any, most: int | None = 60) -> str:
+    """A value as the user would type it, shortened to ``most`` characters."""
     if isinstance(value, dict):
-        text = "{" + ", ".join(f"{k}: {show(v)}" for k, v in value.items()) + "}"
+        text = "{" + ", ".join(f"{k}: {show(v, most)}" for k, v in value.items()) + "}"
     elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(map(show, value)) + "]"
+        text = "[" + ", ".join(show(v, most) for v in value) + "]"
     else:
         text = {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if most is None or len(text) <= most else text[: most - 3] + "..."
 
 
 @functools.cache

@@ -44,13 +44,13 @@ def manifest(folder: Path) -> str:
 
 
 def best(folder: Path) -> int | None:
-    """The step that was best so far when a step was saved, as its folder says; None if there was none."""
+    """The step that was best when a step was saved; None before the first evaluation. Raises ValueError if unknown."""
     try:
         with (folder / STATE).open("rb") as file:  # begins with the length of its header, which is JSON
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST)))
         found = json.loads(header["__metadata__"][LOOP])["best_step"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{folder / STATE}: {error}") from None
     return found if isinstance(found, int) else None
 
 

@@ -27,7 +27,10 @@ LAYERS = [
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LIGHT = ("rundir", "listing", "catalogue", "help", "showing", "completion", "schema", "settings", "cli")
+LIGHT = (
+    "rundir", "listing", "catalogue", "help", "showing", "completion", "schema", "settings", "arguments", "cli",
+    "compare.loading", "compare.diff", "compare.glance", "prune", "thinning", "states", "standing", "watching",
+)  # fmt: skip
 HYDRA = ("hydra", "omegaconf", "antlr4")
 
 

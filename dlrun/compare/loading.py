@@ -41,7 +41,7 @@ def load(paths: Iterable[str | os.PathLike[str]] = (DEFAULT,)) -> Runs:
     wrong = [f"{r}: {'not a folder' if os.path.exists(r) else 'no such folder'}" for r in roots if not os.path.isdir(r)]
     if wrong:
         raise InvalidConfig(wrong)
-    with _no_collection():
+    with no_collection():
         return _load(roots)
 
 
@@ -88,7 +88,7 @@ def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
                 mode = os.stat(f"{folder}/{rundir.RUN}").st_mode
             except (FileNotFoundError, NotADirectoryError):
                 with os.scandir(folder) as entries:
-                    below = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: _natural(e.name))
+                    below = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural(e.name))
                 waiting += [_join(folder, e.name) for e in reversed(below) if e.is_dir(follow_symlinks=False)]
                 links += [link for e in below if e.is_symlink() and os.path.isdir(link := _join(folder, e.name))]
                 continue
@@ -123,7 +123,7 @@ def read(path: str) -> dict[str, Any] | str:
     facts = flat({key: value for key, value in run.items() if key not in LEFT_OUT})
     command = run.get("command")
     facts["command"] = shlex.join(map(str, command)) if isinstance(command, list) else ""
-    record: dict[str, Any] = {"run": facts, "config": _config(path, run), "summary": {}}
+    record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
     if run["status"] == "completed":  # else it is that of before the run went on
         try:
             summary = _parsed(f"{path}/{rundir.SUMMARY}")
@@ -146,14 +146,15 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _config(path: str, run: dict[str, Any]) -> dict[str, Any]:
+def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
     """The configuration; of a run.json that has none, as Hydra wrote it."""
     config = run.get("config")
     if "config" not in run:
         import yaml  # here, as few need it
 
         try:
-            config = yaml.safe_load(Path(path, rundir.CONFIG).read_bytes())
+            file = Path(path, rundir.CONFIG)
+            config = yaml.safe_load(file.read_bytes()) if file.is_file() else None  # a pipe would be waited for
             config = json.loads(json.dumps(config))  # dates of YAML are no values of ours
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             config = None
@@ -181,13 +182,13 @@ def _join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if folder != "." else name
 
 
-def _natural(name: str) -> tuple[int, str]:
+def natural(name: str) -> tuple[int, str]:
     """Sorts the runs of a sweep by their numbers."""
     return (int(name), "") if name.isdecimal() and len(name) < 10 else (1 << 40, name)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without looking for garbage cycles, of which there are none, among a million new objects."""
     enabled = gc.isenabled()
     gc.disable()

@@ -23,6 +23,8 @@ At = Literal["best", "last", "min", "max"] | int
 """Which of a metric's values: of the best state, the last, the smallest, the largest, or that at a step."""
 
 SMALLER_IS_BETTER = ("loss", "rmse", "mae", "perplexity", "bits_per_character", "error", "time", "seconds")
+SEEDS = ("seed", ".seed")
+"""How keys end that tell which of many random runs one is."""
 NOT_A_METRIC = ("step", "epoch", "split", "time")
 HOW_IT_RAN = (
     "log.", "compile_cache", "devices", "distributed.", "stream.", "eval.batch_size", "checkpoint.every",
@@ -89,9 +91,10 @@ class Run:
     @property
     def main(self) -> tuple[str, Literal["min", "max"]]:
         """The metric that chose the best state, and whether it should be ``min`` or ``max``."""
-        return self._main(lambda: self._digest["last"])
+        return self.main_among(lambda: self._digest["last"])
 
-    def _main(self, metrics: Callable[[], Iterable[str]]) -> tuple[str, Literal["min", "max"]]:
+    def main_among(self, metrics: Callable[[], Iterable[str]]) -> tuple[str, Literal["min", "max"]]:
+        """The same, where the names of its metrics are known."""
         name = self.summary.get("metric") or self.config.get("checkpoint.metric")
         if not isinstance(name, str):
             name = "val/accuracy" if "val/accuracy" in metrics() else "val/loss"
@@ -188,7 +191,7 @@ class Run:
                     values[name].append(value)
                     steps[name].append(step)
         values = {name: found for name, found in values.items() if name.partition("/")[2] not in NOT_A_METRIC}
-        metric, mode = self._main(lambda: values)
+        metric, mode = self.main_among(lambda: values)
         best: dict[str, float] = {}
         if metric in values:
             extreme = min(values[metric]) if mode == "min" else max(values[metric])
@@ -245,14 +248,18 @@ class Runs(Sequence[Run]):
 
     def main(self) -> tuple[str, Literal["min", "max"]] | None:
         """The metric that most of them chose their best state by, and whether it should be ``min`` or ``max``."""
-        found = Counter(self._asked([run.main for run in self.runs]))
-        return found.most_common(1)[0][0] if found else None
+        return self._mains.most_common(1)[0][0] if self._mains else None
 
     def direction(self, metric: str) -> Literal["min", "max"]:
         """Whether a metric is better when smaller or larger: as the runs say whose main one it is, else by name."""
-        said: Counter[Literal["min", "max"]] = Counter()
-        said.update(mode for name, mode in self._asked([run.main for run in self.runs]) if name == metric)
-        return said.most_common(1)[0][0] if said else better(metric)
+        for (name, mode), _ in self._mains.most_common():
+            if name == metric:
+                return mode
+        return better(metric)
+
+    @cached_property
+    def _mains(self) -> Counter[tuple[str, Literal["min", "max"]]]:
+        return Counter(self._asked([run.main for run in self.runs]))
 
     @cached_property
     def keys(self) -> list[str]:
@@ -294,9 +301,9 @@ class Runs(Sequence[Run]):
 
     @property
     def grouping(self) -> list[str]:
-        """The keys that tell groups apart: those that differ, but the seed and what only says how a run is made."""
+        """The keys that tell groups apart: those that differ, but seeds and what only says how a run is made."""
         how = tuple(key for key in HOW_IT_RAN if key.endswith("."))
-        return [k for k in self.differing if k != "seed" and k not in HOW_IT_RAN and not k.startswith(how)]
+        return [k for k in self.differing if not (k.endswith(SEEDS) or k in HOW_IT_RAN or k.startswith(how))]
 
     def groups(self, keys: Sequence[str] | None = None) -> dict[tuple[Any, ...], "Runs"]:
         """Runs by the values of some columns, a list as a tuple; by default of those that tell groups apart."""
@@ -313,12 +320,12 @@ class Runs(Sequence[Run]):
           InvalidConfig: when no run has it.
         """
         for full in (name, f"{name}.name"):
-            if full in self._columns:
+            if full in self.columns:
                 return full
         for full in (name, *(f"{split}/{name}" for split in ("val", "test", "train"))):
             if full in self.metrics:
                 return full
-        known = [*self._columns, *self.metrics, *(k.removesuffix(".name") for k in self.keys if k.endswith(".name"))]
+        known = [*self.columns, *self.metrics, *(k.removesuffix(".name") for k in self.keys if k.endswith(".name"))]
         raise InvalidConfig([f"{show(name)}: no such column{nearest(name, known)}"])
 
     def records(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -337,7 +344,8 @@ class Runs(Sequence[Run]):
         return pandas.DataFrame(self.records(columns))
 
     @cached_property
-    def _columns(self) -> dict[str, None]:
+    def columns(self) -> dict[str, None]:
+        """Names of all columns but the metrics: facts of run.json and keys of the configurations."""
         return dict.fromkeys(["directory", "status", *self.keys, *_all(run.facts for run in self.runs)])
 
     def _asked(self, answer: T) -> T:

@@ -1,11 +1,11 @@
-"""How long run directories take to be found, read and told apart: the first time, and again.
+"""How long ``dlrun compare`` takes on many run directories: the first time, and again.
 
     python benchmarks/compare_loading.py [RUNS ...]
 
 Directories of 100 metric rows each, as a sweep of 8 learning rates, 5 activations and many seeds leaves them. Each look
-is a process of its own with a cache folder of the benchmark's: seconds of the process, of ``load`` and of asking for
-the columns that differ and the main metric, and the peak of its memory. ``rows`` asks for ``--at min`` on top, for
-which all metrics.jsonl are parsed the first time. Files are in the system's cache: the disk is not what is measured.
+is a whole process with a cache folder of the benchmark's: its seconds, of the processor and by the clock, and the peak
+of its memory. ``rows`` asks for ``--at min``, for which all metrics.jsonl are parsed the first time. Files are in the
+system's cache: the disk is not what is measured.
 """
 
 import json
@@ -16,17 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-LOOK = """
-import resource, sys, time
-from dlrun.compare.loading import load
-start = time.perf_counter()
-runs = load([sys.argv[1]])
-loaded = time.perf_counter() - start
-metric, _ = runs.main()
-assert len(runs.grouping) == 2 and None not in runs.metric(metric, sys.argv[2])
-asked = time.perf_counter() - start - loaded
-print(len(runs), loaded, asked, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
 ACTS = ("relu", "gelu", "tanh", "elu", "mish")
 
 
@@ -71,11 +60,15 @@ def make(root: Path, runs: int) -> None:
 
 def look(root: Path, cache: Path, at: str) -> str:
     start = time.perf_counter()
-    command = [sys.executable, "-c", LOOK, str(root), at]
-    done = subprocess.run(command, env={**os.environ, "XDG_CACHE_HOME": str(cache)}, capture_output=True, check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlrun", "compare", str(root), "--at", at, "--limit", "20"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.DEVNULL,
+    )
+    _, code, used = os.wait4(process.pid, 0)
     whole = time.perf_counter() - start
-    _, loaded, asked, memory = map(float, done.stdout.split())
-    return f"{whole:6.2f} s  (load {loaded:5.2f}, ask {asked:5.2f})  {memory:4.0f} MB"
+    assert code == 0
+    return f"{whole:6.2f} s  (processor {used.ru_utime + used.ru_stime:5.2f} s)  {used.ru_maxrss / 1024:4.0f} MB"
 
 
 def main(sizes: list[int]) -> None:
@@ -90,4 +83,4 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or [100, 1000, 10_000])
+    main([int(word) for word in sys.argv[1:]] or [20, 100, 1000, 10_000])

@@ -1,0 +1,204 @@
+"""Two runs held against each other: what changed, what stayed, what can't be compared."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from dlrun import rundir
+from dlrun.compare.rows import Pair, Rows, held, same
+from dlrun.compare.runs import HOW_IT_RAN, Run, Runs, stamp
+from dlrun.compare.single import results
+
+ABSENT: Any = object()
+"""The value of what a run does not have."""
+
+TIMING = ("seconds", "steps_per_second", "peak_memory")
+CODE = ("git.commit", "git.dirty", "versions.dlrun")
+MACHINE = ("host", "platform", "device", "devices", "processes", "threads")
+DATA = ("data.", "split.", "rows.")
+DEPENDS = (
+    ("*/*", DATA, "metrics of other rows"),
+    ("*/loss", ("loss.",), "another loss"),
+    ("train/*", ("log.every",), "means over other steps"),
+)
+"""Metrics that mean something else where a key with such a beginning differs, and what they are then."""
+
+
+@dataclass
+class Section:
+    """One respect in which runs are held against each other.
+
+    Args:
+      changed: by key, the old value and the new one.
+      unchanged: how many are equal.
+      counts: whether a change makes the runs different.
+    """
+
+    changed: dict[str, Pair] = field(default_factory=dict)
+    unchanged: int = 0
+    counts: bool = True
+
+    @property
+    def differs(self) -> bool:
+        return self.counts and not all(map(how_it_ran, self.changed))
+
+
+@dataclass
+class Apart:
+    """What can't be held against each other.
+
+    Args:
+      values: by key; :data:`ABSENT` for what a run does not have.
+      counts: whether it makes the runs different.
+    """
+
+    reason: str
+    values: dict[str, Pair]
+    counts: bool = True
+
+
+@dataclass
+class Difference:
+    """What two runs differ in.
+
+    Args:
+      sections: ``configuration``, ``metrics``, ``timing``, ``code`` and ``environment``.
+      apart: what is incomparable.
+    """
+
+    runs: tuple[Run, Run]
+    sections: dict[str, Section]
+    rows: Rows
+    apart: list[Apart]
+
+    @property
+    def differing(self) -> list[str]:
+        """In what the runs are not equal."""
+        found = [name for name, section in self.sections.items() if section.differs]
+        found += ["rows"] if self.rows.differs else []
+        return found + (["incomparable"] if any(apart.counts for apart in self.apart) else [])
+
+
+def difference(a: Run, b: Run) -> Difference:
+    """Holds two runs against each other, as far as each has come."""
+    apart: list[Apart] = []
+    alone: dict[str, Pair] = {}
+    configuration = _configuration(a, b, apart, alone)
+    reason = _reasons(a, b, configuration.changed)
+    metrics = _metrics(a, b, reason, apart, alone)
+    if a.facts.get("git.dirty") and b.facts.get("git.dirty"):
+        apart.append(Apart("changes that were not committed, which nothing tells", {"git.dirty": (True, True)}, False))
+    sections = {
+        "configuration": configuration,
+        "metrics": metrics,
+        "timing": _held(_told(a, b, TIMING), alone),
+        "code": _held(_told(a, b, CODE), alone),
+        "environment": _held([_environment(run) for run in (a, b)], alone),
+    }
+    sections["timing"].counts = False
+    if alone:
+        apart.append(Apart("in one of both alone", alone, not all(map(how_it_ran, alone))))
+    return Difference((a, b), sections, held(a, b, lambda name: reason(name) is None), apart)
+
+
+def how_it_ran(key: str) -> bool:
+    """Whether a key of the configuration only says how a run is made."""
+    return key in HOW_IT_RAN or key.startswith(tuple(k for k in HOW_IT_RAN if k.endswith(".")))
+
+
+def _held(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
+    """The values of two sides by key; those that one does not have go to ``alone``."""
+    (left, right), section = sides, Section()
+    for key in dict.fromkeys([*left, *right]):
+        pair = left.get(key, ABSENT), right.get(key, ABSENT)
+        if ABSENT in pair:
+            alone[key] = pair
+        elif not same(*pair):
+            section.changed[key] = pair
+        else:
+            section.unchanged += 1
+    return section
+
+
+def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -> Section:
+    """The configuration, and what followed from it: sizes of data and model, a teacher's state, how data is prepared.
+
+    The keys of two options of a choice are not held against each other, as in :attr:`Runs.differing`.
+    """
+    keys = Runs([a, b], {}).keys
+    values = [{key: run.config[key] for key in keys if key in run.config} for run in (a, b)]
+    for choice in [key for key in keys if key.endswith(".name") and key.count(".") == 1]:
+        options = [found.get(choice) for found in values]
+        if None not in options and options[0] != options[1]:
+            section = choice.removesuffix("name")
+            of = [key for key in keys if key.startswith(section) and key != choice]
+            pairs = {key: (values[0].pop(key, ABSENT), values[1].pop(key, ABSENT)) for key in of}
+            if pairs:
+                apart.append(Apart(" and ".join(f"{section[:-1]}={option}" for option in options), pairs))
+    for run, found in zip((a, b), values, strict=True):
+        found |= {k: v for k, v in run.facts.items() if k == "parameters" or k.startswith(("rows.", "teacher."))}
+    section = _held(values, alone)
+    if not any(key.startswith(DATA) for key in section.changed):
+        prepared = [_prepared(run) for run in (a, b)]
+        both = {key: (prepared[0][key], prepared[1][key]) for key in prepared[0] if key in prepared[1]}
+        if changed := {key: pair for key, pair in both.items() if not same(*pair)}:
+            apart.append(Apart(f"other data, says {rundir.DATA}", changed))
+    return section
+
+
+def _told(a: Run, b: Run, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Facts of both that one of them tells; null for what the other does not, as of a run that has no end yet."""
+    told = [key for key in keys if any(run.facts.get(key) is not None for run in (a, b))]
+    return [{key: run.facts.get(key) for key in told} for run in (a, b)]
+
+
+def _prepared(run: Run) -> dict[str, Any]:
+    """How its data became inputs and answers: means, categories, names of classes."""
+    file = run.directory / rundir.DATA
+    return (rundir.read_json(file) if stamp(str(file)) != "-" else None) or {}
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    versions = [key for key in run.facts if key.startswith("versions.") and key not in CODE]
+    return {key: run.facts[key] for key in (*versions, *MACHINE) if key in run.facts}
+
+
+class Reason(NamedTuple):
+    """Why metrics can't be held against each other; ``counts`` as of :class:`Apart`."""
+
+    said: str
+    counts: bool = True
+
+
+def _reasons(a: Run, b: Run, changed: Iterable[str]) -> Callable[[str], Reason | None]:
+    """The reason that speaks against comparing a metric, by its name as in summary.json."""
+    found = []
+    for metrics, keys, what in DEPENDS:
+        causes = [k for k in changed if k.startswith(keys) and (k in keys or not how_it_ran(k))]
+        if causes:
+            said = f"{what}, as {', '.join(causes)} {'differs' if len(causes) == 1 else 'differ'}"
+            found.append((metrics, Reason(said, not all(map(how_it_ran, causes)))))
+    chose = [" ".join(run.main) for run in (a, b)]  # such as "val/loss min"
+
+    def reason(name: str) -> Reason | None:
+        metric = name.removeprefix("best/")
+        best = Reason(f"best by {chose[0]} and by {chose[1]}") if name != metric and a.main != b.main else None
+        return next((why for metrics, why in found if fnmatchcase(metric, metrics)), best)
+
+    return reason
+
+
+def _metrics(
+    a: Run, b: Run, reason: Callable[[str], Reason | None], apart: list[Apart], alone: dict[str, Pair]
+) -> Section:
+    """How far they came, and metrics: of the best state, the last validation, the test, the last training row."""
+    values = [results(run) for run in (a, b)]
+    reasons: dict[Reason, dict[str, Pair]] = {}
+    for name in [name for name in values[0] if name in values[1]]:
+        if (why := reason(name)) is not None:
+            reasons.setdefault(why, {})[name] = values[0].pop(name), values[1].pop(name)
+    apart += [Apart(why.said, pairs, why.counts) for why, pairs in reasons.items()]
+    order = {name: i for i, name in enumerate(("best", "val", "test", "train"))}
+    ordered = [dict(sorted(v.items(), key=lambda kv: order.get(kv[0].split("/")[0], -1))) for v in values]
+    return _held(ordered, alone)

@@ -1,0 +1,155 @@
+"""Writes tables: for a terminal, a pipe, a spreadsheet, a program, a paper."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dlrun.compare.tables import ESSENTIAL, Column, Table
+
+STYLES = {
+    "running": "cyan", "stopped": "yellow", "pruned": "dim", "diverged": "red", "failed": "red", "killed": "red",
+    "damaged": "red", "baseline": "bold",
+}  # fmt: skip
+GAP = 2
+LONGEST = 40  # letters of a cell on a terminal
+ASCII = str.maketrans(
+    {"–": "-", "−": "-", "±": "+-", "…": "..", "─": "-", "├": "|", "┤": "|", "●": "o", "≥": ">", "≤": "<"}
+)
+
+
+def table(table: Table) -> str:
+    """For people: aligned, with colours and as wide as the screen on a terminal, whole in a pipe."""
+    return _terminal(table) if sys.stdout.isatty() else _plain(table)
+
+
+def markdown(table: Table) -> str:
+    """A table of GitHub's Markdown."""
+    columns = _no_pictures(table)
+    rows = [[escaped(cell) for cell in row] for row in _lines(columns)]
+    rule = ["---:" if column.right else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
+
+
+def latex(table: Table) -> str:
+    """A ``tabular`` of the package booktabs."""
+    columns = _no_pictures(table)
+    head, *rows = [" & ".join(map(_tex, row)) + r" \\" for row in _lines(columns)]
+    how = "".join("r" if column.right else "l" for column in columns)
+    lines = [rf"\begin{{tabular}}{{{how}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}"])
+
+
+def commas(records: Sequence[dict[str, Any]]) -> str:
+    """Comma-separated values with a head; lists as JSON."""
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        plain = {
+            k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in record.items() if v is not None
+        }
+        writer.writerow({k: str(v).lower() if isinstance(v, bool) else v for k, v in plain.items()})
+    return out.getvalue().rstrip("\n")
+
+
+def objects(value: Any) -> str:
+    """JSON, a line a record."""
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    lines = []
+    for key, found in value.items():
+        listed = isinstance(found, list) and found and isinstance(found[0], dict)
+        inner = ",\n    ".join(json.dumps(record, ensure_ascii=False) for record in found) if listed else ""
+        lines.append(f'  "{key}": ' + (f"[\n    {inner}\n  ]" if listed else json.dumps(found, ensure_ascii=False)))
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _lines(columns: list[Column]) -> list[tuple[str, ...]]:
+    """The heads, and the cells of each line."""
+    return list(zip(*((c.name, *c.cells) for c in columns), strict=True))
+
+
+def _no_pictures(table: Table) -> list[Column]:
+    return [column for column in table.columns if column.name]
+
+
+def _plain(table: Table) -> str:
+    columns = table.columns
+    widths = [max(map(len, (c.name, *c.cells))) for c in columns]
+    lines = []
+    for row in _lines(columns):
+        cells = [f"{x:>{w}}" if c.right else f"{x:<{w}}" for x, w, c in zip(row, widths, columns, strict=True)]
+        lines.append((" " * GAP).join(cells).rstrip())
+    return encodable("\n".join(lines))
+
+
+def _terminal(table: Table) -> str:
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    columns, gone = _fitting(table.columns, console.width)
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column in columns:
+        grid.add_column(
+            encodable(column.name), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for row, mark in zip(zip(*(c.cells for c in columns), strict=True), table.marks, strict=True):
+        grid.add_row(*(Text(encodable(cell)) for cell in row), style=STYLES.get(mark))
+    with console.capture() as captured:
+        console.print(grid)
+        if gone:
+            names = ", ".join(name for name in gone if name)
+            console.print(Text(f"no room for: {names} (--columns, --format csv)", "dim"))
+    return captured.get().rstrip("\n")
+
+
+def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]]:
+    """The columns that a width has room for, and the names of the others."""
+    cut = [Column(c.name, [_cut(cell) for cell in c.cells], c.right, c.rank) for c in columns]
+    needed = {id(c): max(map(len, (c.name, *c.cells))) + GAP for c in cut}
+    gone = []
+    while sum(needed[id(c)] for c in cut) - GAP > width and (less := [c for c in cut if c.rank < ESSENTIAL]):
+        last = min(reversed(less), key=lambda c: c.rank)
+        cut.remove(last)
+        gone.append(last.name)
+    return cut, gone[::-1]
+
+
+def _cut(cell: str) -> str:
+    """The beginning and end of a long cell: paths differ at their ends."""
+    return cell if len(cell) <= LONGEST else f"{cell[: LONGEST // 2 - 1]}…{cell[-(LONGEST // 2) :]}"
+
+
+def encodable(text: str) -> str:
+    """Text with signs of ASCII for those that the output can't write."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return text.translate(ASCII).encode("ascii", "replace").decode()
+    return text
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown."""
+    return "".join(f"\\{c}" if c in "|\\*_`<" else c for c in text)
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    signs = {
+        "±": r"$\pm$",
+        "−": "$-$",
+        "–": "--",
+        "…": r"\ldots{}",
+        "≥": r"$\ge$",
+        "≤": r"$\le$",
+        "<": "$<$",
+        ">": "$>$",
+    }
+    return "".join(special.get(c) or signs.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in text)

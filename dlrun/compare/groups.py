@@ -1,0 +1,180 @@
+"""Groups of runs that are alike but for the seed, and how they stand against one of them.
+
+Only completed runs are averaged. Those that diverged, failed, stopped or still run are counted beside them: the mean of
+what survived says too much for a setting that loses every second run.
+"""
+
+from collections import Counter
+from collections.abc import Container, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from dlrun.compare.quantities import Quantity
+from dlrun.compare.runs import SEEDS, Run, Runs
+from dlrun.compare.statistics import Comparison, Summary, compare, summary
+from dlrun.compare.verdict import verdict
+from dlrun.compare.where import parse
+from dlrun.schema import InvalidConfig, nearest, show
+
+MOST = 100  # groups that a verdict is given for; a search is no comparison
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of equal values.
+
+    Args:
+      name: the values by short keys, as they may be typed: ``act=relu optim.lr=0.01``; of one key, if text, ``relu``.
+      values: by whole key, as tuples where they are lists; None for a key that its runs don't have.
+      runs: all of them.
+    """
+
+    name: str
+    values: dict[str, Hashable]
+    runs: Runs
+
+    @property
+    def completed(self) -> Runs:
+        return self.runs.of(run for run in self.runs if averaged(run))
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many runs of each status are not averaged."""
+        return dict(sorted(Counter(state(run) for run in self.runs if not averaged(run)).items()))
+
+    def summary(self, quantity: Quantity) -> Summary:
+        return summary(quantity.values[run] for run in self.completed)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of some runs, by the values of ``keys``.
+
+    Args:
+      groups: in the order in which their first runs were found.
+      baseline: what the others are held against; None where there is nothing to compare.
+      paired: the keys that tell the runs of a group apart. Runs of two groups with equal values of them are pairs.
+      across: whether groups of different data are held against each other, as somebody asked for.
+    """
+
+    keys: list[str]
+    groups: list[Group]
+    baseline: Group | None
+    paired: list[str]
+    across: bool = False
+
+    @property
+    def repeated(self) -> bool:
+        """Whether there is a spread to speak of."""
+        return any(len(group.completed) > 1 for group in self.groups)
+
+    def ranked(self, quantity: Quantity) -> list[Group]:
+        """Best mean first; those without a value last."""
+        sign = -1 if quantity.measure.better == "max" else 1
+        means = {group: group.summary(quantity).mean for group in self.groups}
+        return sorted(self.groups, key=lambda g: float("inf") if (m := means[g]) is None else sign * m)
+
+    def comparisons(self, quantity: Quantity) -> dict[Group, Comparison]:
+        """Each group but the baseline against it; those of other data are not."""
+        if self.baseline is None or not self.repeated or len(self.groups) > MOST:
+            return {}
+        chosen = [group for group in self.groups if group is self.baseline or not self.foreign(group)]
+        values = {g.name: [(self._pair(run), quantity.values[run]) for run in g.completed] for g in chosen}
+        found = {c.group: c for c in compare(values, self.baseline.name)}
+        return {group: found[group.name] for group in chosen if group is not self.baseline}
+
+    def foreign(self, group: Group) -> bool:
+        """Whether a group's metrics are of other data than the baseline's, so that a difference says nothing."""
+        return not self.across and self.baseline is not None and _data(group) != _data(self.baseline)
+
+    def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
+        """A comparison in one line of plain English."""
+        of = "seeds" if all(key.endswith(SEEDS) for key in self.paired) else "runs"
+        base = self.baseline or group
+        lost = [f"{n} {status} of {g.name}" for g in (group, base) for status, n in g.left_out.items()]
+        line = verdict(c, quantity.measure, detect, of)
+        if not c.significant:  # else the line names both
+            line = f"{group.name} against {base.name}: {line}"
+        return f"{line}; not counted: {', '.join(lost)}" if lost else line
+
+    def _pair(self, run: Run) -> Hashable:
+        return tuple([repr(run.config.get(key, run.value(key))) for key in self.paired])
+
+
+def grouped(runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None) -> Groups:
+    """Groups runs.
+
+    Args:
+      keys: columns; by default all that differ but the seeds.
+      baseline: the name of a group, or a condition that its runs fulfil; by default the group that was found first.
+
+    Raises:
+      InvalidConfig: for an unknown column, and a baseline that is no group or several.
+    """
+    differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
+    names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
+    groups: dict[str, Group] = {}
+    for values, members in runs.groups(names).items():
+        named = dict(zip(names, values, strict=True))
+        name = _unused(_name(named, members[0]), groups)
+        groups[name] = Group(name, named, members)
+    found = list(groups.values())
+    against = (found[0] if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
+    # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
+    chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
+    others = [key for key in differing if key not in names and not key.startswith(chosen)]
+    return Groups(names, found, against, others or ["seed"], keys is not None and "data.name" in names)
+
+
+def averaged(run: Run) -> bool:
+    """Whether a run counts: it completed, and its result is whole."""
+    return run.status == "completed" and run.damage is None
+
+
+def state(run: Run) -> str:
+    """The status of a run as it is shown."""
+    return "damaged" if run.status == "completed" and run.damage is not None else run.status
+
+
+def short(key: str) -> str:
+    """A key as it is typed: ``act`` for ``act.name``."""
+    return key.removesuffix(".name")
+
+
+def _name(values: dict[str, Hashable], run: Run) -> str:
+    if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
+        return value
+    here = [f"{short(k)}={show(v)}" for k, v in values.items() if v is not None or k in run.config]
+    return " ".join(here) or "all"
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    """Names are shortened, and may come out alike."""
+    return next(n for i in count(1) if (n := name if i == 1 else f"{name} ({i})") not in taken)
+
+
+def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
+    if found := [group for group in groups if group.name == text]:
+        return found[0]
+    names = [group.name for group in groups]
+    known = f"; the groups: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    try:
+        holds = parse(text, runs.column)
+    except InvalidConfig as error:
+        wrong = (
+            [p.removeprefix("where: ") for p in error.problems]
+            if "=" in text
+            else [f"no such group{nearest(text, names)}{known}"]
+        )
+        raise InvalidConfig([f"--baseline {text!r}: {problem}" for problem in wrong]) from None
+    found = [group for group in groups if all(map(holds, group.runs))]
+    if len(found) != 1:
+        which = "matches no group" if not found else f"matches {len(found)} groups"
+        if found:
+            known = f": {', '.join(g.name for g in found[:20])}{', …' if len(found) > 20 else ''}"
+        raise InvalidConfig([f"--baseline {text!r}: {which}{known}"])
+    return found[0]
+
+
+def _data(group: Group) -> set[str]:
+    return {str(run.config.get("data.name")) for run in group.runs}

@@ -1,0 +1,253 @@
+"""The tables that people read: a line a run, a line a group. Cells are text; formats.py writes them."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlrun.compare.groups import Group, Groups, averaged, short, state
+from dlrun.compare.quantities import Quantity
+from dlrun.compare.runs import Run, Runs
+from dlrun.compare.statistics import Comparison, Summary
+
+NONE = "–"
+BAR = 21  # letters
+ESSENTIAL = 9
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of text.
+
+    Args:
+      right: whether it is aligned right, as numbers are.
+      rank: where there is no room, columns of low rank go first; ESSENTIAL ones stay.
+    """
+
+    name: str
+    cells: list[str]
+    right: bool = False
+    rank: int = ESSENTIAL
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length.
+
+    Args:
+      marks: a word a line that decides its style: the status of a run, ``baseline``, or nothing.
+    """
+
+    columns: list[Column]
+    marks: list[str]
+
+
+def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], root: str = "") -> Table:
+    """A line a run: directory, status, columns, quantities, speed, time.
+
+    Args:
+      columns: keys of the configuration, or facts of run.json.
+      root: a folder that all directories begin with, left out.
+    """
+    found = [
+        Column("run", [run.path.removeprefix(root).lstrip("/") or run.path for run in runs]),
+        Column("status", [state(run) for run in runs]),
+        *(column(runs, key, rank=5 if key.endswith("seed") else 6) for key in columns),
+        *(Column(q.name, _numbers([q.values[run] for run in runs]), right=True) for q in quantities),
+        column(runs, "steps_per_second", rank=2),
+        column(runs, "seconds", rank=3),
+    ]
+    return Table(found, ["" if averaged(run) else state(run) for run in runs])
+
+
+def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
+    """A column of values by name, as they are told."""
+    values = [run.value(name) for run in runs]
+    head = {"steps_per_second": "steps/s", "seconds": "time"}.get(name, short(name))
+    number = all(isinstance(v, int | float | None) and not isinstance(v, bool) for v in values)
+    if name == "seconds":
+        return Column(head, [duration(v) for v in values], True, rank)
+    if name == "steps_per_second":
+        return Column(head, [NONE if v is None else f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values], True, rank)
+    if "/" in name:
+        return Column(head, _numbers(values), True, rank)
+    # A key that an option does not have is no null.
+    here = [name in run.config or value is not None for run, value in zip(runs, values, strict=True)]
+    return Column(head, [_told(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
+
+
+def of_groups(
+    groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: dict[Group, Comparison]
+) -> Table:
+    """A line a group: its values, how many runs, mean ± standard deviation, 95% interval, range, picture, difference.
+
+    Args:
+      order: the groups to show.
+      compared: comparisons by the first of the quantities.
+    """
+    columns = []
+    for key in groups.keys or [""]:
+        cells = [_told(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
+        columns.append(Column(short(key) or "group", cells, all(map(_numeric, cells))))
+    columns.append(Column("n", [str(len(g.completed)) for g in order], right=True))
+    if any(g.left_out for g in order):
+        columns.append(Column("not counted", [", ".join(f"{n} {s}" for s, n in g.left_out.items()) for g in order]))
+    for place, quantity in enumerate(quantities):
+        found = [g.summary(quantity) for g in order]
+        more, rank = quantity.measure.better == "min", 6 if place == 0 else 2
+        best, worst = [[(s.min, s.max)[side != more] for s in found] for side in (True, False)]
+        columns += [
+            Column(quantity.name, [spread(s) for s in found], right=True),
+            Column("95% interval", [_interval(s) for s in found], right=True, rank=rank),
+            Column("best", _numbers(best), right=True, rank=rank // 2),
+            Column("worst", _numbers(worst), right=True, rank=rank // 2),
+        ]
+        if place == 0 and any(s.interval for s in found):
+            columns.append(Column("", bars(found), rank=5))
+    if compared and groups.baseline is not None:
+        columns += _against(groups.baseline.name, [compared.get(g) for g in order])
+    return Table(columns, ["baseline" if g is groups.baseline else "" for g in order])
+
+
+def _against(baseline: str, found: Sequence[Comparison | None]) -> list[Column]:
+    """Difference to the baseline ± half of its interval, p, and the size of the effect."""
+    effects = ["" if c is None or c.effect is None else f"{c.effect:.1f}" for c in found]
+    return [
+        Column(f"− {baseline}", [_difference(c) for c in found], right=True, rank=4),
+        Column("p", [_p(c) for c in found], right=True, rank=4),
+        Column("d", effects, right=True, rank=3),
+    ]
+
+
+def spread(s: Summary) -> str:
+    """Mean ± standard deviation, to two digits of the latter."""
+    if s.mean is None:
+        return NONE
+    places = _places(s.std)
+    return number(s.mean) if s.std is None else f"{s.mean:.{places}f} ± {s.std:.{places}f}"
+
+
+def bars(found: Sequence[Summary], width: int = BAR) -> list[str]:
+    """Means as dots on their intervals, on one scale."""
+    ends = [x for s in found for x in (s.mean, *(s.interval or ())) if x is not None]
+    low, high = min(ends), max(ends)
+    at = lambda x: round((x - low) / (high - low or 1) * (width - 1))  # noqa: E731
+
+    def bar(s: Summary) -> str:
+        cells = [" "] * width
+        if s.mean is None:
+            return "".join(cells)
+        if s.interval:
+            first, last = map(at, s.interval)
+            cells[first : last + 1] = "─" * (last - first + 1)
+            cells[first], cells[last] = "├", "┤"
+        cells[at(s.mean)] = "●"
+        return "".join(cells)
+
+    return [bar(s) for s in found]
+
+
+def number(value: float | None) -> str:
+    """A number on its own, with four digits."""
+    if value is None:
+        return NONE
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value)) if abs(value) >= 10 else f"{value:.4g}"
+    return f"{value:.4f}" if 0.1 <= abs(value) < 10 else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """``8.2 s``, ``3:05 min``, ``2:05 h``."""
+    if seconds is None:
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return (
+        f"{int(seconds) // 60}:{int(seconds) % 60:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
+    )
+
+
+def _told(value: Any) -> str:
+    """A value as it is typed, whole, on one line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_told, value))}]"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _numbers(values: Sequence[float | None]) -> list[str]:
+    """Numbers below each other: shares with four places."""
+    known = [abs(v) for v in values if v is not None]
+    if known and max(known) <= 1 and min(known) >= 0.001:
+        return [NONE if v is None else f"{v:.4f}" for v in values]
+    return [number(v) for v in values]
+
+
+def _places(std: float | None) -> int:
+    return min(max(1 - math.floor(math.log10(std)), 0), 8) if std else 4
+
+
+def _interval(s: Summary) -> str:
+    if s.interval is None:
+        return NONE
+    places = _places(s.std)
+    return f"{s.interval[0]:.{places}f} … {s.interval[1]:.{places}f}"
+
+
+def _difference(c: Comparison | None) -> str:
+    if c is None or c.difference is None:
+        return ""
+    if c.interval is None:
+        return f"{c.difference:+.3g}"
+    half = (c.interval[1] - c.interval[0]) / 2
+    places = _places(half)
+    return f"{c.difference:+.{places}f} ± {half:.{places}f}"
+
+
+def _p(c: Comparison | None) -> str:
+    p = c.corrected if c is not None else None
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _there(group: Group, key: str) -> bool:
+    return group.values[key] is not None or key in group.runs[0].config
+
+
+def _numeric(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell == NONE
+    return True
+
+
+def records(
+    groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: Any
+) -> list[dict[str, Any]]:
+    """A dictionary a group, with plain numbers: what the table shows, and more.
+
+    Args:
+      compared: by quantity, comparisons by group.
+    """
+    found = []
+    for group in order:
+        row: dict[str, Any] = {"group": group.name, **{k: _listed(v) for k, v in group.values.items()}}
+        row |= {"n": len(group.completed), "not counted": sum(group.left_out.values())}
+        for q in quantities:
+            s = group.summary(q)
+            row |= {f"{q.name} {k}": getattr(s, k) for k in ("mean", "std", "min", "max")}
+            low, high = s.interval or (None, None)
+            row |= {f"{q.name} 95% low": low, f"{q.name} 95% high": high}
+            c = compared[q].get(group)
+            low, high = (c.interval if c else None) or (None, None)
+            row |= {f"{q.name} difference": c and c.difference}
+            row |= {f"{q.name} difference 95% low": low, f"{q.name} difference 95% high": high}
+            row |= {f"{q.name} {k}": c and getattr(c, k) for k in ("p", "corrected", "effect", "method")}
+        found.append(row)
+    return found
+
+
+def _listed(value: Any) -> Any:
+    return list(map(_listed, value)) if isinstance(value, tuple) else value
