@@ -17,10 +17,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dlrun.states import ASIDE, LOOP, MANIFEST, STATE, manifest, sound, steps, verify
+from dlrun.states import ASIDE, LOOP, MANIFEST, PART, STATE, manifest, sound, steps, verify
 
-PART = ".saving-"
-"""Begins the name of a step's folder until it is complete."""
 OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
 Tree = Any
 

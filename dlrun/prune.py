@@ -18,7 +18,7 @@ from dlrun.compare.runs import Run, Runs
 from dlrun.schema import InvalidConfig, nearest, show
 from dlrun.thinning import Left, Plan, delete, plan, size
 
-OVER = ("completed", "pruned", "diverged")
+OVER = ("completed", "pruned", "diverged")  # going on with them would come to the same
 FAILED = ("failed", "diverged")
 KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

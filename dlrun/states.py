@@ -13,6 +13,8 @@ LOOP = "loop"
 """In the metadata of STATE: plain values that go with the arrays, as JSON."""
 LONGEST = 10**8  # bytes of a header of safetensors
 MANIFEST = "manifest.sha256"
+PART = ".saving-"
+"""Begins the name of a step's folder until it is complete."""
 ASIDE = ".unsound-"
 """Begins the name of a step's folder that no longer counts: one that was damaged, or is about to be deleted."""
 

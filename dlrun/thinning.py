@@ -20,7 +20,7 @@ class Left(Exception):
 
 
 class State(NamedTuple):
-    """The folder of a state; ``step`` is None where that was set aside."""
+    """The folder of a state; ``step`` is None where that was set aside, or never completed."""
 
     name: str
     step: int | None
@@ -127,7 +127,8 @@ def _states(folder: Path) -> list[State]:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
-    aside = [State(name, None, _bytes(folder / name)) for name in sorted(names) if name.startswith(states.ASIDE)]
+    others = sorted(name for name in names if name.startswith((states.ASIDE, states.PART)))
+    aside = [State(name, None, _bytes(folder / name)) for name in others]
     steps = sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
     return aside + [State(str(step), step, _bytes(folder / str(step))) for step in steps]
 

@@ -149,7 +149,7 @@ def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
 
 def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, str]]:
     """The lines of the table, its head first, and their styles."""
-    from dlrun.compare.formats import STYLES
+    from dlrun.compare.page import STATUS
 
     at = [watched.standing(run) for run in runs]
     cells = [_cells(*each) for each in zip(runs, at, strict=True)]
@@ -167,7 +167,7 @@ def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, 
         for line in lines
     ]
     taken = max(map(len, texts)) + 2
-    styles = ["bold", *(STYLES.get(run.status, "") for run in runs)]
+    styles = ["bold", *(STATUS.get(run.status, "yellow") for run in runs)]
     for text, words, style in zip(texts, ["", *map(choices, runs)], styles, strict=True):
         more = cut(words, width - taken) if width - taken >= LEAST else ""
         yield f"{text:<{taken}}{more}".rstrip(), style

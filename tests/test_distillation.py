@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import re
-import shutil
 
 import jax
 import jax.numpy as jnp

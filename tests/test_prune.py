@@ -215,7 +215,7 @@ def test_a_run_that_went_on_meanwhile_is_left_alone():
 def test_nothing_but_states_is_touched(dlrun):
     run = made("a")
     states_of = run / rundir.CHECKPOINTS
-    for name in ("007", "notes", ".saving-40", ".hidden"):
+    for name in ("007", "notes", ".hidden"):
         shutil.copytree(states_of / "20", states_of / name)
     (states_of / "50").write_text("a file")
     elsewhere = Path("elsewhere")
@@ -224,10 +224,11 @@ def test_nothing_but_states_is_touched(dlrun):
     (states_of / ".unsound-60").symlink_to((elsewhere / "60").absolute())
     (states_of / "10" / "link").symlink_to(elsewhere.absolute())
     shutil.copytree(states_of / "20", states_of / ".unsound-70")
+    shutil.copytree(states_of / "20", states_of / ".saving-80")
     before = tree(Path())
     assert dlrun("prune", "--keep", "best", "--delete").code == 0
     gone = before.keys() - tree(Path()).keys()
-    assert {Path(p).relative_to(states_of).parts[0] for p in gone} == {"10", "30", ".unsound-70"}
+    assert {Path(p).relative_to(states_of).parts[0] for p in gone} == {"10", "30", ".unsound-70", ".saving-80"}
     assert tree(Path()).items() <= before.items()
 
 

@@ -9,10 +9,6 @@ from typing import Any
 
 from dlrun.compare.tables import ESSENTIAL, Column, Table
 
-STYLES = {
-    "running": "cyan", "stopped": "yellow", "pruned": "dim", "diverged": "red", "failed": "red", "killed": "red",
-    "damaged": "red", "baseline": "bold",
-}  # fmt: skip
 GAP = 2
 LONGEST = 40  # letters of a cell on a terminal
 ASCII = str.maketrans(
@@ -92,6 +88,9 @@ def _terminal(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    from dlrun.compare.page import STATUS
+
+    styles = {**STATUS, "baseline": "bold"}
     console = Console(highlight=False)
     columns, gone = _fitting(table.columns, console.width)
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
@@ -100,7 +99,7 @@ def _terminal(table: Table) -> str:
             encodable(column.name), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
         )
     for row, mark in zip(zip(*(c.cells for c in columns), strict=True), table.marks, strict=True):
-        grid.add_row(*(Text(encodable(cell)) for cell in row), style=STYLES.get(mark))
+        grid.add_row(*(Text(encodable(cell)) for cell in row), style=styles.get(mark, "yellow") if mark else None)
     with console.capture() as captured:
         console.print(grid)
         if gone:
