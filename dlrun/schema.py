@@ -159,6 +159,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
+def printable(text: str) -> str:
+    """Text on one line, with what would move the cursor or change colours written out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def show(value: Any, most: int | None = 60) -> str:
     """A value as the user would type it, shortened to ``most`` characters."""
     if isinstance(value, dict):
@@ -167,7 +172,7 @@ def show(value: Any, most: int | None = 60) -> str:
         text = "[" + ", ".join(show(v, most) for v in value) + "]"
     else:
         text = {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = printable(text)
     return text if most is None or len(text) <= most else text[: most - 3] + "..."
 
 

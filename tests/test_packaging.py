@@ -92,7 +92,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_wheel_holds_the_package_and_the_configs_and_nothing_else(wheel: Path) -> None:
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    assert names == files("dlrun", "*.py", "py.typed") | {f"dlrun/{name}" for name in files("conf", "*.yaml")}
+    assert names == files("dlrun", "*.py", "py.typed", "web/*") | {f"dlrun/{name}" for name in files("conf", "*.yaml")}
     assert any(n.endswith("licenses/LICENSE") for n in zipfile.ZipFile(wheel).namelist())
 
 

@@ -194,14 +194,9 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
 def _said(view: View) -> list[str]:
     """The verdicts, and by what methods they came."""
     from dlrun.compare.formats import encodable
-    from dlrun.compare.statistics import METHODS
 
-    if len(view.groups.groups) < 2 or not view.quantities or view.args.columns:
+    if len(view.order) < 2 or not view.quantities or view.args.columns or not (view.groups.repeated or view.asked):
         return []
-    if not view.groups.repeated:
-        return [
-            "one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"
-        ] * view.asked
     limit = view.args.limit or (LINES if sys.stdout.isatty() else None)
     blocks, verdicts = [], view.verdicts()
     for quantity in view.quantities:
@@ -209,12 +204,7 @@ def _said(view: View) -> list[str]:
         lines = [_wrapped(v.text) for v in found[:limit]]
         more = _more(len(found), len(lines), "verdicts")
         blocks += ["\n".join([f"{quantity.name}:", *lines]) + more] if lines else []
-    if foreign := [g.name for g in view.order if view.groups.foreign(g)]:
-        blocks.append(f"not compared, being of other data: {', '.join(foreign)}")
-    if methods := dict.fromkeys(v.method for v in verdicts if v.method):
-        used = "; ".join(f"{name} ({METHODS[name]})" for name in methods)
-        effect = "d: Cohen's d_z of pairs, else Hedges' g"
-        blocks.append(_wrapped(f"methods: {used}; p corrected by Holm; intervals 95%; {effect}", indent=""))
+    blocks += [_wrapped(note, indent="") for note in view.notes()]
     return [encodable(block) for block in blocks]
 
 

@@ -10,7 +10,7 @@ from dlrun.compare.facts import facts
 from dlrun.compare.runs import Run
 from dlrun.compare.single import is_number, single
 from dlrun.progress import clock, number
-from dlrun.schema import InvalidConfig, show
+from dlrun.schema import InvalidConfig, printable, show
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -130,9 +130,8 @@ def _metrics(found: dict[str, Any]) -> "Iterator[Text]":
     """The lines of a small table: a metric a line, that which chose the best state first."""
     from rich.text import Text
 
-    from dlrun.compare.page import plain
-
-    values = {name: value for name, value in found["metrics"].items() if name.startswith(tuple(COLUMNS))}
+    values = {name: value if is_number(value) else None for name, value in found["metrics"].items()}
+    values = {name: value for name, value in values.items() if name.startswith(tuple(COLUMNS))}
     columns = {start: title for start, title in COLUMNS.items() if any(name.startswith(start) for name in values)}
     step = found["metrics"].get("best/step")
     if "best/val/" in columns and step is not None:
@@ -140,7 +139,7 @@ def _metrics(found: dict[str, Any]) -> "Iterator[Text]":
     main = found["metric"].rpartition("/")[2]
     names = sorted({name.rpartition("/")[2] for name in values}, key=lambda n: (n != main, n != "loss", n))
     lines = [["", *columns.values()]]
-    lines += [[plain(n), *(number(values[s + n]) if s + n in values else "" for s in columns)] for n in names]
+    lines += [[printable(n), *(number(values[s + n]) if s + n in values else "" for s in columns)] for n in names]
     first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for i, (head, *cells) in enumerate(lines if names else []):
         text = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))

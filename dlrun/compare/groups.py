@@ -14,7 +14,7 @@ from dlrun.compare.runs import SEEDS, Run, Runs
 from dlrun.compare.statistics import Comparison, Summary, compare, summary
 from dlrun.compare.verdict import verdict
 from dlrun.compare.where import parse
-from dlrun.schema import InvalidConfig, nearest, show
+from dlrun.schema import InvalidConfig, nearest, printable, show
 
 MOST = 100  # groups that a verdict is given for; a search is no comparison
 
@@ -143,7 +143,7 @@ def short(key: str) -> str:
 
 def _name(values: dict[str, Hashable], run: Run) -> str:
     if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
-        return value
+        return printable(value)
     here = [f"{short(k)}={show(v)}" for k, v in values.items() if v is not None or k in run.config]
     return " ".join(here) or "all"
 

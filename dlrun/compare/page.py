@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from dlrun.schema import printable
+
 Part = str | tuple[str, str]
 """A piece of text, perhaps with its style."""
 
@@ -52,7 +54,7 @@ class Page:
 
     def known(self, text: str) -> str:
         """``text`` in signs that stdout's encoding has, and none that moves the cursor or changes colours."""
-        return plain(text if self.unicode else text.replace("→", "->").replace("…", "..."))
+        return printable(text if self.unicode else text.replace("→", "->").replace("…", "..."))
 
     def title(self, text: str) -> None:
         self.text(Text(f"\n{text}", "bold"))
@@ -60,11 +62,6 @@ class Page:
     def text(self, text: Text) -> None:
         text.rstrip()
         self.console.print(text, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """``text`` with what would move the cursor or change colours written out."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def print_json(value: Any) -> None:

@@ -25,6 +25,7 @@ At = Literal["best", "last", "min", "max"] | int
 SMALLER_IS_BETTER = ("loss", "rmse", "mae", "perplexity", "bits_per_character", "error", "time", "seconds")
 SEEDS = ("seed", ".seed")
 """How keys end that tell which of many random runs one is."""
+MOST_STEPS = 2**53  # which floats tell apart
 NOT_A_METRIC = ("step", "epoch", "split", "time")
 HOW_IT_RAN = (
     "log.", "compile_cache", "devices", "distributed.", "stream.", "eval.batch_size", "checkpoint.every",
@@ -122,11 +123,11 @@ class Run:
         if isinstance(at, int):
             return self._at(name, at)
         if at == "last" or name.startswith("test/"):
-            return _number(self.summary[name]) if self.summary else self._digest["last"].get(name)
+            return finite(self.summary[name]) if self.summary else self._digest["last"].get(name)
         if at in ("min", "max"):
             return self._digest[at].get(name)
         if f"best/{name}" in self.summary:
-            return _number(self.summary[f"best/{name}"])
+            return finite(self.summary[f"best/{name}"])
         if not self.summary:
             return self._digest["best"].get(name)
         step = self.summary.get("best/step")
@@ -184,7 +185,7 @@ class Run:
         for row in rows:  # a million, where many runs are compared
             split, step = row.get("split"), row.get("step")
             for key, value in row.items() if isinstance(split, str) else ():
-                if (type(value) is float and value - value == 0) or (value := _number(value)) is not None:
+                if (type(value) is float and value - value == 0) or (value := finite(value)) is not None:
                     if (name := names.get((split, key))) is None:
                         name = names[split, key] = f"{split}/{key}"
                         values[name], steps[name] = [], []
@@ -373,7 +374,8 @@ def _hashable(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """A value of a file as a number; None for what is none, or not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -385,9 +387,9 @@ def _number(value: Any) -> float | None:
 def _series(rows: list[dict[str, Any]], metric: str) -> Iterator[tuple[int, float, float]]:
     split, _, key = metric.partition("/")
     for row in rows:
-        value, step = _number(row.get(key)), row.get("step")
-        if row.get("split") == split and value is not None and isinstance(step, int):
-            yield step, _number(row.get("time")) or 0.0, value
+        value, step = finite(row.get(key)), row.get("step")
+        if row.get("split") == split and value is not None and isinstance(step, int) and abs(step) < MOST_STEPS:
+            yield step, finite(row.get("time")) or 0.0, value
 
 
 def _by(step: Any, end: Any) -> bool:

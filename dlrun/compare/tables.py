@@ -8,8 +8,9 @@ from typing import Any
 
 from dlrun.compare.groups import Group, Groups, averaged, short, state
 from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import Run, Runs
+from dlrun.compare.runs import Run, Runs, finite
 from dlrun.compare.statistics import Comparison, Summary
+from dlrun.schema import printable
 
 NONE = "–"
 BAR = 21  # letters
@@ -51,8 +52,8 @@ def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], 
       root: a folder that all directories begin with, left out.
     """
     found = [
-        Column("run", [run.path.removeprefix(root).lstrip("/") or run.path for run in runs]),
-        Column("status", [state(run) for run in runs]),
+        Column("run", [printable(run.path.removeprefix(root).lstrip("/") or run.path) for run in runs]),
+        Column("status", [printable(state(run)) for run in runs]),
         *(column(runs, key, rank=5 if key.endswith("seed") else 6) for key in columns),
         *(Column(q.name, _numbers([q.values[run] for run in runs]), right=True) for q in quantities),
         column(runs, "steps_per_second", rank=2),
@@ -63,15 +64,16 @@ def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], 
 
 def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
     """A column of values by name, as they are told."""
+    runs = list(runs)
     values = [run.value(name) for run in runs]
-    head = {"steps_per_second": "steps/s", "seconds": "time"}.get(name, short(name))
+    head = {"steps_per_second": "steps/s", "seconds": "time"}.get(name, printable(short(name)))
     number = all(isinstance(v, int | float | None) and not isinstance(v, bool) for v in values)
     if name == "seconds":
-        return Column(head, [duration(v) for v in values], True, rank)
+        return Column(head, [duration(finite(v)) for v in values], True, rank)
     if name == "steps_per_second":
-        return Column(head, [NONE if v is None else f"{v:.0f}" if v >= 10 else f"{v:.2g}" for v in values], True, rank)
+        return Column(head, [_rate(finite(v)) for v in values], True, rank)
     if "/" in name:
-        return Column(head, _numbers(values), True, rank)
+        return Column(head, _numbers([finite(v) for v in values]), True, rank)
     # A key that an option does not have is no null.
     here = [name in run.config or value is not None for run, value in zip(runs, values, strict=True)]
     return Column(head, [_told(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
@@ -169,12 +171,15 @@ def duration(seconds: float | None) -> str:
     )
 
 
+def _rate(a_second: float | None) -> str:
+    return NONE if a_second is None else f"{a_second:.0f}" if a_second >= 10 else f"{a_second:.2g}"
+
+
 def _told(value: Any) -> str:
     """A value as it is typed, whole, on one line."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_told, value))}]"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(value if isinstance(value, str) else json.dumps(value))
 
 
 def _numbers(values: Sequence[float | None]) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dlrun.compare import groups, quantities
 from dlrun.compare.runs import SEEDS, Run, Runs
-from dlrun.schema import InvalidConfig, show
+from dlrun.compare.statistics import METHODS
+from dlrun.schema import InvalidConfig, printable, show
 
 NAMED = 5  # runs and folders that a notice lists
 
@@ -66,6 +67,18 @@ class View:
             if base is not None and (c := self.compared[q].get(g)) is not None
         ]
 
+    def notes(self) -> list[str]:
+        """What was not compared, and by what methods the rest was."""
+        if len(self.order) > 1 and not self.groups.repeated:
+            return ["one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
+        foreign = [group.name for group in self.order if self.groups.foreign(group)]
+        found = [f"not compared, being of other data: {', '.join(foreign)}"] if foreign else []
+        if used := dict.fromkeys(verdict.method for verdict in self.verdicts() if verdict.method):
+            named = "; ".join(f"{name} ({METHODS[name]})" for name in used)
+            effect = "d: Cohen's d_z of pairs, else Hedges' g"
+            found.append(f"methods: {named}; p corrected by Holm; intervals 95%; {effect}; only completed runs count")
+        return found
+
     def records(self) -> list[dict[str, Any]]:
         """A dictionary a run, with plain values."""
         timing = () if self.args.columns else ("steps_per_second", "seconds")
@@ -112,7 +125,7 @@ def notice(what: str, of: str, items: Sequence[str]) -> None:
     if items:
         print(f"{what} {len(items)} {of}:", file=sys.stderr)
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
-        print("\n".join(f"  {item}" for item in [*items[:NAMED], *more]), file=sys.stderr)
+        print("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]), file=sys.stderr)
 
 
 def _rank(value: Any, down: bool) -> tuple[Any, ...]:

@@ -1,0 +1,206 @@
+"""Pictures of a comparison: curves of groups, the mean of their runs as a line and its spread as a band."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from dlrun.compare.groups import Group, Groups, averaged
+from dlrun.compare.quantities import Quantity
+from dlrun.compare.runs import Run
+
+BASELINE, OTHERS = "#1b1f24", "#a9b2bc"
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
+"""Of the best groups. Okabe and Ito's, and a wine of Tol's for their yellow, which is faint on white."""
+FEW = 3  # groups that have room for the curves of training, too
+LONGEST = 44  # letters of a label
+LETTER, LINE = 0.072, 0.155  # inches: the width of a label's letter, the height of its line
+PANEL, HEIGHT = 4.4, 3.7  # inches
+
+
+class Line(NamedTuple):
+    """A curve: steps, values, and how far they spread to either side; arrays of one shape."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    spread: np.ndarray
+
+
+def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], file: Path) -> None:
+    """Draws a panel a metric: means over the completed runs of each group, ± their standard deviation.
+
+    Runs that did not complete are thin dashed lines. The best groups and the baseline have a colour and a label, those
+    of more than these few are grey.
+
+    Args:
+      order: the groups, best first.
+      file: the picture, replaced atomically; its suffix says the format.
+    """
+    metrics = dict.fromkeys(q.metric.replace("test/", "val/") for q in quantities)  # the test is a point, no curve
+    colors = _colors(groups, order)
+    names = [_short(group.name) for group in order if group in colors and len(order) > 1]
+    margin = 0.3 + LETTER * max(map(len, names), default=0)
+    width, panels = (0.75 + PANEL + margin), max(len(metrics), 1)
+    figure = Figure(figsize=(width * panels, HEIGHT))
+    FigureCanvasAgg(figure)
+    for i, metric in enumerate(metrics):
+        box = ((i + (0.75 / width)) / panels, 0.135, PANEL / width / panels, 0.70)
+        _metric(figure.add_axes(box), metric, order, colors)
+    figure.text(0.12 / figure.get_figwidth(), 0.94, _title(order, colors), fontsize=9, va="center", parse_math=False)
+    _save(figure, file)
+
+
+def _colors(groups: Groups, order: Sequence[Group]) -> dict[Group, str]:
+    """Those of the groups that have one; a group of which no run completed has none, unless that goes for all."""
+    chosen = [group for group in order if group.completed] or order
+    best = [group for group in chosen if group is not groups.baseline]
+    colors: dict[Group, str] = dict(zip(best, COLORS, strict=False))
+    if groups.baseline is not None and groups.baseline in chosen:
+        colors[groups.baseline] = BASELINE
+    return colors
+
+
+def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group, str]) -> None:
+    seen, labels = [], []
+    pale = min(max(25 / len(order), 0.2), 0.8)  # a crowd hides nothing
+    for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
+        color = colors.get(group, OTHERS)
+        mean = mean_line([line for run in group.completed if (line := _line(run, metric)).steps.size])
+        broken = [line for run in group.runs if not averaged(run) and (line := _line(run, metric)).steps.size]
+        for line in broken:
+            alpha = 0.8 if group in colors else pale
+            panel.plot(line.steps, line.values, color=color, linewidth=0.8, linestyle=(0, (4, 2)), alpha=alpha)
+        if mean.steps.size:
+            width, alpha = (1.6, 1) if group in colors else (0.7, pale)
+            dot = "." if mean.steps.size == 1 else None
+            panel.plot(mean.steps, mean.values, color=color, marker=dot, linewidth=width, alpha=alpha)
+            seen.append(mean)
+        if mean.spread.any() and group in colors:
+            low, high = mean.values - mean.spread, mean.values + mean.spread
+            panel.fill_between(mean.steps, low, high, color=color, alpha=0.15, linewidth=0)
+        if len(order) <= FEW and metric.startswith("val/"):
+            training = [_line(run, metric.replace("val/", "train/")) for run in group.completed]
+            if (faint := mean_line([line for line in training if line.steps.size])).steps.size:
+                panel.plot(faint.steps, faint.values, color=color, linewidth=0.8, alpha=0.45)
+        if group in colors and (mean.steps.size or broken):
+            labels.append((group, mean if mean.steps.size else broken[-1]))
+    _frame(panel, metric, seen or [line for _, line in labels])
+    if len(order) > 1:
+        _label(panel, labels, colors)
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Mean and standard deviation, over those that are there at each of the steps of any.
+
+    A curve is there from its first step to its last, and straight between the steps that it has.
+    """
+    if len(lines) == 1:
+        return lines[0]
+    steps = np.unique(np.concatenate([line.steps for line in lines])) if lines else np.empty(0)
+    there = np.full((len(lines), steps.size), np.nan)
+    for values, line in zip(there, lines, strict=True):
+        values[:] = np.interp(steps, line.steps, line.values, left=np.nan, right=np.nan)
+    n = np.isfinite(there).sum(0)
+    known = n > 0  # between two runs of which one ended before the other began there is none
+    steps, there, n = steps[known], there[:, known], n[known]
+    mean = np.nansum(there, 0) / n
+    square = np.nansum((there - mean) ** 2, 0)
+    return Line(steps, mean, np.sqrt(square / np.maximum(n - 1, 1)))
+
+
+def _line(run: Run, metric: str) -> Line:
+    """A run's curve, by step; of rows with the same step the last."""
+    found = {step: value for step, _, value in run.series(metric) if abs(value) < 1e100}  # its square is finite
+    steps, values = np.array(sorted(found.items()), float).reshape(-1, 2).T
+    return Line(steps, values, np.zeros_like(values))
+
+
+def _frame(panel: Axes, metric: str, seen: Sequence[Line]) -> None:
+    """Axes that show all means and bands; what leaves them, such as a run that diverges, is cut."""
+    values = np.concatenate([*(v for s in seen for v in (s.values - s.spread, s.values + s.spread)), np.empty(0)])
+    centres = np.concatenate([*(s.values for s in seen), np.empty(0)])
+    positive = centres[centres > 0]
+    # More than two decades, and no share such as an accuracy: as in the curves of a run.
+    if (
+        positive.size
+        and not (centres < 0).any()
+        and positive.max() > 100 * positive.min()
+        and ("loss" in metric or positive.max() > 1)
+    ):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(numticks=6))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_ylim(positive.min() / 1.3, values.max() * 1.3)
+    elif values.size:
+        pad = 0.04 * (values.max() - values.min()) or 0.05 * abs(values.max()) or 0.05
+        panel.set_ylim(values.min() - pad, values.max() + pad)
+    else:
+        panel.text(0.5, 0.5, "no run has it in its rows", transform=panel.transAxes, ha="center", color="#5c6670")
+    last = max((line.steps[-1] for line in seen), default=1)
+    panel.set_xlim(0, max(last, 1))
+    panel.set_title(metric, fontsize=10, loc="left", parse_math=False)
+    panel.set_xlabel("step", fontsize=9)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(alpha=0.25)
+
+
+def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group, str]) -> None:
+    """Names beside the ends of lines, with a thread to each."""
+    from scipy.optimize import isotonic_regression  # a quarter of a second
+
+    to_axes = panel.transData + panel.transAxes.inverted()
+    ends = {group: to_axes.transform((line.steps[-1], line.values[-1])) for group, line in labels}
+    ends = {group: np.clip(np.nan_to_num(end), 0, 1) for group, end in ends.items()}
+    found = sorted(labels, key=lambda label: ends[label[0]][1])
+    if not found:
+        return
+    gap = LINE / (0.70 * HEIGHT)
+    floors = gap * np.arange(len(found))
+    # Each as near to its line as it can be with a line's height between neighbours: least squares.
+    shifted = isotonic_regression(np.array([ends[group][1] for group, _ in found]) - floors).x
+    for (group, _), y in zip(found, np.clip(shifted, 0, max(1 - floors[-1], 0)) + floors, strict=True):
+        end = ends[group]
+        thread = {"color": colors[group], "linewidth": 0.5, "clip_on": False, "transform": panel.transAxes}
+        panel.plot([end[0], 1.025], [end[1], y], **thread)
+        panel.text(
+            1.035, y, _short(group.name), color=colors[group], fontsize=8, va="center", transform=panel.transAxes,
+            parse_math=False,
+        )  # fmt: skip
+
+
+def _title(order: Sequence[Group], colors: dict[Group, str]) -> str:
+    """What the lines are, in one line or two."""
+    counted = [len(group.completed) for group in order]
+    runs, all_runs = sum(counted), sum(len(group.runs) for group in order)
+    said = f"{runs} completed {'run' if runs == 1 else 'runs'}"
+    if max(counted, default=0) > 1:
+        said = f"mean ± standard deviation over {said}"
+        said += f" in {len(order)} groups" if len(order) > 1 else ""
+    notes = [f"{len(colors)} of {len(order)} groups in colour"] if len(order) > len(colors) else []
+    notes += [f"dashed: {all_runs - runs} not completed"] if all_runs > runs else []
+    return "\n".join([said, "; ".join(notes)] if notes else [said])
+
+
+def _short(name: str) -> str:
+    name = re.sub(r"\d+\.\d{5,}(e[+-]?\d+)?", lambda number: f"{float(number[0]):.4g}", name)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
+
+
+def _save(figure: Figure, file: Path) -> None:
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a letter that the font lacks
+            figure.savefig(part, format=file.suffix[1:].lower(), dpi=160)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,190 @@
+"""A comparison as one page for a browser: all that it needs is in the file, and it asks no network for anything.
+
+The page is made of the parts in web/: a frame, a style sheet, scripts. What the runs say goes in as JSON, which only
+the scripts read, and they write it as text, never as markup. A policy allows the page's own script and style alone.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dlrun import rundir
+from dlrun.compare import confusion, points, tables
+from dlrun.compare.groups import Group, averaged, state
+from dlrun.compare.quantities import Quantity
+from dlrun.compare.runs import SEEDS
+from dlrun.compare.statistics import Comparison
+from dlrun.compare.view import View
+from dlrun.schema import show
+
+WEB = Path(__file__).with_name("web")
+SCRIPTS = ("elements", "scale", "table", "chart", "curves", "effects", "confusion", "page")
+LISTED = 50  # skipped folders
+
+
+def write(view: View, file: Path) -> None:
+    """Writes the report, atomically."""
+    rundir.write(file, page(found(view, file)))
+
+
+def page(values: dict[str, Any]) -> str:
+    """The page that shows what :func:`found` gives."""
+    script = "\n".join((WEB / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    style = (WEB / "page.css").read_text(encoding="utf-8")
+    parts = {
+        "policy": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:",
+        "style": style,
+        "script": script,
+        # No "<" can end the element that it is in; it means the same as JSON.
+        "data": json.dumps(values, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
+    }
+    frame = (WEB / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], frame)
+
+
+def found(view: View, file: Path) -> dict[str, Any]:
+    """All that the page says, as plain JSON.
+
+    Args:
+      file: where the page will be: links to runs are relative to it.
+    """
+    paths = [os.path.abspath(run.path) for run in view.runs]
+    root = os.path.commonpath(paths) if len(paths) > 1 else ""
+    number = {id(run): i for i, group in enumerate(view.order) for run in group.runs}
+    baseline = view.groups.baseline
+    return {
+        "facts": _facts(view),
+        "skipped": list(view.runs.skipped.items())[:LISTED],
+        "quantities": [q.name for q in view.quantities],
+        "metrics": [q.metric.replace("test/", "val/") for q in view.quantities],  # of the test there are no curves
+        "verdicts": _verdicts(view),
+        "methods": view.notes(),
+        "groups": {
+            "names": [group.name for group in view.order],
+            "baseline": view.order.index(baseline) if baseline else None,
+            "table": _groups(view) if view.groups.repeated or view.asked else None,
+            "means": [_mean(group, view.quantities) for group in view.order],
+        },
+        "runs": {
+            "names": [os.path.relpath(path, root) if root else path for path in paths],
+            "below": root,
+            "links": [_link(path, file) for path in paths],
+            "status": [state(run) for run in view.runs],
+            "counted": [averaged(run) for run in view.runs],
+            "group": [number[id(run)] for run in view.runs],
+            "columns": _columns(view),
+        },
+        "curves": points.curves(view.runs),
+        "confusion": confusion.matrices(view.order),
+    }
+
+
+def _facts(view: View) -> list[tuple[str, str]]:
+    counts = Counter(state(run) for run in view.runs)
+    runs = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return [
+        ("folders", ", ".join(map(str, view.args.folders)) or "outputs"),
+        ("runs", f"{len(view.runs)}: {runs}"),
+        ("groups", str(len(view.order))),
+        ("written", time.strftime("%Y-%m-%d %H:%M %z")),
+        ("command", shlex.join(["dlrun", *sys.argv[1:]])),
+        ("version", f"dlrun {version('dlrun')}"),
+    ]
+
+
+def _verdicts(view: View) -> list[dict[str, str]]:
+    """Each verdict's quantity and text, and whether the group is ``better``, ``worse``, or neither is shown."""
+    by_name = {group.name: group for group in view.order}
+    found = []
+    for verdict in view.verdicts():
+        quantity = next(q for q in view.quantities if q.name == verdict.quantity)
+        side = _side(view.compared[quantity][by_name[verdict.group]], quantity)
+        found.append({"quantity": verdict.quantity, "text": verdict.text, "side": side})
+    return found
+
+
+def _side(c: Comparison, quantity: Quantity) -> str:
+    if not c.significant or not c.difference:
+        return ""
+    return "better" if (c.difference > 0) == (quantity.measure.better == "max") else "worse"
+
+
+def _groups(view: View) -> list[dict[str, Any]]:
+    compared = view.compared[view.quantities[0]] if view.quantities else {}
+    table = tables.of_groups(view.groups, view.order, view.quantities, compared)
+    return [{"name": c.name, "cells": c.cells, "right": c.right} for c in table.columns]
+
+
+def _mean(group: Group, quantities: Sequence[Quantity]) -> list[float | None]:
+    """Mean by the first quantity, and the ends of its interval."""
+    if not quantities:
+        return [None] * 3
+    s = group.summary(quantities[0])
+    return [None if x is None else points.rounded(x) for x in (s.mean, *(s.interval or (None, None)))]
+
+
+def _columns(view: View) -> list[dict[str, Any]]:
+    """The columns of the table of runs.
+
+    ``kind``: ``key`` (of the configuration, and not a seed), ``metric`` (with ``better``: min or max), or ``fact``.
+    """
+    runs = view.runs
+    columns = []
+    for name in [name for name in view.columns if name not in ("directory", "status")]:
+        key = any(name in run.config for run in runs) and not name.endswith(SEEDS)
+        columns.append(_column(tables.column(runs, name), [run.value(name) for run in runs], name, key and "key"))
+    for q in view.quantities:
+        cells = tables.Column(q.name, [tables.number(q.values[run]) for run in runs], right=True)
+        columns.append(
+            {**_column(cells, [q.values[run] for run in runs], q.name, "metric"), "better": q.measure.better}
+        )
+    shown = {*view.columns, *(q.name for q in view.quantities)}
+    for name in [m for m in runs.metrics if m.startswith(("val/", "test/")) and m not in shown]:
+        column = _column(tables.column(runs, name), runs.metric(name), name, "metric")
+        columns.append({**column, "better": runs.direction(name)})
+    for name in [fact for fact in ("steps_per_second", "seconds") if fact not in shown]:
+        columns.append(_column(tables.column(runs, name), [run.value(name) for run in runs], name, "fact"))
+    return columns
+
+
+def _column(column: tables.Column, values: Sequence[Any], name: str, kind: str | bool) -> dict[str, Any]:
+    plain = [_plain(value) for value in values]
+    # A search draws numbers of 17 digits, which nobody reads.
+    cells = [
+        f"{value:.5g}" if isinstance(value, float) and len(cell) > 9 else cell
+        for value, cell in zip(values, column.cells, strict=True)
+    ]
+    return {
+        "name": column.name, "key": name, "kind": kind or "fact", "right": column.right, "cells": cells,
+        "values": None if plain == cells else plain,
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> str | float | int | None:
+    """What a table is sorted by: numbers as such, else text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None if value is None else show(value, None)
+    return value if abs(value) < 1e300 else show(value)  # JSON has no infinity, and no NaN
+
+
+def _link(path: str, file: Path) -> str:
+    """A URL of a run's directory: relative to the page where they share more than the root."""
+    folder = os.path.dirname(os.path.abspath(file))
+    if os.path.commonpath([path, folder]) == "/":
+        return "file://" + quote(os.fsencode(path))
+    return quote(os.fsencode(os.path.relpath(path, folder))) + "/"
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
