@@ -365,9 +365,9 @@ def test_on_a_terminal():
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 90, 0, 0))
         command = [sys.executable, "-m", "dlrun", "ls", "--watch", "0.1"]
-        with subprocess.Popen(
-            command, stdin=its, stdout=its, stderr=its, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
-        ) as process:
+        env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}  # a shell does not export them
+        env |= {"TERM": "xterm", "NO_COLOR": "1"}
+        with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=env) as process:
             os.close(its)
             seen = read_until(ours, b"Ctrl-C ends")
             add(folder, val(70, 0.9876))
