@@ -107,7 +107,7 @@ def overlap(sweep: Sweep, units: int) -> int:
 
 
 def test_all_units_run_so_many_at_a_time_and_say_how_they_ended(sweep):
-    sweep.launch(Local(workers=2), {"seconds": 0.4}, {"seconds": 0.4, "exit": 1}, {"exit": 2}, {})
+    sweep.launch(Local(workers=2), {"seconds": 2}, {"seconds": 2, "exit": 1}, {"exit": 2}, {})
     assert sweep.codes == {"0": 0, "1": 1, "2": 2, "3": 0}
     assert [len(sweep.starts(i)) for i in range(4)] == [1, 1, 1, 1]
     assert overlap(sweep, 4) == 2
