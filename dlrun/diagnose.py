@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -87,21 +87,30 @@ def first_layer(setup: Setup, state: step.TrainState, x: Array) -> str | None:
     model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
     model.train()
     # What a layer gave within a compiled loop over time is not known: its loop's layer is named.
-    known = [(path, output) for path, output in calls(model, x) if not isinstance(output, Tracer)]
-    bad = [path for path, output in known if not bool(step.all_finite(output))]
+    known = [call for call in calls(model, x) if not isinstance(call.output, Tracer)]
+    bad = [call.path for call in known if not bool(step.all_finite(call.output))]
     return bad[0] if bad else None
 
 
-def calls(model: nnx.Module, x: Array) -> list[tuple[str, Any]]:
-    """Path and output of every module below ``model``, in the order in which their calls end."""
+class Call(NamedTuple):
+    """What a module was given, and gave."""
+
+    path: str
+    module: nnx.Module
+    inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    output: Any
+
+
+def calls(model: nnx.Module, x: Array) -> list[Call]:
+    """The calls of all modules below ``model``, in the order in which they end."""
     paths = {id(module): name(path) for path, module in nnx.iter_modules(model) if path}
-    seen: list[tuple[str, Any]] = []
+    seen: list[Call] = []
 
     def recording(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(self, *args, **kwargs):
             output = original(self, *args, **kwargs)
             if id(self) in paths:
-                seen.append((paths[id(self)], output))
+                seen.append(Call(paths[id(self)], self, (args, kwargs), output))
             return output
 
         return call

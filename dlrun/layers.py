@@ -1,5 +1,6 @@
 """The layers of a model on its data: what each gives out and holds, and what a step costs."""
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlrun import step
-from dlrun.diagnose import calls, name
+from dlrun.diagnose import Call, calls, name
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Choice
 from dlrun.setup import Setup
@@ -31,6 +32,7 @@ class Layer:
       kind: its class.
       output: shape of what it gives out, without the batch's dimension; empty for what is never called.
       parameters: how many numbers are trained in it and its parts.
+      operations: floating-point operations of its calls in evaluation, an example; of a call in a loop those of a turn.
       inner: its parts, in the order of their calls.
       times: how many such layers follow one another.
     """
@@ -39,6 +41,7 @@ class Layer:
     kind: str
     output: str
     parameters: int
+    operations: int = 0
     inner: tuple["Layer", ...] = ()
     times: int = 1
 
@@ -62,14 +65,15 @@ def show(setup: Setup) -> None:
     if not console.is_terminal:
         console.width = 200
     table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for title in ("layer", "kind", "output", "parameters"):
-        table.add_column(title, justify="right" if title in ("output", "parameters") else "left", overflow="fold")
+    for title in ("layer", "kind", "output", "parameters", "operations"):
+        table.add_column(title, justify="left" if title in ("layer", "kind") else "right", overflow="fold")
     for depth, layer in _rows(layers(setup)):
         held = f"{layer.parameters:,}" if layer.parameters else ""
+        work = _unit(layer.operations, 1000, "FLOP") if layer.operations else ""
         if layer.times > 1:
-            held = f"{layer.times} x {held}" if held else f"{layer.times} x"
+            held, work = (f"{layer.times} x {text}".rstrip() for text in (held, work))
         style = "bold" if depth == 0 else "" if layer.inner else "dim"
-        table.add_row("  " * depth + layer.name, layer.kind, layer.output, held, style=style)
+        table.add_row("  " * depth + layer.name, layer.kind, layer.output, held, work, style=style)
     console.print(table)
     if not console.is_terminal:
         console.print()
@@ -97,7 +101,7 @@ def layers(setup: Setup) -> tuple[Layer, ...]:
             for key, value in list(vars(module).items()):
                 if isinstance(value, Choice):
                     setattr(module, key, nnx.data(Function(value)))
-        found.extend(_layers(model, dict(calls(model, x))))
+        found.extend(_layers(model, calls(model, x)))
 
     jax.eval_shape(trace, setup.shapes.params, setup.shapes.variables, setup.examples(BATCH))
     return _folded(found)
@@ -142,8 +146,9 @@ def _cost(lowered: Any) -> float:
     return float((found or {}).get("flops", 0))
 
 
-def _layers(model: nnx.Module, outputs: dict[str, Any]) -> list[Layer]:
-    """The layers of a model, outermost ones with their parts, from the outputs of its modules by path."""
+def _layers(model: nnx.Module, called: list[Call]) -> list[Layer]:
+    """The layers of a model, outermost ones with their parts, from the calls of its modules."""
+    outputs = {call.path: call.output for call in called}
     modules = {path: m for path, m in nnx.iter_modules(model) if not path or callable(m)}
     modules = {path: m for path, m in modules.items() if not isinstance(m, Identity)}
     order = {path: number for number, path in enumerate(outputs)}
@@ -157,13 +162,36 @@ def _layers(model: nnx.Module, outputs: dict[str, Any]) -> list[Layer]:
             layer(p, name(p[len(outer) :])) for p in nearest
         ]
 
-    def layer(path: tuple[Any, ...], called: str) -> Layer:
+    def layer(path: tuple[Any, ...], below: str) -> Layer:
         module = modules[path]
         kind = module.function.name if isinstance(module, Function) else type(module).__name__
         held = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-        return Layer(called, kind, _shape(outputs.get(name(path))), held, _folded(inside(path)))
+        work = sum(_work(call) for call in called if call.path == name(path))
+        return Layer(below, kind, _shape(outputs.get(name(path))), held, work, _folded(inside(path)))
 
     return inside(())
+
+
+def _work(call: Call) -> int:
+    """Floating-point operations of a call, an example."""
+    graphdef, state = nnx.split(call.module)
+    leaves, tree = jax.tree.flatten((state, call.inputs))
+    shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Array) else x for x in leaves)
+    try:
+        return _work_of(graphdef, tree, shapes)
+    except Exception:  # of one's own, that can't be called alone
+        return 0
+
+
+@functools.cache  # a model has many layers of one form
+def _work_of(graphdef: Any, tree: Any, leaves: tuple[Any, ...]) -> int:
+    def run(arrays: list[Array]) -> Any:
+        given = iter(arrays)
+        both = [next(given) if isinstance(x, jax.ShapeDtypeStruct) else x for x in leaves]
+        state, (args, kwargs) = jax.tree.unflatten(tree, both)
+        return nnx.merge(graphdef, state)(*args, **kwargs)
+
+    return round(operations(run, [x for x in leaves if isinstance(x, jax.ShapeDtypeStruct)]) / BATCH)
 
 
 def _shape(output: Any) -> str:

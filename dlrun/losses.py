@@ -1,4 +1,4 @@
-"""Losses: ``f(outputs, targets, smoothing)`` gives one value an example, shape (B,), in float32.
+"""Losses: ``f(outputs, targets, smoothing)`` gives one value an example, shape (B,), in float32 at least.
 
 Targets say what is asked: class numbers are integers of shape (B,), or (B, T) for the next token at every position;
 labels that exclude each other not are booleans (B, K); numbers to predict are floats (B, K). ``smoothing`` is label
@@ -31,7 +31,7 @@ def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0
     """
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
-    log_p = jax.nn.log_softmax(outputs.astype(jnp.float32))
+    log_p = jax.nn.log_softmax(_whole(outputs))
     true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
     return _by_example(-(1 - smoothing) * true - smoothing * log_p.mean(-1))
 
@@ -45,13 +45,13 @@ def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | floa
         raise Unfit(".loss", "binary_cross_entropy", "be mse for numbers")
     labels = targets if targets.dtype == bool else jax.nn.one_hot(targets, outputs.shape[-1])
     q = (1 - smoothing) * labels.astype(jnp.float32) + smoothing / 2
-    each = optax.sigmoid_binary_cross_entropy(outputs.astype(jnp.float32), q)
+    each = optax.sigmoid_binary_cross_entropy(_whole(outputs), q)
     return _by_example(each.mean(-1) if targets.dtype == bool else each.sum(-1))
 
 
 def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
     """Mean of (output - target)² over the targets; of class numbers, of softmax(outputs) to onehot: the Brier score."""
-    outputs = outputs.astype(jnp.float32)
+    outputs = _whole(outputs)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         return _by_example(jnp.square(outputs - targets).mean(-1))
     if targets.dtype == bool:
@@ -64,7 +64,7 @@ def huber(outputs: Array, targets: Array, smoothing: Array | float = 0.0, *, del
     """e²/2 where |e| ≤ delta, else delta·(|e| - delta/2), e = output - target in standard deviations. Huber, 1964."""
     if not jnp.issubdtype(targets.dtype, jnp.floating):
         raise Unfit(".loss", "huber", "be cross_entropy or binary_cross_entropy for classes")
-    e = jnp.abs(outputs.astype(jnp.float32) - targets)
+    e = jnp.abs(_whole(outputs) - targets)
     return _by_example(jnp.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean(-1))
 
 
@@ -87,10 +87,15 @@ def distillation(
     if not isinstance(targets, tuple):
         return cross_entropy(outputs, targets, smoothing)
     targets, teachers = targets
-    log_p = jax.nn.log_softmax(outputs.astype(jnp.float32) / temperature)
-    log_q = jax.nn.log_softmax(teachers.astype(jnp.float32) / temperature)
+    log_p = jax.nn.log_softmax(_whole(outputs) / temperature)
+    log_q = jax.nn.log_softmax(_whole(teachers) / temperature)
     divergence = _by_example((jnp.exp(log_q) * (log_q - log_p)).sum(-1))
     return share * temperature**2 * divergence + (1 - share) * cross_entropy(outputs, targets, smoothing)
+
+
+def _whole(outputs: Array) -> Array:
+    """Outputs in float32 at least."""
+    return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
 
 def _by_example(values: Array) -> Array:

@@ -78,7 +78,8 @@ class Progress:
                 self._tell(last)
             if self.step < self.total:
                 self.note(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
-            self.note(f"test  {'  '.join(_metrics(row, self._name))}  (best state, step {row['step']})")
+            everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
+            self.note(f"test  {'  '.join(_metrics(row, self._name, *everything))}  (best state, step {row['step']})")
             self.close()
         elif self._due(row):
             self._tell(row)
@@ -179,6 +180,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _metrics(row: dict[str, Any], first: str) -> list[str]:
-    """Metric and loss of a row, the one that counts first."""
-    return [f"{name} {number(row[name])}" for name in dict.fromkeys([first, "loss"]) if name in row]
+def _metrics(row: dict[str, Any], *first: str) -> list[str]:
+    """Metrics of a row, the one that counts first, and its loss."""
+    return [f"{name} {number(row[name])}" for name in dict.fromkeys([*first, "loss"]) if name in row]

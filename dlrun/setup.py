@@ -14,16 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from dlrun import catalogue, losses, schedules, sinks, step, trained
 from dlrun.data.dataset import Dataset, cut
 from dlrun.devices import mesh
 from dlrun.metrics import task
+from dlrun.nn.dropout import Number
+from dlrun.nn.inits import SATURATING
 from dlrun.nn.parts import Inputs
 from dlrun.plan import Plan
 from dlrun.schema import InvalidConfig, Unfit, nearest
 
 UNSTABLE_BELOW = 8  # batch normalisation's statistics are too noisy for smaller batches
+DEEP = 5  # layers, beyond which activations that saturate are warned of
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,8 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
     if found:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    return Setup(plan, data, program, graphdef, shapes, mesh(devices), _warnings(plan, shapes), constants, teacher)
+    warnings = _warnings(plan, data, shapes)
+    return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
 def alike(setup: Setup, plan: Plan) -> Setup:
@@ -256,11 +261,22 @@ def _statistics_misfits(plan: Plan, shapes: step.TrainState) -> list[str]:
     ]
 
 
-def _warnings(plan: Plan, shapes: step.TrainState) -> list[str]:
-    size, others = plan.settings.batch_size // plan.settings.accumulate, " or ".join(_without_batch())
+def _warnings(plan: Plan, data: Dataset, shapes: step.TrainState) -> list[str]:
+    settings, found = plan.settings, []
+    size, others = settings.batch_size // settings.accumulate, " or ".join(_without_batch())
     if size < UNSTABLE_BELOW and _batch_statistics(shapes):
-        return [f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not"]
-    return []
+        found.append(f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not")
+    act = plan.choices["act"].name
+    kernels = [keystr(path) for path, leaf in tree_leaves_with_path(shapes.params) if leaf.ndim > 1]
+    # Recurrent networks are where these activations belong: gates of an LSTM, a state that must stay small.
+    if act in SATURATING and len(kernels) > DEEP and not any("recurrent" in path for path in kernels):
+        others = "relu and leaky_relu are for plain networks, gelu for Transformers"
+        found.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
+    if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Number)):
+        found.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
+    if settings.label_smoothing and data.task == "regression":
+        found.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")
+    return found
 
 
 def _without_batch() -> list[str]:

@@ -254,6 +254,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "huge tokens": (broken(x=Y[:, None] << 40, y=Y), "data.kind=tokens", "tokens are from 0 to 1048575"),
     "one class": (broken(x=X, y=Y * 0 + 7), "", "in y: there is one class only, 7, in all 24 rows"),
     "one text": (broken(x=X, y=np.full(N, "cat")), "", "there is one class only, cat, in all 24 rows"),
+    "one number": (broken(x=X, y=X[:, 0] * 0 + 2.5), "", "in y: there is one value only, 2.5, in all 24 rows"),
+    "one number of two": (broken(x=X, y=X[:, :2] * [1, 0] + 3), "", "one value only, 3, in all 24 rows of y1"),
     "single row": (broken(x=X, y=np.where(Y + X[:, 0] == Y[0] + X[0, 0], 9, Y)), "", "a single row of class 9"),
     "numbers as classes": (broken(x=X, y=np.arange(N)), "", "a single row of each of 24 classes (0, 1, 2, …)"),
     "unknown class": (broken(**{**TWO, "y_test": Y + 1}), "", "there is class 3 in y_test that no training row has"),

@@ -154,6 +154,14 @@ def test_crop_is_a_window_of_the_padded_image() -> None:
         assert any(np.array_equal(out, w) for w in windows(image, 12 // 8))
 
 
+@pytest.mark.parametrize("f", [augment.crop, augment.flip_crop])
+def test_a_crop_keeps_some_of_the_image(f) -> None:
+    with pytest.raises(Unfit) as error:
+        f(jax.random.key(0), {"x": jnp.ones((2, 9, 6, 1)), "y": LABELS[:2]}, pad=6)
+    expected = "augment.pad=6: must be below the side of images of 9x6 pixels, or nothing of one may be left"
+    assert error.value.at("augment") == expected
+
+
 def boxes(zero: np.ndarray) -> list[tuple[int, int]]:
     """Height and breadth of the rectangle that is marked in each image; fails where it is no rectangle."""
     sizes = []

@@ -16,6 +16,7 @@ from dlrun.losses import cross_entropy, distillation
 from dlrun.schema import InvalidConfig
 from tests.conftest import QUICK, Outcome
 from tests.digest import digest
+from tests.tiny import assert_gradient
 
 RANDOM = np.random.default_rng(0)
 Z, TEACHER = RANDOM.normal(0, 2, (2, 7, 4)).astype(np.float32)
@@ -45,6 +46,16 @@ def test_gradient_is_zero_where_the_student_is_the_teacher() -> None:
     targets = (jnp.asarray(LABELS), jnp.asarray(Z))
     grad = jax.grad(lambda z: distillation(z, targets, 0.0, temperature=3.0, share=1.0).sum())(jnp.asarray(Z))
     np.testing.assert_allclose(grad, 0, atol=1e-6)
+
+
+def test_gradient_in_float64() -> None:
+    with jax.enable_x64(True):
+        targets = (jnp.asarray(LABELS), jnp.asarray(TEACHER, jnp.float64))
+
+        def f(z):
+            return distillation(z, targets, 0.1, temperature=3.0, share=0.7).sum()
+
+        assert_gradient(f, jnp.asarray(Z, jnp.float64))
 
 
 @pytest.fixture(scope="module")

@@ -52,11 +52,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     random = np.random.default_rng(0)
     x, y = random.integers(0, 255, (60, 32, 32, 1)).astype(np.uint8), np.arange(60) % 3
     np.savez(folder / "images32.npz", x=x, y=y)
+    np.savez(folder / "labels.npz", x=random.normal(size=(60, 4)), y=random.integers(0, 2, (60, 3)) > 0)
     hydra = config.loader([])
 
     def made(words: list[str]) -> setup.Setup:
-        words = [w if w != "data=images32" else f"data=arrays data.path={folder}/images32.npz" for w in words]
-        cfg, found = config.compose(hydra, " ".join([*words, "batch_size=4"]).split())
+        ours = {f"data={name}": f"data=arrays data.path={folder}/{name}.npz" for name in ("images32", "labels")}
+        words = [ours.get(w, w) for w in words]
+        cfg, found = config.compose(hydra, " ".join(["batch_size=4", *words]).split())
         values, unresolved = config.plain(cfg)
         return setup.prepare(plan.plan(values, (), found + unresolved))
 
@@ -121,6 +123,26 @@ def test_options_train_save_and_have_no_constants(prepared: Any, words: list[str
     assert len(traces) == 1
 
 
+DEEP = ["model.widths=[4,4,4,4,4]"]
+VANISH = " saturates, and gradients may vanish through 6 layers; relu and leaky_relu are for plain networks, gelu for"
+WARNINGS = {
+    "act=sigmoid norm=layer": (DEEP, [f"act=sigmoid{VANISH} Transformers"]),
+    "act=tanh norm=layer": (DEEP, [f"act=tanh{VANISH} Transformers"]),
+    "act=relu norm=layer": (DEEP, []),
+    "act=tanh": (SMALL["mlp"], []),
+    "act=tanh model=lstm": ([*SMALL["lstm"], "model.depth=6", "dropout=0.1"], []),
+    "model=logistic": (["dropout=0.1"], ["dropout=0.1 does nothing: this model has no place for it"]),
+    "data=diabetes label_smoothing=0.2": (SMALL["mlp"], ["label_smoothing=0.2 does nothing: there are no classes"]),
+}
+
+
+@pytest.mark.parametrize("words", WARNINGS)
+def test_warnings(prepared: Any, words: str) -> None:
+    more, expected = WARNINGS[words]
+    found = prepared([*words.split(), *more, "batch_size=8"]).warnings
+    assert found == expected
+
+
 def test_every_option_is_in_a_run_but_those_left_out() -> None:
     seen = {word for words in RUNS.values() for word in words}
     assert {(group, name) for group, name in OPTIONS if f"{group}={name}" not in seen} == ELSEWHERE
@@ -139,6 +161,7 @@ KINDS = {
     "images": [],
     "rows": ["data=iris"],
     "numbers": ["data=diabetes"],
+    "labels": ["data=labels"],
     "tokens": ["data=synthetic", "data.kind=copy"],
     "text": ["data=text", f"data.path={Path(checkpoint.__file__).parent}", "data.length=16"],
 }

@@ -55,12 +55,13 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], clockwork: list[float])
                 p.row(val(step))
             if step == 50:
                 p.row(train(step))
-        p.row({"step": 20, "epoch": 1.0, "split": "test", "accuracy": 0.9612, "loss": 0.1857, "time": 1.0})
+        test = {"loss": 0.1857, "accuracy": 0.9612, "macro_f1": 0.9598, "top5": 1.0}
+        p.row({"step": 20, "epoch": 1.0, "split": "test", **test, "time": 1.0})
     assert told(capsys) == [
         "step 20/60  epoch 1     val accuracy 0.5000  loss 0.2500  50 steps/s",
         "step 40/60  epoch 2     val accuracy 0.5000  loss 0.2500  75 steps/s",
         "step 60/60  epoch 3     val accuracy 0.5000  loss 0.2500  train loss 0.1250  83 steps/s",
-        "test  accuracy 0.9612  loss 0.1857  (best state, step 20)",
+        "test  accuracy 0.9612  macro_f1 0.9598  top5 1.0000  loss 0.1857  (best state, step 20)",
     ]
 
 
@@ -104,7 +105,7 @@ def test_the_last_evaluation_and_an_early_stop_are_told(capsys: pytest.CaptureFi
     lines = told(capsys)
     assert [line.split("  epoch")[0] for line in lines[:2]] == ["step      10/1000000", "step      30/1000000"]
     assert lines[2] == "stopped early at step 30 of 1000000: no improvement of val/loss"
-    assert lines[3] == "test  loss 0.2500  (best state, step 10)"
+    assert lines[3] == "test  loss 0.2500  accuracy 0.5000  (best state, step 10)"
 
 
 def rendered(p: Progress, width: int) -> str:

@@ -242,14 +242,14 @@ def test_layers_of_an_mlp_counted_by_hand(dlrun):
     assert (outcome.code, outcome.err) == (0, "")
     table, totals = outcome.out.split("\n\n")
     assert [line.split() for line in table.splitlines()] == [
-        ["layer", "kind", "output", "parameters"],
-        ["hidden.0", "Dense", "16", "1,040"],
-        ["linear", "Linear", "16", "1,040"],
-        ["act", "relu", "16"],
-        ["hidden.1", "Dense", "12", "204"],
-        ["linear", "Linear", "12", "204"],
-        ["act", "relu", "12"],
-        ["output", "Linear", "10", "130"],
+        ["layer", "kind", "output", "parameters", "operations"],
+        ["hidden.0", "Dense", "16", "1,040", "2.08", "kFLOP"],
+        ["linear", "Linear", "16", "1,040", "2.06", "kFLOP"],
+        ["act", "relu", "16", "16", "FLOP"],
+        ["hidden.1", "Dense", "12", "204", "408", "FLOP"],
+        ["linear", "Linear", "12", "204", "396", "FLOP"],
+        ["act", "relu", "12", "12", "FLOP"],
+        ["output", "Linear", "10", "130", "250", "FLOP"],
     ]
     assert "parameters      1,374: 5.37 KiB in float32\n" in totals
     forward = 2 * (64 * 16 + 16 * 12 + 12 * 10) + (16 + 12 + 10) + (16 + 12)  # products, biases, relu
@@ -319,6 +319,8 @@ def test_parameters_add_up(model: str, act: str):
     assert all(layer.output for layer in flat), "every one is called"
     assert found[-1].output == "10"
     assert (found[-1].name, found[-1].kind) == ("output", "Linear")
+    work = sum(layer.times * layer.operations for layer in found)
+    assert work == pytest.approx(layers.costs(setup)[0], rel=0.01)
 
 
 def test_equal_blocks_are_one_row():
@@ -361,12 +363,12 @@ class Scaled(nnx.Module):
 
 def test_a_model_of_ones_own():
     model = Scaled(nnx.Rngs(0))
-    found = layers._layers(model, dict(calls(model, jnp.ones((layers.BATCH, 3)))))
-    assert [(layer.name, layer.kind, layer.output, layer.parameters) for layer in found] == [
-        ("scale", "Param", "3", 3),
-        ("turn", "Linear", "3", 12),
-        ("sub.act", "PReLU", "3", 3),
-        ("unused", "Linear", "", 8),
+    found = layers._layers(model, calls(model, jnp.ones((layers.BATCH, 3))))
+    assert [(layer.name, layer.kind, layer.output, layer.parameters, layer.operations) for layer in found] == [
+        ("scale", "Param", "3", 3, 0),
+        ("turn", "Linear", "3", 12, 2 * 3 * 3 + 3),
+        ("sub.act", "PReLU", "3", 3, 3 * 3),  # comparison, product, choice
+        ("unused", "Linear", "", 8, 0),
     ]
 
 

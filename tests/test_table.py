@@ -365,6 +365,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "target missing": (text(PEOPLE.replace("0,no", "0,")), PLAIN, "data.target=bought: must be a column to predict: it is empty at line 5 of t.csv"),  # noqa: E501
     "targets missing": (text(PEOPLE.replace("no\n", "\n")), PLAIN, "it is empty at line 3 and 2 more rows of t.csv"),
     "one class": (text(PEOPLE.replace("no\n", "yes\n")), PLAIN, "there is one class only, yes, in all 6 rows"),
+    "one number": (text(PEOPLE.replace("no\n", "yes\n").replace("yes", "1.5")), PLAIN, "there is one value only, 1.5, in all 6 rows"),  # noqa: E501
     "single row": (text(PEOPLE + "g,30,red,true,1,maybe\n"), PLAIN, "there is a single row of class maybe; a split"),
     "text to predict": (GOOD, f"{PLAIN} data.task=regression", "line 2 has 'yes' in column bought, where numbers"),
     "few words to predict": (GOOD, "data.target=age", "data.target=age: must be a column to predict: it is empty"),

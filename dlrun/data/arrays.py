@@ -153,7 +153,7 @@ def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tup
         raise ValueError(f"there is text, which is no use for task={task}")
     if task == "regression":
         names = ("y",) if train.ndim == 1 else tuple(f"y{i}" for i in range(train.shape[1]))
-        return task, names, [targets.finite(y.reshape(len(y), -1)) for y in ys.values()]
+        return task, names, targets.numbers(train, rest)
     for y in ys.values():
         if train.ndim != 2 or not np.isin(y, (0, 1)).all():
             raise ValueError(f"its shape is {_shape(y)}; labels are 0 and 1, (n, K), and classes whole numbers, (n,)")

@@ -34,6 +34,8 @@ def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
     x = _images(batch, "crop")
     B, H, W, C = x.shape
     pad = H // 8 if pad is None else pad
+    if pad >= min(H, W):
+        raise Unfit("pad", pad, f"be below the side of images of {H}x{W} pixels, or nothing of one may be left")
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     corners = jax.random.randint(key, (B, 2), 0, 2 * pad + 1)
     window = jax.vmap(lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (H, W, C)))

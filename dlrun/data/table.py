@@ -139,7 +139,7 @@ def _targets(
     if task == "auto":
         task = "classification" if values.dtype == object or _counts(values) else "regression"
     if task == "regression":
-        return task, (target,), [table.numbers(target).astype(np.float32)[:, None] for table in tables]
+        return task, (target,), targets.numbers(values, [table.numbers(target) for table in others])
     if values.dtype == object:
         train, *rest = [table.text(target).astype(str) for table in tables]
     else:

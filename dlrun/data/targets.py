@@ -43,6 +43,16 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     return names, found
 
 
+def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
+    """Numbers to predict, (n, K) as float32, of ``train`` and the others; in training rows each must vary."""
+    found = [finite(y.reshape(len(y), -1)) for y in (train, *others)]
+    same = np.flatnonzero(found[0].min(0) == found[0].max(0))
+    if len(same):
+        where = "" if found[0].shape[1] == 1 else f" of y{same[0]}"
+        raise ValueError(f"there is one value only, {found[0][0, same[0]]:g}, in all {len(train)} rows{where}")
+    return found
+
+
 def name(value: Any) -> str:
     """A class's name: ``3`` for 3.0, ``true`` for True."""
     if isinstance(value, bool):

@@ -44,7 +44,8 @@ class Block(nnx.Module):
       bottleneck: 1x1, 3x3 and 1x1 convolutions, the stride in the middle one (Goyal et al., 2017), else two of 3x3.
       shortcut: what the branch is added to, or None for a plain network.
       path: stochastic depth of the branch.
-      zero_init: the scale of the last norm starts at 0, so that the branch gives 0 (Goyal et al., 2017).
+      zero_init: the branch gives 0 at the start, by the scale of its last norm (Goyal et al., 2017), or without one by
+        its last kernel (Zhang et al., 2019).
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Block(nnx.Module):
         self.convs, self.shortcut, self.path = nnx.List(convs), shortcut, path
         self.act = parts.act(outputs, rngs)
         if zero_init:
-            self.norm.scale[...] = jnp.zeros(outputs)  # pyright: ignore[reportAttributeAccessIssue]
+            last = getattr(self.norm, "scale", self.last.kernel)
+            last[...] = jnp.zeros_like(last[...])
 
     def __call__(self, x: Array) -> Array:
         y = x
@@ -112,7 +114,7 @@ class ResNet(nnx.Module):
         if stem == "auto":
             stem = "large" if imagenet and min(height, breadth) >= SMALL else "small"
         width = width or (64 if imagenet else 16)
-        misfits = [*_depth(depth, imagenet), *_branches(parts, skip, zero_init, drop_path)]
+        misfits = [*_depth(depth, imagenet), *_branches(skip, zero_init, drop_path)]
         if stem == "large" and min(height, breadth) < 32:
             misfits.append(
                 Unfit("stem", stem, f"be small for images of {height}x{breadth} pixels: large takes 32x32 on")
@@ -172,12 +174,10 @@ def _depth(depth: int, imagenet: bool) -> list[Unfit]:
     return []
 
 
-def _branches(parts: Parts, skip: bool, zero_init: bool, drop_path: Array | float) -> list[Unfit]:
+def _branches(skip: bool, zero_init: bool, drop_path: Array | float) -> list[Unfit]:
     found = []
     if not skip and not (isinstance(drop_path, float) and drop_path == 0):
         found.append(Unfit("skip", skip, "be true with model.drop_path: there would be nothing left of a block"))
     if not skip and zero_init:
         found.append(Unfit("skip", skip, "be true with model.zero_init: every block would give zeros"))
-    if zero_init and parts.norm.name == "none":
-        found.append(Unfit(".norm", "none", "be another with model.zero_init, which starts its scale at 0"))
     return found

@@ -1,4 +1,4 @@
-"""Makes the golden files beside it by PyTorch: training steps of model families, gradients of sequence models.
+"""Makes the golden files beside it by PyTorch: training steps of model families, gradients of others.
 
     pip install torch==2.13.0 numpy
     python tests/goldens/make.py
@@ -179,6 +179,107 @@ class Recurrent(nn.Module):
         return self.output(self.stack(self.stack_embed(x))[0])
 
 
+def dense(inputs, outputs, act):
+    return Block("linear", nn.Linear(inputs, outputs), nn.Identity(), act)
+
+
+def window(inputs, outputs, act, *shape):
+    """A convolution with kernel, stride and padding, and its activation."""
+    return Block("conv", nn.Conv2d(inputs, outputs, *shape), nn.Identity(), act)
+
+
+def flat(x):
+    """Rows of an image's numbers, the channels of a pixel side by side."""
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class LeNet(nn.Module):
+    """Of images of 12x12 pixels, padded to 16x16."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = window(1, 6, torch.tanh, 5, 1, 2), window(6, 16, torch.tanh, 5, 1, 0)
+        self.dense1, self.dense2 = dense(16, 120, torch.tanh), dense(120, 84, torch.tanh)
+        self.output = nn.Linear(84, CLASSES)
+
+    def forward(self, x):
+        for layer in (self.conv1, self.conv2):
+            x = F.avg_pool2d(layer(x), 2)
+        return self.output(self.dense2(self.dense1(flat(x))))
+
+
+class AlexNet(nn.Module):
+    """Of ImageNet's form, width 1, on images of 95x95 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = (1, 1, 11, 4, 2), (1, 3, 5, 1, 2), (3, 6, 3, 1, 1), (6, 4, 3, 1, 1), (4, 4, 3, 1, 1)
+        self.convs = nn.ModuleList(window(a, b, F.relu, *rest) for a, b, *rest in shapes)
+        self.dense1, self.dense2 = dense(2 * 2 * 4, 64, F.relu), dense(64, 64, F.relu)
+        self.output = nn.Linear(64, CLASSES)
+
+    def forward(self, x):
+        for i, layer in enumerate(self.convs):
+            x = layer(x)
+            if i in (0, 1, 4):
+                x = F.max_pool2d(x, 3, 2)
+        return self.output(self.dense2(self.dense1(flat(x))))
+
+
+class VGG(nn.Module):
+    """Of ImageNet's form, depth 11, width 1, on images of 64x64 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        stages = [(1, 1)], [(1, 2)], [(2, 4), (4, 4)], [(4, 8), (8, 8)], [(8, 8), (8, 8)]
+        self.stages = nn.ModuleList(nn.ModuleList(window(a, b, F.relu, 3, 1, 1) for a, b in stage) for stage in stages)
+        self.dense = nn.ModuleList([dense(2 * 2 * 8, 64, F.relu), dense(64, 64, F.relu)])
+        self.output = nn.Linear(64, CLASSES)
+
+    def forward(self, x):
+        for stage in self.stages:
+            for layer in stage:
+                x = layer(x)
+            x = F.max_pool2d(x, 2)
+        x = flat(x)
+        for layer in self.dense:
+            x = layer(x)
+        return self.output(x)
+
+
+class Projected(nn.Module):
+    """A basic block on a shortcut of option B where the shape changes."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.convs = nn.ModuleList([window(inputs, outputs, F.relu, 3, stride, 1)])
+        self.last = conv(outputs, outputs, bias=True)
+        self.shortcut = None
+        if stride > 1:
+            self.shortcut = Block("conv", nn.Conv2d(inputs, outputs, 1, stride), nn.Identity(), nn.Identity())
+
+    def forward(self, x):
+        y = self.last(self.convs[0](x))
+        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class ResNet18(nn.Module):
+    """Of ImageNet's form, width 2, with the large stem, on images of 64x64 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = window(1, 2, F.relu, 7, 2, 3)
+        shapes = [(2, 2, 1), (2, 2, 1), *((n * m, 2 * n, 3 - m) for n in (2, 4, 8) for m in (1, 2))]
+        self.blocks = nn.ModuleList(Projected(*shape) for shape in shapes)
+        self.output = nn.Linear(16, CLASSES)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.stem(x), 3, 2, 1)
+        for block in self.blocks:
+            x = block(x)
+        return self.output(x.mean((2, 3)))
+
+
 def recurrent_as_jax(name, array, kind):
     """The arrays of one of PyTorch's recurrent layers by dlrun's path.
 
@@ -193,18 +294,25 @@ def recurrent_as_jax(name, array, kind):
     return {f"{path}.{renamed[leaf]}": array.T}
 
 
-def make_gradient(model, kind):
-    """Outputs and gradients of a model of tokens."""
+def make_gradient(model, kind, side=None):
+    """Outputs and gradients of a model of tokens, or of images of ``side`` x ``side`` pixels."""
     random = np.random.default_rng(7)
     model.double()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.copy_(torch.tensor(random.normal(0, 0.5, p.shape).astype(np.float32)))
+            fan_in = math.prod(p.shape[1:]) if p.ndim > 1 else 16
+            std = 0.5 if side is None else (2 / fan_in) ** 0.5
+            p.copy_(torch.tensor(random.normal(0, std, p.shape).astype(np.float32)))
             if "bias_hh" in name:
                 p[: 12 if kind == "gru" else None] = 0
-    x = random.integers(0, TOKENS, (3, LENGTH)).astype(np.int32)
-    direction = random.normal(size=(3, LENGTH, TOKENS)).astype(np.float32)
-    outputs = model(torch.tensor(x).long())
+    if side is None:
+        x = random.integers(0, TOKENS, (3, LENGTH)).astype(np.int32)
+        given = torch.tensor(x).long()
+    else:
+        x = random.normal(size=(2, side, side, 1)).astype(np.float32)
+        given = torch.tensor(x).double().permute(0, 3, 1, 2)
+    outputs = model(given)
+    direction = random.normal(size=outputs.shape).astype(np.float32)
     (outputs * torch.tensor(direction).double()).sum().backward()
     golden = {"x": x, "direction": direction, "outputs": outputs.detach().numpy().astype(np.float32)}
     for prefix, named in (
@@ -318,6 +426,9 @@ def main():
     for kind, layer in (("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)):
         made[kind] = make_gradient(Recurrent(layer), kind)
     made["gpt"] = make_gradient(GPT(), "gpt")
+    for kind, (model, side) in {"lenet": (LeNet, 12), "alexnet": (AlexNet, 95), "vgg": (VGG, 64),
+                                "resnet18": (ResNet18, 64)}.items():  # fmt: skip
+        made[kind] = make_gradient(model(), kind, side)
     for name, golden in made.items():
         np.savez_compressed(HERE / f"{name}.npz", **golden)
         print(name, (HERE / f"{name}.npz").stat().st_size, golden.get("loss"), golden.get("grad_norm"))
