@@ -63,12 +63,14 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
     known, and the values that remain can still be checked.
     """
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    overrides, found = one_duration(overrides), _twice(overrides)
+    found = _twice(overrides)
     try:
         cfg = _composed(hydra, overrides, mode)
     except REFUSALS:
         cfg, refused = _piecewise(hydra, overrides, mode)
         found += refused
+    for text in one_duration(overrides)[len(overrides) :]:  # not typed, so not among the overrides on record
+        OmegaConf.update(cfg, text.partition("=")[0], None, force_add=True)
     return cfg, found + _not_ours(cfg)
 
 
@@ -238,7 +240,7 @@ def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Confi
                 _composed(hydra, [*choices, text], mode)
                 choices.append(text)
             except REFUSALS as refusal:
-                found.append(_refused(hydra, parsed, refusal))
+                found.append(_refused(hydra, _composed(hydra, choices, mode), parsed, refusal))
         else:
             values.append(parsed)
     try:
@@ -256,13 +258,30 @@ def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Confi
     return cfg, found
 
 
-def _refused(hydra: Hydra, parsed: Override, refusal: Exception) -> str:
-    """Why an option can't be chosen."""
+def _refused(hydra: Hydra, cfg: Config, parsed: Override, refusal: Exception) -> str:
+    """Why an option can't be chosen, or a key of Hydra's part can't be set."""
     group, value = parsed.key_or_group, parsed.value()
+    if unknown := _unknown(cfg, group):
+        return unknown
     known = hydra.config_loader.get_group_options(group)
     if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):
         return f"{parsed.input_line}: {said(refusal)}"
     return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
+
+
+def _unknown(cfg: Config, key: str) -> str | None:
+    """What to say of a key ``hydra.…`` that there is not."""
+    names, node = key.split("."), OmegaConf.to_container(cfg, resolve=False)
+    for i, name in enumerate(names if names[0] == "hydra" else []):
+        if not isinstance(node, dict):
+            break
+        if name not in node:
+            known, group = [str(k) for k in node if k != "_target_"], f"hydra/{names[1]}"
+            option = cfg.hydra.runtime.choices.get(group)
+            of = f"known to {group}={option}" if option else "known"
+            return f"{'.'.join(names[: i + 1])}: unknown key{nearest(name, known)}; {of}: {', '.join(known)}"
+        node = node[name]
+    return None
 
 
 def _absent(cfg: Config, parsed: Override) -> bool:
@@ -293,7 +312,8 @@ def parse(text: str) -> tuple[Override | None, str]:
         return OverridesParser.create().parse_override(text), ""
     except HydraException as error:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
-        return None, f"{show(text)}: can't be read as key=value: {said(error)}{quote}"
+        why = said(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
+        return None, f"{show(text)}: can't be read as key=value: {why}{quote}"
 
 
 def one_duration(overrides: list[str]) -> list[str]:

@@ -153,7 +153,8 @@ def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: l
     }
     if resumed is None:
         return {"command": command or ["dlrun", *sys.argv[1:]], "start": now, **fields}
-    return {"resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
+    made = {"command": command, "start": now} if command and "command" not in before else {}  # run.json was lost
+    return {**made, "resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
 
 
 def close(

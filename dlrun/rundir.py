@@ -1,5 +1,6 @@
 """The run directory: the only file that knows names inside it. Needs neither JAX nor Hydra."""
 
+import errno
 import fcntl
 import json
 import os
@@ -122,9 +123,15 @@ class Metrics:
 def locked(directory: Path) -> Iterator[None]:
     """Holds the directory for this process; raises :class:`InUse` when another one does.
 
-    The system lets go of the lock when the process ends, however it ends: a stale one can't be.
+    The system lets go of the lock when the process ends, however it ends: a stale one can't be. Raises
+    :class:`InvalidConfig` where nothing may be written.
     """
-    handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InvalidConfig([f"{directory}: can't be written to: {error.strerror}"]) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

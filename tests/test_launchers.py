@@ -249,7 +249,7 @@ SBATCH = """#!/bin/sh
 cp "$1" "$FOLDER/script"
 echo "Submitted batch job 7"
 for i in 0 1 2; do
-  SLURM_JOB_ID=7$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i sh "$1" </dev/null >"$FOLDER/out.$i" 2>&1 &
+  SLURM_JOB_ID=7$i SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i sh "$FOLDER/script" </dev/null >"$FOLDER/out.$i" 2>&1 &
 done
 """
 SRUN = """#!/bin/sh

@@ -36,7 +36,7 @@ def test_only_what_is_missing_is_trained(dlrun):
     assert done.code == 0, done.err
     assert statuses(folder) == ["completed"] * 4
     assert [contents(run) for run in runs(folder)[:2]] == [zero, one]
-    assert [words(run)[-2:] for run in runs(folder)] == [[f"seed={i}", "steps=null"] for i in range(4)]
+    assert [words(run)[-2:] for run in runs(folder)] == [["epochs=2", f"seed={i}"] for i in range(4)]
     assert digest(runs(folder)[3]) == digest(dlrun(*words(runs(folder)[3])).directory)
     assert "4/4" not in done.err
     before += [digest(run) for run in runs(folder)[2:]]
@@ -85,6 +85,11 @@ DAMAGE = {
     "no jobs": lambda text: '{"format": 1, "overrides": []}',
     "a list": lambda text: "[]",
     "other jobs": lambda text: text.replace('"digest"', '"digestion"'),
+    "a directory elsewhere": lambda text: text.replace('"directory": "1"', '"directory": "../../x"'),
+    "the directory of another": lambda text: text.replace('"directory": "1"', '"directory": "0"'),
+    "the number of another": lambda text: text.replace('"job": 1', '"job": 0'),
+    "a number as text": lambda text: text.replace('"job": 1', '"job": "1"'),
+    "no folders": lambda text: text.replace('"config_dirs": []', '"config_dirs": 5'),
 }
 
 
@@ -116,6 +121,107 @@ def test_the_folder_of_something_else_is_refused(folder, there, dlrun):
     assert (done.code, done.out) == (2, "")
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith(f"error: hydra.sweep.dir={there}/{folder}"[:60])
+    assert contents(there) == before
+
+
+def lose_record(run):
+    (run / "run.json").unlink()
+
+
+def tear_record(run):
+    (run / "run.json").write_text("{")
+
+
+def lose_summary(run):
+    """As of a process that was killed between run.json and summary.json."""
+    (run / "summary.json").unlink()
+
+
+@pytest.mark.parametrize("lose", [lose_record, tear_record, lose_summary])
+@pytest.mark.parametrize("how", [(), ("launcher.workers=1",)], ids=["here", "workers"])
+def test_what_a_run_lost_is_made_again(lose, how, there, dlrun, own_folder, monkeypatch):
+    shutil.copytree(there / "sweep", own_folder / "sweep")
+    before = digest(own_folder / "sweep" / "0")
+    lose(own_folder / "sweep" / "0")
+    if how:  # what a worker does, here
+        monkeypatch.setattr("dlrun.sweep.launchers.base.Launcher.launch", trained_here)
+    done = dlrun("resume", "sweep", *how)
+    assert done.code == 0, done.err
+    assert statuses(own_folder / "sweep") == ["completed"] * 2
+    assert digest(own_folder / "sweep" / "0") == before
+    made = json.loads((own_folder / "sweep" / "0" / "run.json").read_text())
+    assert made["command"] == ["dlrun", *words(own_folder / "sweep" / "0")]
+    assert made["start"] <= made["end"]
+
+
+def trained_here(self, units, *, done, **how):
+    from dlrun.sweep.work import main
+
+    for unit in units:
+        done(unit, main(str(unit)))
+
+
+def test_a_run_that_was_changed_by_itself_is_told(there, dlrun, own_folder):
+    shutil.copytree(there / "sweep", own_folder / "sweep")
+    assert dlrun("resume", "sweep/0", "epochs=2").code == 0
+    kept = contents(own_folder / "sweep" / "0")
+    done = dlrun("resume", "sweep")
+    assert done.code == 0, done.err
+    assert done.err.startswith("warning: job 0: seed=0: sweep/0 was resumed by itself with epochs=2\n")
+    assert done.err.count("warning") == 1
+    assert contents(own_folder / "sweep" / "0") == kept
+
+
+def test_the_record_keeps_what_made_the_sweep(there, dlrun, own_folder, monkeypatch):
+    shutil.copytree(there / "sweep", own_folder / "sweep")
+    edit(own_folder / "sweep" / "sweep.json", command=["dlrun", "-m", "x"])
+    for seeds in ("0,1,2", "0,1,2,3"):
+        monkeypatch.setattr(sys, "argv", ["dlrun", "resume", "sweep", f"seed={seeds}"])
+        assert dlrun(*sys.argv[1:]).code == 0
+    found = record(own_folder / "sweep")
+    assert found["command"] == ["dlrun", "-m", "x"]
+    assert [again["command"][-1] for again in found["resumed"]] == ["seed=0,1,2", "seed=0,1,2,3"]
+    assert found["start"] <= found["resumed"][0]["time"] <= found["resumed"][1]["time"] <= found["end"]
+    assert found["swept"] == {"seed": [0, 1, 2, 3]}
+
+
+def test_a_job_is_followed_by_what_it_writes(tmp_path):
+    from dlrun.sweep.folder import Entry, Folder
+    from dlrun.sweep.launchers.local import Local
+    from dlrun.sweep.naming import Asked
+    from dlrun.sweep.status import Status
+    from dlrun.sweep.trainer import Trainer
+
+    folder, status = Folder(tmp_path, {"command": []}), Status("val/accuracy", "max")
+    folder.entries[0] = Entry(0, "0", ["seed=0"], "")
+    rows = [{"split": "train", "step": 10, "loss": 1.0}, {"split": "val", "step": 20, "accuracy": 0.5}]
+    (tmp_path / "0").mkdir()
+    file = tmp_path / "0" / "metrics.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "0" / "run.json").write_text('{"status": "stopped"}')
+    trainer = Trainer(Asked(None, [], [], ()), folder, Local(workers=2), status, None)
+    assert trainer.show([0]) == set()
+    assert (status.steps[0], status.best, status._left()) == ((20, 20, 0), {0: 0.5}, None), "of the time before"
+    for step, accuracy in ((40, 0.7), (60, 0.6)):
+        with file.open("a") as f:
+            f.write(json.dumps({"split": "val", "step": step, "accuracy": accuracy}) + "\n")
+        trainer._follow(0)
+        assert (status.steps[0][1], status.best) == (step, {0: 0.7})
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(there, dlrun, monkeypatch):
+    real = os.open
+
+    def refused(path, flags, *more):
+        if flags & os.O_RDWR and str(path).endswith(".lock"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *more)
+
+    before = contents(there)
+    monkeypatch.setattr(os, "open", refused)
+    done = dlrun("resume", str(there / "sweep"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: {there}/sweep: can't be written to: Permission denied\n"
     assert contents(there) == before
 
 

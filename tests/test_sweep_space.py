@@ -70,7 +70,8 @@ SYNTAX = {
     "act=glob(*swish)": ["act=hard_swish", "act=swish"],
     "act=glob([g*],exclude=ge*)": ["act=glu"],
     "model.widths=[8],[8,4]": ["model.widths=[8]", "model.widths=[8,4]"],
-    "steps=10,null": ["steps=10 epochs=null", "steps=null"],
+    "steps=10,null": ["steps=10", "steps=null"],
+    "epochs=3 seed=0,1": ["epochs=3 seed=0", "epochs=3 seed=1"],
     "seed=1,1,2,1": ["seed=1", "seed=2"],
     "optim.lr=0.1,1e-1": ["optim.lr=0.1"],
     "clip_norm=1,1.0,null": ["clip_norm=1", "clip_norm=1.0", "clip_norm=null"],
@@ -159,6 +160,20 @@ def test_one_composition_for_all_that_differ_in_values(hydra: Any, monkeypatch: 
     assert len({pickle.dumps(job.plan.values) for job in found}) == 1000
     assert found[999].plan.numbers["optim.lr"] == 1e-3
     assert found[999].plan.settings.seed == 249
+
+
+def test_values_that_are_given_twice_are_known(hydra: Any) -> None:
+    words = "seed=1,1,2,1 optim.lr=0.1,1e-1 act=relu,gelu epochs=range(1,4) clip_norm=1,1.0"
+    found, _ = space(hydra, *words.split())
+    twice = {name: axis.twice for name, axis in found.axes.items()}
+    assert twice == {"seed": ["1"], "optim.lr": ["0.1"], "act": [], "epochs": [], "clip_norm": []}
+
+
+def test_how_a_sweep_is_launched_is_no_part_of_its_runs(hydra: Any) -> None:
+    one, other = jobs(hydra, "launcher=local", "launcher.workers=2", "seed=1,2")
+    assert [one.overrides, other.overrides] == [["seed=1"], ["seed=2"]]
+    assert one.plan.choices["launcher"]().workers == 2
+    assert "launcher" not in one.config
 
 
 def test_jobs_share_nothing_that_one_may_change(hydra: Any) -> None:

@@ -1,9 +1,12 @@
 """A search as a sweep: its trials are runs like any other, the pruned ones cut short."""
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,8 +59,15 @@ def test_pruned_trials_are_cut_short_and_the_others_are_runs_alone(dlrun, own_fo
 
     # Nothing more to do; then four trials more, and the eight there were stay.
     before = {run: contents(run) for run in runs(done.directory)}
-    assert dlrun("resume", str(done.directory)).code == 0
+    same = dlrun("resume", str(done.directory))
+    assert (same.code, "go on with" in same.err) == (0, False), same.err
     assert {run: contents(run) for run in before} == before
+    lines = same.err.splitlines()
+    assert [line.split()[1] for line in lines[1:9]] == sorted(found), "the table of all, completed ones first"
+    assert all(re.fullmatch(r"optim\.lr=[\d.e-]{1,9}", line.split()[-1]) for line in lines[1:9]), same.err
+    assert lines[9].startswith("best: trial ")
+    assert lines[10] == f"      in {done.directory}/experiment/best.yaml"
+    assert len(lines) == 11
     more = dlrun("resume", str(done.directory), "hydra.sweeper.n_trials=12")
     assert more.code == 0, more.err
     assert len(statuses(done.directory)) == 12
@@ -66,6 +76,7 @@ def test_pruned_trials_are_cut_short_and_the_others_are_runs_alone(dlrun, own_fo
 
 REFUSED = {
     "hydra.sweeper.n_trials=0": "n_trials",
+    "hydra.sweeper.ntrials=9": "hydra.sweeper.ntrials: unknown key (did you mean 'n_trials'?); known to ",
     "hydra.sweeper.metric=val/nope": "val/nope",
     "hydra.sweeper.pruner=nope": "pruner",
     "hydra.sweeper.sampler=grid": "grid",
@@ -91,9 +102,63 @@ def test_a_wrong_search_makes_nothing(given, dlrun, own_folder):
 def test_dry_run_tells_the_space_and_makes_nothing(dlrun, own_folder):
     done = dlrun(*SEARCH, *HALVING, "--dry-run")
     assert done.code == 0, done.err
-    assert done.out.splitlines()[0] == "8 trials of 1 runs, 4 trials at a time, in:"
+    assert done.out.splitlines()[0] == "8 trials of 1 run, 4 trials at a time, in:"
     assert done.out.splitlines()[1].split()[0] == "optim.lr"
+    assert re.fullmatch(
+        r"about .* of training steps and .* MB of memory, .* \(estimated from 1 group\)", done.out.splitlines()[2]
+    )
+    grid = dlrun(
+        "-m", "--dry-run", *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "act=relu,gelu", "seed=0,1"
+    )
+    assert grid.out.splitlines()[0] == "4 trials of 1 run, 8 trials at a time, in:"
     assert list(own_folder.iterdir()) == []
+
+
+def test_the_runs_of_another_sweep_are_never_taken_for_trials(dlrun, own_folder):
+    search = (*SEARCH, "epochs=1", "hydra.sweeper.n_trials=2", "hydra.sweeper.batch=2")
+    assert dlrun("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=grid").code == 0
+    assert dlrun(*search, "hydra.sweep.dir=search").code == 0
+    shutil.copytree("search", "lost")
+    os.remove("lost/study.db")
+    before = contents(own_folder)
+    grid = ("-m", *SMALL, "epochs=1", "seed=0,1", "hydra.sweep.dir=search")
+    refused = {
+        (*search, "hydra.sweep.dir=grid"): "hydra.sweep.dir=grid: the sweep of another command, without study.db",
+        ("resume", "lost"): "hydra.sweep.dir=lost: the sweep of another command, without study.db",
+        grid: "hydra.sweep.dir=search: the folder of a search",
+    }
+    for command, says in refused.items():
+        done = dlrun(*command)
+        assert (done.code, done.out) == (2, ""), done.err
+        assert len(done.err.splitlines()) == 1
+        assert done.err.startswith(f"error: {says}")
+        assert contents(own_folder) == before
+
+    # Nor those of another configuration, whatever the study says.
+    shutil.copyfile("grid/sweep.json", "search/sweep.json")
+    file = own_folder / "search" / "sweep.json"
+    file.write_text(file.read_text().replace('"seed=0,1"', ", ".join(json.dumps(w) for w in search[len(SMALL) + 1 :])))
+    study = own_folder / "search" / "study.db"
+    with contextlib.closing(sqlite3.connect(study)) as db:
+        db.execute("UPDATE trials SET state = 'RUNNING'")
+        db.commit()
+    done = dlrun("resume", "search")
+    assert (done.code, done.out) == (2, ""), done.err
+    assert done.err.splitlines()[-1].startswith("error: search/0: a run of another configuration; allowed: another")
+    assert record(own_folder / "search")["status"] == "failed"
+
+
+def test_a_search_whose_runs_were_deleted_keeps_its_results(dlrun):
+    done = dlrun(*SEARCH, "epochs=1", "hydra.sweeper.n_trials=2", "hydra.sweeper.batch=2")
+    before = (done.directory / "experiment" / "best.yaml").read_text()
+    for run in runs(done.directory):
+        shutil.rmtree(run)
+    again = dlrun("resume", str(done.directory))
+    assert again.code == 0, again.err
+    best, where = again.err.splitlines()
+    assert best.startswith("best: trial ")
+    assert where == f"      in {done.directory}/experiment/best.yaml"
+    assert (done.directory / "experiment" / "best.yaml").read_text() == before
 
 
 def chosen(sweep):

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from dlrun import checkpoint
+from dlrun import checkpoint, environment
+from dlrun.alone import DISPATCH_SECONDS
 from dlrun.engine import Engine
 from dlrun.progress import clock
+from dlrun.setup import Setup
 from dlrun.sweep.groups import Group
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
@@ -18,59 +21,99 @@ MEASURED = 4  # groups that are compiled and timed; the others are taken to be l
 SECONDS = 0.5  # of steps that are timed in each
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a group takes.
+
+    Args:
+      jobs: in it.
+      compilations: of the training step.
+      compiling: seconds of all of them.
+      training: seconds of a job's training steps, on average.
+      memory: bytes of this process, with the states of stacked jobs.
+      resident: bytes on the device for states and data.
+    """
+
+    jobs: int
+    compilations: int
+    compiling: float
+    training: float
+    memory: int
+    resident: int
+
+
 def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, over: int) -> str:
     """Lines for a person."""
     left = sum(len(group.jobs) for group in groups)
-    lines = [f"{len(jobs)} jobs" + (f", {over} of them done" if over else "")]
+    lines = [some(len(jobs), "job") + (f", {over} of them done" if over else "")]
     compilations, found = 0, []
     for i, group in enumerate(groups):
-        engine = Engine(group.setups[0])
-        sizes = stacks(engine, len(group.jobs), vmap=launcher.vmap, chunk=launcher.chunk)
+        sizes = together(Engine(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
         how = f"{len(sizes)} x {sizes[0]} stacked" if sizes[0] > 1 else "one after the other"
-        lines.append(f"group {i}: {len(group.jobs)} jobs, {how}")
-        for job in group.jobs:
-            lines.append(f"  {job.number}  {' '.join(job.overrides)}")
+        lines.append(f"group {i}: {some(len(group.jobs), 'job')}, {how}")
+        lines += [f"  {job.number}  {' '.join(job.overrides)}" for job in group.jobs]
         if i < MEASURED:
-            compiling, step = measured(engine)
-            steps = sum(setup.total_steps for setup in group.setups)
-            found.append((compiling * len(set(sizes)), step * steps, len(group.jobs), memory(engine, max(sizes))))
-    lines.append(f"{len(groups)} groups, {compilations} compilations of the training step")
-    if found:
-        training = sum(f[1] for f in found) / sum(f[2] for f in found) * left
-        compiling = sum(f[0] for f in found) / len(found) * len(groups)
-        largest = max(f[3] for f in found)
-        lines.append(
-            f"about {clock(training)} of training steps and {clock(compiling)} of compiling one after the other, "
-            f"{largest / 1e6:,.0f} MB for states and data (estimated from {len(found)} groups)"
-        )
-    return "\n".join(lines)
+            found.append(cost(group.setups, launcher, len(group.jobs)))
+    lines.append(f"{some(len(groups), 'group')}, {some(compilations, 'compilation')} of the training step")
+    return "\n".join([*lines, about(found, left, len(groups))] if found else lines)
+
+
+def about(found: Sequence[Cost], jobs: int, groups: int) -> str:
+    """A line for a person: what so many jobs and groups take if they are like those that were measured."""
+    training = sum(cost.training * cost.jobs for cost in found) / sum(cost.jobs for cost in found) * jobs
+    compiling = sum(cost.compiling for cost in found) / len(found) * groups
+    memory, resident = max(cost.memory for cost in found), max(cost.resident for cost in found)
+    return (
+        f"about {clock(training)} of training steps and {clock(compiling)} of compiling one after the other, "
+        f"{memory / 1e6:,.0f} MB of memory, of which {resident / 1e6:,.0f} MB for states and data "
+        f"(estimated from {some(len(found), 'group')})"
+    )
+
+
+def some(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
+    """How many jobs of a group are trained together each time."""
+    return stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
+
+
+def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
+    """What a group of so many jobs takes, by compiling and timing its step; ``setups`` are those of some of them."""
+    engine = Engine(setups[0])
+    sizes = together(engine, jobs, launcher)
+    compiling, step = measured(engine)
+    steps = sum(setup.total_steps for setup in setups) / len(setups)
+    shapes = jax.eval_shape(checkpoint.flat, engine.setup.shapes)
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    data = 0 if engine.streams else sum(a.nbytes for a in engine.table[0].values())
+    stacked = 3 * state * max(sizes)  # with gradients and updates
+    different = len(set(sizes))
+    memory = environment.peak_memory() + stacked
+    return Cost(jobs, different, compiling * different, step * steps, memory, stacked + data)
 
 
 def measured(engine: Engine) -> tuple[float, float]:
-    """Seconds to compile the training step, and of a step."""
+    """Seconds to compile the training step, and of a step: so many at once as in training."""
     setup = engine.setup
     feed, state = engine.feed(0), engine.start(setup.plan)
     totals = jax.device_put(engine.zeros(), setup.everywhere)
-    began, first, steps = time.perf_counter(), None, 0
+    began, first, steps, most = time.perf_counter(), None, 0, 1
     while True:
-        table, order, start, _ = feed.train(steps % setup.steps_per_epoch, 1)
+        at = steps % setup.steps_per_epoch
+        table, order, start, count = feed.train(at, min(most, setup.steps_per_epoch - at))
         data = {**table, **engine.constants}
-        state, totals = engine.train_steps(state, totals, data, order, np.int32(start), np.int32(1))
+        state, totals = engine.train_steps(state, totals, data, order, np.int32(start), np.int32(count))
         jax.block_until_ready(state)
         now = time.perf_counter()
         if first is None:
             first = now
-        else:
-            steps += 1
-            if now - first > SECONDS:
-                feed.close()
-                return first - began, (now - first) / steps
-
-
-def memory(engine: Engine, stacked: int) -> int:
-    """Bytes of the states of stacked jobs, with gradients and updates, and of the data."""
-    shapes = jax.eval_shape(checkpoint.flat, engine.setup.shapes)
-    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    data = 0 if engine.streams else sum(a.nbytes for a in engine.table[0].values())
-    return 3 * state * stacked + data
+            continue
+        steps += count
+        if setup.program.loop:
+            most = max(1, int(DISPATCH_SECONDS * steps / (now - first)))
+        if now - first > SECONDS:
+            feed.close()
+            return first - began, (now - first) / steps

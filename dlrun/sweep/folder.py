@@ -18,6 +18,7 @@ from dlrun.sweep.job import Job, dumped, hydra_text
 
 SWEEP = "sweep.json"
 UNITS = ".units"
+OWN = (SWEEP, rundir.CURVES, "study.db", "experiment")  # beside the directories of jobs
 WRITE_SECONDS = 1.0  # a sweep of thousands of short jobs does not write its record at the end of each
 OVER = ("completed", "diverged", "pruned")
 """Statuses of jobs that are not run again: another try would come to the same."""
@@ -52,6 +53,9 @@ class Folder:
         record = rundir.read_json(directory / SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
         self.start = record.get("start") or _now()
+        if "command" in record:  # what made it stays on record
+            again = {"time": _now(), "command": asked["command"]}
+            self.asked = {**asked, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
         self.written = 0.0
 
     def numbered(self, jobs: Sequence[Job]) -> list[Job]:
@@ -81,12 +85,15 @@ class Folder:
         return self.directory / self.entries[number].directory
 
     def status(self, number: int) -> str:
-        """What a job came to, from its run directory; ``running`` of a process that is gone is ``killed``."""
-        run = rundir.read_json(self.path(number) / rundir.RUN)
-        if run is None:
-            return "pending"
-        status = str(run.get("status"))
-        return "killed" if status == "running" and not rundir.in_use(self.path(number)) else status
+        return status(self.path(number))
+
+    def changes(self, number: int) -> list[str]:
+        """What a job's run was resumed with by itself: it is not what the sweep would have made of it."""
+        resumed = (rundir.read_json(self.path(number) / rundir.RUN) or {}).get("resumed")
+        if not isinstance(resumed, list):
+            return []
+        times = [again.get("overrides") for again in resumed if isinstance(again, dict)]
+        return [str(text) for overrides in times if isinstance(overrides, list) for text in overrides]
 
     def begin(self, job: Job) -> Path:
         """Makes a job's directory with what Hydra writes there, unless that is done; gives it."""
@@ -131,11 +138,39 @@ def read(directory: Path) -> dict[str, Any] | None:
     try:
         if record is None:
             raise ValueError
-        [Entry(**entry) for entry in record["jobs"]]
-        list(map(str, record["overrides"]))
+        entries = [Entry(**entry) for entry in record["jobs"]]
+        texts = [record["overrides"], record.get("config_dirs", []), *(entry.overrides for entry in entries)]
+        sound = all(isinstance(entry.job, int) and is_name(entry.directory) for entry in entries)
+        sound &= all(isinstance(some, list) and all(isinstance(text, str) for text in some) for some in texts)
+        sound &= all(len({*of}) == len(entries) for of in zip(*((e.job, e.directory) for e in entries), strict=True))
+        if not sound:
+            raise ValueError
     except (KeyError, TypeError, ValueError):
         raise InvalidConfig([f"{file}: can't be read: it is no sweep's record"]) from None
     return record
+
+
+def status(directory: Path) -> str:
+    """What a job came to, from its run directory; ``running`` of a process that is gone is ``killed``."""
+    run = rundir.read_json(directory / rundir.RUN)
+    if run is None:
+        return "pending"
+    status = str(run.get("status"))
+    # A completed one that is not in use was killed where it has no summary, which is written last.
+    ended = status != "running" and (status != "completed" or rundir.read_json(directory / rundir.SUMMARY) is not None)
+    return status if ended else "running" if rundir.in_use(directory) else "killed"
+
+
+def begun(directory: Path) -> bool:
+    """Whether a job goes on from what its run directory holds."""
+    return (directory / rundir.RUN).exists() or (directory / rundir.CHECKPOINTS).exists()
+
+
+def is_name(directory: str) -> bool:
+    """Whether a job's directory may have this name: below the sweep's, and none that the sweep itself has."""
+    path = Path(directory)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return bool(path.parts) and not path.is_absolute() and not hidden and path.parts[0] not in OWN
 
 
 def digest(job: Job) -> str:

@@ -10,10 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from hydra.types import HydraContext
-from omegaconf import OmegaConf
 
 from dlrun import config, rundir
 from dlrun.schema import InvalidConfig
+from dlrun.sweep.naming import names
 from dlrun.sweep.space import Space
 
 
@@ -52,10 +52,10 @@ def sweep(
         in other processes.
     """
     if _is_grid(cfg):
-        Space(hydra, cfg, overrides).grid(trust, found)
+        names(cfg, Space(hydra, cfg, overrides).grid(trust, found), {})
     elif found:
         raise InvalidConfig(found)
-    if "job." not in (subdir := config.raw(cfg, "hydra.sweep.subdir")):
+    elif "job." not in (subdir := config.raw(cfg, "hydra.sweep.subdir")):  # what its runs are is not known yet
         raise InvalidConfig([f"hydra.sweep.subdir={subdir}: the same for all runs; allowed: ${{hydra.job.num}}"])
     directory = config.create(cfg, "hydra.sweep.dir")
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
@@ -65,7 +65,7 @@ def sweep(
         train(cfg, Path(HydraConfig.get().runtime.output_dir))
 
     sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-    sweeper.sweep(arguments=OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False))  # pyright: ignore
+    sweeper.sweep(arguments=config.one_duration(list(cfg.hydra.overrides.task)))
     print(directory, flush=True)
     runs = [rundir.read_json(run / rundir.RUN) or {} for run in rundir.find(directory)]
     return int(not runs or any(run.get("status") != "completed" for run in runs))

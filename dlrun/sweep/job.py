@@ -74,7 +74,7 @@ def dumped(values: Any) -> str:
 def hydra_text(job: Job, directory: Path) -> str:
     """``.hydra/hydra.yaml`` of a job that writes to ``directory``, as Hydra's own launcher writes it."""
     form = job.hydra.values["job"]["config"]["override_dirname"]
-    shown = [text for text in job.overrides if _key(text) not in form["exclude_keys"]]
+    shown = [text for text in job.overrides if key_of(text) not in form["exclude_keys"]]
     own = {
         "task": job.overrides,
         "override_dirname": form["item_sep"].join(sorted(shown)).replace("=", form["kv_sep"]),
@@ -88,5 +88,6 @@ def hydra_text(job: Job, directory: Path) -> str:
     return text
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
+    """The key of an override."""
     return re.split("[=@]", text.lstrip("+~"), maxsplit=1)[0]

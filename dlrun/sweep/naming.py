@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun import config
 from dlrun.schema import InvalidConfig
-from dlrun.sweep.folder import Entry
+from dlrun.sweep.folder import Entry, is_name
 from dlrun.sweep.job import Job, hydra_text
 
 
@@ -33,11 +33,17 @@ class Asked:
 
 
 def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, str]:
-    """The directories of new jobs by number. Raises :class:`InvalidConfig` where two jobs would share one."""
+    """The directories of new jobs by number. Raises :class:`InvalidConfig` where one is not its job's alone."""
     found = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
-    if len({*found.values(), *(e.directory for e in there.values())}) < len(found) + len(there):
+    paths = [*map(Path, found.values()), *(Path(e.directory) for e in there.values())]
+    problem = next((f"{name!r} is no folder of a run's own" for name in found.values() if not is_name(name)), None)
+    if len(set(paths)) < len(paths):
+        problem = "the same for several runs"
+    elif {parent for path in paths for parent in path.parents}.intersection(paths):
+        problem = "one run within another"
+    if problem:
         shown = config.raw(cfg, "hydra.sweep.subdir")
-        raise InvalidConfig([f"hydra.sweep.subdir={shown}: the same for several runs; allowed: ${{hydra.job.num}}"])
+        raise InvalidConfig([f"hydra.sweep.subdir={shown}: {problem}; allowed: ${{hydra.job.num}}"])
     return found
 
 

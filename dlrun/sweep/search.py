@@ -138,6 +138,13 @@ def pruner(options: Optuna, objectives: list[Objective], total: int) -> Pruner |
     return Pruner(rule, objectives[0].mode, options.seeds)
 
 
+def trials(space: SearchSpace, options: Optuna) -> int:
+    """How many trials the whole search has."""
+    if options.sampler != "grid":
+        return options.n_trials
+    return min(options.n_trials, math.prod(d.size or 0 for d in space.domains.values()))
+
+
 def check(space: SearchSpace, options: Optuna, objectives: list[Objective], directory: Path) -> None:
     """Raises :class:`InvalidConfig` where the parts of a search don't fit each other, or the study that is there."""
     found, numbers = [], [d for d in space.domains.values() if isinstance(d, Numbers)]

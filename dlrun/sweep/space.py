@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,10 +13,10 @@ from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, RangeSweep
 from omegaconf import OmegaConf
 
-from dlrun import config
+from dlrun import catalogue, config
 from dlrun.schema import InvalidConfig, show
 from dlrun.sweep.composing import Composer, Setting, is_plain
-from dlrun.sweep.job import Job
+from dlrun.sweep.job import Job, key_of
 
 MOST = 20  # problems are told one by one; a grid may have one for every job
 
@@ -126,9 +127,9 @@ class Space:
         fixed = {name: self._fixed(p) for name, p in self.overrides.items() if not p.is_sweep_override()}
         for i, point in enumerate(points):
             names = dict.fromkeys([*self.overrides, *point])
-            settings = _with_one_duration([point[name] if name in point else fixed[name] for name in names])
+            settings = [point[name] if name in point else fixed[name] for name in names]
             try:
-                made = self._composer.compose(settings)
+                made = self._composer.compose([*settings, *_other_duration(settings)])
                 checked = plan(made.values, trust, made.found)
             except InvalidConfig as error:
                 for line in error.problems:
@@ -137,7 +138,8 @@ class Space:
                     points = points[: i + 1]
                     break
             else:
-                jobs.append(Job(first + i, [s.text for s in settings], checked, made.written, made.hydra))
+                texts = [s.text for s in settings if key_of(s.text).split(".")[0] not in catalogue.NOT_OF_A_RUN]
+                jobs.append(Job(first + i, texts, checked, made.written, made.hydra))
         if lines:
             raise InvalidConfig(_worded(lines, [{k: s.text for k, s in point.items()} for point in points]))
         return jobs
@@ -191,6 +193,14 @@ class Axis:
             return [f"{self.text}: not allowed; allowed: {allowed}"]
         return [f"{self.text}: no runs, as it has no values"] if empty else []
 
+    @property
+    def twice(self) -> list[str]:
+        """Values that are given more than once, as typed."""
+        if isinstance(self.parsed.value(), RangeSweep):
+            return []
+        times = Counter(typed(e) for e in self.parsed.sweep_iterator())
+        return [text for text, n in times.items() if n > 1]
+
     @cached_property
     def count(self) -> int:
         """How many values there are, at most; exact where they were enumerated or are whole numbers."""
@@ -225,10 +235,11 @@ def _quoted(value: Any) -> Any:
     return value if same else QuotedString(value, Quote.single)
 
 
-def _with_one_duration(settings: list[Setting]) -> list[Setting]:
+def _other_duration(settings: list[Setting]) -> list[Setting]:
+    """What goes without saying: with ``steps=500`` no epochs."""
     texts = [s.text for s in settings]
     added = config.one_duration(texts)[len(texts) :]
-    return [*settings, *(Setting(text, text.partition("=")[0], None, fixed=False) for text in added)]
+    return [Setting(text, text.partition("=")[0], None, fixed=False) for text in added]
 
 
 def _worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[str]:

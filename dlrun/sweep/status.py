@@ -2,19 +2,19 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlrun.progress import SILENCE, Progress, clock, fitted, number
-from dlrun.sweep.job import Job
 
 log = logging.getLogger(__name__)
 ROWS = 40  # of the table at the end; sweep.json has them all
-WORST = ("failed", "diverged", "killed", "stopped", "pending", "running", "pruned", "completed")
+WORST = ("failed", "diverged", "killed", "stopped", "pending", "running", "completed", "pruned")
 
 
 class Status:
@@ -26,26 +26,31 @@ class Status:
 
     def __init__(self, metric: str, mode: str):
         self.metric, self.mode = metric, mode
-        self.jobs: dict[int, str] = {}
+        self.expected = 0  # jobs of a search, which are not all known yet
+        self.overrides: dict[int, Sequence[str]] = {}
+        self.jobs: dict[int, str] = {}  # what distinguishes them
         self.steps: dict[int, tuple[int, int, int]] = {}  # where a job began, is, and ends
         self.statuses: dict[int, str] = {}
         self.best: dict[int, float] = {}
         self.told_once: set[str] = set()
         self.live: Any = None
         self.began = self.told = time.perf_counter()
+        self.timed: tuple[int, float] | None = None  # steps of all jobs at the end of the first ones, and when it was
 
-    def add(self, jobs: Sequence[Job], statuses: dict[int, str]) -> None:
+    def add(self, jobs: Mapping[int, Sequence[str]], statuses: Mapping[int, str]) -> None:
         """Jobs that belong to the sweep.
 
         Args:
+          jobs: their overrides by number.
           statuses: what those came to that were there before, by number.
         """
-        names = differing(jobs)
+        self.overrides |= jobs
+        names = differing(self.overrides.values())
+        for job, texts in self.overrides.items():
+            self.jobs[job] = " ".join(_short(text) for text in texts if text.split("=")[0] in names)
         for job in jobs:
-            own = [text for text in job.overrides if text.split("=")[0] in names]
-            self.jobs[job.number] = " ".join(own)
-            self.statuses[job.number] = statuses.get(job.number, "pending")
-            self.steps[job.number] = (0, 0, 0)
+            self.statuses[job] = statuses.get(job, "pending")
+            self.steps[job] = (0, 0, 0)
 
     def __enter__(self) -> "Status":
         if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
@@ -90,9 +95,17 @@ class Status:
     def ended(self, number: int, status: str) -> None:
         """A job came to ``status``."""
         self.statuses[number] = status
-        first, _, last = self.steps[number]
-        self.steps[number] = (first, last, last)
+        first, now, last = self.steps[number]
+        end = now if now > first else last  # one that stopped early, or was given up, takes no further steps
+        self.steps[number] = (first, end, end)
         self.tick()
+
+    def advance(self, number: int, step: int) -> None:
+        """A job has come to a step."""
+        first, _, last = self.steps[number]
+        self.steps[number] = (first, step, last)
+        if self.timed is None:  # before, it was compiled
+            self.timed = (self._taken(), time.perf_counter())
 
     def tick(self) -> None:
         """Now and then a line where there is no terminal."""
@@ -110,13 +123,13 @@ class Status:
             self.best[job] = float(value)
 
     def table(self, seconds: Callable[[int], float | None]) -> str:
-        """All jobs with status, best value and what distinguishes them: failures first, then the best ones."""
+        """Jobs with status, best value and what distinguishes them: failures first, then the best ones."""
         sign = 1 if self.mode == "min" else -1
         order = sorted(
             self.jobs, key=lambda j: (WORST.index(self.statuses[j]), sign * self.best.get(j, sign * float("inf")), j)
         )
-        if len(order) > ROWS:
-            order = [*order[: ROWS // 2], *self._best(ROWS // 2, order[ROWS // 2 :])]
+        bad = [j for j in order if self.statuses[j] not in ("completed", "pruned")]
+        order = [*bad[: max(ROWS // 2, ROWS - len(order) + len(bad))], *order[len(bad) :]][:ROWS]
         rows = [("job", "status", self.metric, "time", "")]
         for job in order:
             value, took = self.best.get(job), seconds(job)
@@ -142,7 +155,7 @@ class Status:
     def _parts(self) -> list[tuple[int, str]]:
         counts = Counter(self.statuses.values())
         over = len(self.jobs) - counts["pending"] - counts["running"]
-        parts = [(0, f"{over}/{len(self.jobs)} jobs done")]
+        parts = [(0, f"{over}/{max(self.expected, len(self.jobs))} jobs done")]
         if counts["running"]:
             parts.append((3, f"{counts['running']} running"))
         parts += [(1, f"{counts[s]} {s}") for s in ("failed", "diverged", "pruned") if counts[s]]
@@ -155,11 +168,20 @@ class Status:
         return parts
 
     def _left(self) -> float | None:
-        """Seconds, by the steps taken so far."""
-        taken = sum(now - first for first, now, _ in self.steps.values())
-        to_take = sum(last - now for _, now, last in self.steps.values())
-        seconds = time.perf_counter() - self.began
+        """Seconds, by the steps taken since the first ones, whose time is the compiler's."""
+        if self.timed is None:
+            return None
+        taken, seconds = self._taken() - self.timed[0], time.perf_counter() - self.timed[1]
+        to_take = sum(last - now for _, now, last in self.steps.values()) + self._to_come()
         return seconds * to_take / taken if taken and to_take and seconds > 1 else None
+
+    def _taken(self) -> int:
+        return sum(now - first for first, now, _ in self.steps.values())
+
+    def _to_come(self) -> float:
+        """Steps of the jobs that a search has not chosen yet, if they are like the others."""
+        unknown, lengths = self.expected - len(self.jobs), [last for _, _, last in self.steps.values() if last]
+        return unknown * sum(lengths) / len(lengths) if unknown > 0 and lengths else 0
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich.progress_bar import ProgressBar
@@ -170,6 +192,7 @@ class Status:
         text = fitted(self._parts(), width)
         room = min(width - len(text) - 2, 30)
         taken, total = (sum(s[i] for s in self.steps.values()) for i in (1, 2))
+        total += self._to_come()
         line = Table.grid(padding=(0, 2, 0, 0))
         bar = [ProgressBar(total=max(total, 1), completed=taken, width=room)] if room >= 10 else []
         line.add_row(*bar, Text(text, no_wrap=True, overflow="crop"))
@@ -192,9 +215,8 @@ class JobProgress(Progress):
         self.status.statuses[self.number] = "running"
 
     def advance(self, step: int, epoch: float) -> None:
-        first, _, last = self.status.steps[self.number]
         if self.status.statuses[self.number] == "running":  # a run that ended may stay in its stack for a while
-            self.status.steps[self.number] = (first, step, last)
+            self.status.advance(self.number, step)
         self.status.tick()
 
     def row(self, row: dict[str, Any]) -> None:
@@ -213,8 +235,14 @@ class JobProgress(Progress):
         self.status.warn(text)
 
 
-def differing(jobs: Sequence[Job]) -> set[str]:
-    """Keys to name jobs by, as typed: those that are not the same for all."""
-    texts = [set(job.overrides) for job in jobs]
+def _short(text: str) -> str:
+    """An override for people: of the many digits that a search chose, the first four."""
+    key, _, value = text.partition("=")
+    return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{6,}(e-?\d+)?", value) else text
+
+
+def differing(jobs: Iterable[Sequence[str]]) -> set[str]:
+    """Keys to name jobs by, as typed: those that are not the same for all. Takes the overrides of each."""
+    texts = [set(overrides) for overrides in jobs]
     shared = set.intersection(*texts) if texts else set()
     return {text.split("=")[0] for some in texts for text in some - shared}

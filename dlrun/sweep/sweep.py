@@ -15,7 +15,7 @@ from dlrun.run import notice
 from dlrun.schema import InvalidConfig
 from dlrun.setup import reported
 from dlrun.signals import Stop
-from dlrun.sweep import work
+from dlrun.sweep import study, work
 from dlrun.sweep.folder import OVER, Folder, digest, read
 from dlrun.sweep.groups import Group, grouped
 from dlrun.sweep.job import Job
@@ -43,6 +43,9 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     folder = None if there is None or where is None else Folder(where, described(asked, space.swept))
     if folder is not None:
         jobs = belonging(folder, jobs)
+    for axis in space.axes.values():
+        for value in axis.twice:
+            print(f"notice: {axis.text}: {value} is there more than once, and is trained once", file=sys.stderr)
     with small_footprint(launcher):
         over = {job.number for job in jobs if folder and job.number in folder.entries}
         over = {n for n in over if folder and folder.status(n) in OVER}
@@ -56,27 +59,38 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         if folder is None:
             folder = Folder(config.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
         metric, mode = main_metric(folder, groups)
-        return conducted(
-            asked, folder, launcher, metric, mode, lambda running: (running.add(jobs), running.train(groups))
-        )
+
+        def train(running: Trainer) -> None:
+            running.add(jobs)
+            running.train(groups)
+
+        return conducted(asked, folder, launcher, metric, mode, train)
 
 
 def conducted(
-    asked: Asked, folder: Folder, launcher: Launcher, metric: str, mode: str, train: Callable[[Trainer], Any]
+    asked: Asked, folder: Folder, launcher: Launcher, metric: str, mode: str, train: Callable[[Trainer], str | None]
 ) -> int:
-    """Trains with the sweep's directory held, and tells in the end what came of it."""
+    """Trains with the sweep's directory held, and tells in the end what came of it.
+
+    Args:
+      train: gives what else there is to tell.
+    """
     work.quiet()
     with rundir.locked(folder.directory), Status(metric, mode) as status:
+        ended, more = "failed", None
         with Stop(partial(notice, status)) as stop:
             running = Trainer(asked, folder, launcher, status, stop)
             try:
-                train(running)
+                more = train(running)
+                ended = "failed" if running.failed else "completed"
             finally:
                 folder.refresh()
-                ended = "stopped" if stop.signum else "failed" if running.failed else "completed"
-                folder.write(ended)
-        status.note(status.table(partial(seconds, folder)))
-        if stop.signum or any(entry.status not in OVER for entry in folder.entries.values()):
+                folder.write("stopped" if stop.signum else ended)
+        if status.jobs:
+            status.note(status.table(partial(seconds, folder)))
+        if more:
+            status.note(more)
+        if stop.signum or any(s not in OVER for s in status.statuses.values()):
             status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
         if failed := [n for n in status.statuses if status.statuses[n] in FAILED]:
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
@@ -128,6 +142,9 @@ def described(asked: Asked, swept: dict[str, Any]) -> dict[str, Any]:
 
 def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:
     """The jobs with their numbers in a sweep that is there. Raises :class:`InvalidConfig` where it has none of them."""
+    if (folder.directory / study.FILE).exists():
+        allowed = f"allowed: a new folder, or dlrun resume {folder.directory}"
+        raise InvalidConfig([f"hydra.sweep.dir={folder.directory}: the folder of a search; {allowed}"])
     known = {entry.digest for entry in folder.entries.values()}
     if known and not any(digest(job) in known for job in jobs):
         raise InvalidConfig(

@@ -8,9 +8,11 @@ from typing import Any
 
 from dlrun import rundir
 from dlrun.engine import Engine
+from dlrun.schema import InvalidConfig
 from dlrun.signals import Stop
+from dlrun.standing import Rows
 from dlrun.sweep import work
-from dlrun.sweep.folder import OVER, UNITS, Folder
+from dlrun.sweep.folder import OVER, UNITS, Folder, begun, digest
 from dlrun.sweep.groups import Group
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
@@ -38,24 +40,45 @@ class Trainer:
         self.status, self.stop = status, stop
         self.failed = False
         self.engines: dict[str, Engine] = {}
+        self.rows: dict[int, Rows] = {}
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
-        """Takes jobs up; gives those that are not over yet."""
-        self.folder.add(jobs, names(self.asked.cfg, jobs, self.folder.entries))
-        before = {job.number: self.folder.status(job.number) for job in jobs}
-        self.status.add(jobs, {n: s for n, s in before.items() if s in OVER})
+        """Takes jobs up; gives those that are not over yet.
+
+        Raises:
+          InvalidConfig: where the directory of one has another configuration.
+        """
         for job in jobs:
-            self.folder.entries[job.number].status = before[job.number]
-            if before[job.number] in OVER:
-                self._look(job.number)
-                self.failed |= before[job.number] in FAILED
-        return [job for job in jobs if before[job.number] not in OVER]
+            entry = self.folder.entries.get(job.number)
+            if entry is not None and entry.digest != digest(job):
+                where = self.folder.path(job.number)
+                raise InvalidConfig([f"{where}: a run of another configuration; allowed: another hydra.sweep.dir"])
+        self.folder.add(jobs, names(self.asked.cfg, jobs, self.folder.entries))
+        over = self.show([job.number for job in jobs])
+        return [job for job in jobs if job.number not in over]
+
+    def show(self, numbers: Sequence[int]) -> set[int]:
+        """Has jobs shown as what they came to before; gives those that are over."""
+        before = {number: self.folder.status(number) for number in numbers}
+        over = {n: s for n, s in before.items() if s in OVER}
+        self.status.add({n: self.folder.entries[n].overrides for n in numbers}, over)
+        for number, status in before.items():
+            self.folder.entries[number].status = status
+            if status in OVER:
+                self._look(number)
+                self.failed |= status in FAILED
+            elif status != "pending":
+                self._follow(number)
+            if changes := self.folder.changes(number):
+                text = f"{self.status.name(number)}: {self.folder.path(number)} was resumed by itself with "
+                self.status.warn(f"{text}{' '.join(changes)}")
+        return set(over)
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
         """Trains jobs until all of them ended, or a signal came, or one failed and that is to end it."""
         for group in groups:
             for setup, job in zip(group.setups, group.jobs, strict=True):
-                self.status.steps[job.number] = (0, 0, setup.total_steps)
+                self.status.steps[job.number] = (*self.status.steps[job.number][:2], setup.total_steps)
         self.folder.write("running")
         if self.launcher.inside:
             self._train_here(groups, pruner)
@@ -70,9 +93,9 @@ class Trainer:
             self.engines = {**dict(list(self.engines.items())[1 - ENGINES :]), group.key: engine}
             members = []
             for setup, job in zip(group.setups, group.jobs, strict=True):
-                resume = self.folder.status(job.number) != "pending"
-                directory = self.folder.begin(job)
-                members.append(work.Member(job.number, ["dlrun", *job.overrides], setup, directory, resume))
+                if (directory := self._begin(job)) is not None:
+                    command = ["dlrun", *job.overrides]
+                    members.append(work.Member(job.number, command, setup, directory, begun(directory)))
             work.train(
                 engine,
                 members,
@@ -84,6 +107,16 @@ class Trainer:
                 done=self._done,
             )
 
+    def _begin(self, job: Job) -> Path | None:
+        """Makes a job's directory; None where that can't be, which fails the job alone."""
+        try:
+            return self.folder.begin(job)
+        except OSError as error:
+            text = f"failed: {error.filename or self.folder.path(job.number)}: {error.strerror or error}"
+            self.status.note(f"{self.status.name(job.number)}: {text}")
+            self._changed(job.number, "failed")
+            return None
+
     def _send(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
         """Has units trained by other processes, several a group where there are more workers than groups."""
         units: dict[Path, list[int]] = {}
@@ -94,9 +127,9 @@ class Trainer:
             parts = min(len(group.jobs), max(1, workers // len(groups)))
             size = -(-len(group.jobs) // parts)
             for i in range(0, len(group.jobs), size):
-                jobs = group.jobs[i : i + size]
-                for job in jobs:
-                    self.folder.begin(job)
+                jobs = [job for job in group.jobs[i : i + size] if self._begin(job) is not None]
+                if not jobs:
+                    continue
                 file = folder / f"{jobs[0].number}.json"
                 units[file] = [job.number for job in jobs]
                 rundir.write(file, json.dumps(self._unit(jobs, pruner)))
@@ -108,6 +141,8 @@ class Trainer:
             for number in numbers:
                 now = self.folder.status(number)
                 # What it was before this time says nothing yet; a killed one is started again, or else lost: see below.
+                if now == "running":
+                    self._follow(number)
                 if number in over or now == "killed" or (now == seen[number] and not (ended and now in AGAIN)):
                     continue
                 seen[number] = now
@@ -178,6 +213,17 @@ class Trainer:
             self.status.statuses[number] = status
         else:
             self.status.ended(number, status)
+
+    def _follow(self, number: int) -> None:
+        """How far a job is, and its best value, as its rows in metrics.jsonl say."""
+        rows = self.rows.get(number)
+        seen = (rows or self.rows.setdefault(number, Rows(self.folder.path(number)))).read()
+        step, (first, _, last) = int(seen.furthest("step") or 0), self.status.steps[number]
+        if rows is None:
+            self.status.steps[number] = (step, step, last)
+        elif step > first:
+            self.status.advance(number, step)
+        self.status.value(number, (seen.least if self.status.mode == "min" else seen.most).get(self.status.metric))
 
     def _log(self, number: int) -> Path:
         return self.folder.path(number) / rundir.LOG

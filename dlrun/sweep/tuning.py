@@ -6,16 +6,19 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dlrun import config, devices, rundir
+from dlrun.schema import InvalidConfig
 from dlrun.settings import in_steps
 from dlrun.setup import Setup
+from dlrun.sweep import best, study
 from dlrun.sweep import search as searching
 from dlrun.sweep.domain import search_space
-from dlrun.sweep.folder import Folder, read
+from dlrun.sweep.folder import OVER, Folder, read
 from dlrun.sweep.groups import grouped
 from dlrun.sweep.naming import Asked
 from dlrun.sweep.pruning import Pruner
 from dlrun.sweep.search import Objective, Outcome, Point
 from dlrun.sweep.space import Space
+from dlrun.sweep.study import Trial
 from dlrun.sweep.sweep import conducted, described, directory, launcher_of
 from dlrun.sweep.trainer import Trainer
 
@@ -43,15 +46,26 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     where = directory(asked.cfg)
     searching.check(wanted, options, aims, where or Path("nowhere"))
     there = None if where is None else read(where)
+    if where is not None and there is not None and there["jobs"] and not (where / study.FILE).exists():
+        allowed = f"allowed: a new folder, or dlrun resume {where}"
+        raise InvalidConfig([f"hydra.sweep.dir={where}: the sweep of another command, without {study.FILE}; {allowed}"])
+    trials = searching.trials(wanted, options)
     if dry_run:
-        print(f"{options.n_trials} trials of {options.seeds} runs, {options.batch} trials at a time, in:")
+        from dlrun.sweep.estimate import about, cost, some
+
+        of = some(options.seeds, "run")
+        print(f"{some(trials, 'trial')} of {of}, {some(options.batch, 'trial')} at a time, in:")
         for key, domain in wanted.domains.items():
             print(f"  {key}  {domain}")
+        runs = trials * options.seeds
+        print(about([cost([setup], launcher, min(runs, options.batch * options.seeds))], runs, 1))
         return 0
     made = where if there is not None and where is not None else config.create(asked.cfg, "hydra.sweep.dir")
     folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
 
-    def train(running: Trainer) -> None:
+    def train(running: Trainer) -> str:
+        running.status.expected = trials * options.seeds
+        running.show([number for number in folder.entries if folder.status(number) in OVER])
         pruner = searching.pruner(options, aims, evaluations(setup))
 
         def run(points: list[Point]) -> list[Outcome]:
@@ -62,8 +76,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
             running.train(grouped(running.add(jobs), known), pruner)
             return [outcome(folder, job.number, setup.metric) for job in jobs]
 
-        best = searching.search(wanted, options, aims, folder.directory, run)
-        running.status.note(_told(best, aims, folder.directory))
+        return _told(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
 
     return conducted(asked, folder, launcher, aims[0].metric, aims[0].mode, train)
 
@@ -102,11 +115,8 @@ def _validations(folder: Folder, number: int) -> list[dict[str, Any]]:
     return [row for row in rundir.read_metrics(folder.path(number)) if row["split"] == "val"]
 
 
-def _told(best: list[Any], aims: list[Objective], where: Path) -> str:
-    lines = []
-    for i, trial in enumerate(best):
-        values = " ".join(f"{k}={v}" for k, v in trial.values.items())
-        results = "  ".join(f"{aim.metric} {trial.results[aim.metric]:.4f}" for aim in aims)
-        name = "best" if len(best) == 1 else f"best-{i}"
-        lines.append(f"best: trial {trial.number}  {results}  {values}  ({where / 'experiment' / name}.yaml)")
-    return "\n".join(lines) or "no trial was completed"
+def _told(trials: list[Trial], where: Path) -> str:
+    if not trials:
+        return "no trial was completed"
+    files = "best.yaml" if len(trials) == 1 else f"best-0.yaml to best-{len(trials) - 1}.yaml"
+    return "\n".join([*(f"best: {line}" for line in best.table(trials)), f"      in {where / best.FOLDER / files}"])

@@ -24,7 +24,7 @@ from dlrun.schema import InvalidConfig
 from dlrun.setup import Setup, alike, prepare
 from dlrun.signals import Stop
 from dlrun.stack import Stack, together
-from dlrun.sweep.folder import OVER
+from dlrun.sweep.folder import OVER, begun, status
 from dlrun.sweep.launchers.process import leash
 from dlrun.sweep.pruning import from_state
 from dlrun.train import Pruner
@@ -188,7 +188,7 @@ def activations(engine: Engine) -> int:
 
 
 def quiet() -> None:
-    """Log lines go to the log.txt of the job that has its turn alone, and Orbax's details nowhere."""
+    """Log lines go to the log.txt of the job that has its turn alone, and libraries' details nowhere."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -258,9 +258,8 @@ def main(file: str) -> int:
             devices.initialize(checked.settings)
         setup = alike(members[0].setup, checked) if members else prepare(checked)
         directory = root / job["directory"]
-        run = rundir.read_json(directory / rundir.RUN)
-        members.append(Member(job["number"], ["dlrun", *job["overrides"]], setup, directory, run is not None))
-    left = [m for m in members if (rundir.read_json(m.directory / rundir.RUN) or {}).get("status") not in OVER]
+        members.append(Member(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
+    left = [m for m in members if status(m.directory) not in OVER]
     pruner = None if unit["pruner"] is None else from_state(unit["pruner"])
     failed = False
     quiet()
