@@ -6,6 +6,14 @@ from typing import Any, NoReturn
 from dlrun.schema import InvalidConfig, nearest
 
 
+class Also(argparse.Action):
+    """A condition; of several all must hold."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"({before}) and ({values})")
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose words and flags may stand in any order, and that raises :class:`InvalidConfig`."""
 

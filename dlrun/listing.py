@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dlrun import rundir
-from dlrun.arguments import Parser
+from dlrun.arguments import Also, Parser
 from dlrun.compare import loading
 from dlrun.compare.runs import Run, Runs
 from dlrun.progress import number
@@ -19,13 +19,14 @@ from dlrun.schema import show
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 EPILOG = """\
-A line a run: start, status, best value of the metric that chooses, directory, what was said on the command line. The
-status is running, completed, failed, diverged (not finite), stopped (by a signal), killed (no process works there any
+A line a run: start, status, best value of the metric that chooses, directory,
+what was said on the command line. The status is running, completed, failed,
+diverged (not finite), stopped (by a signal), killed (no process works there any
 more), pruned (given up by a search), damaged (why comes last).
 
-  dlrun ls                                    all runs below outputs/
+  dlrun ls                   all runs below outputs/
   dlrun ls SWEEP --where 'act=relu and not status=completed'
-  dlrun ls --watch                            a table that moves; through a pipe, a line for all that is new
+  dlrun ls --watch           a table that moves; in a pipe, a line for all news
 """
 
 
@@ -35,7 +36,9 @@ def parser() -> Parser:
     p.add_argument(
         "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
     )
-    p.add_argument("--where", metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not")
+    p.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
     p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
     p.add_argument(
         "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",

@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import datetime
 
 from dlrun import rundir
-from dlrun.arguments import Parser
+from dlrun.arguments import Also, Parser
 from dlrun.compare import loading
 from dlrun.compare.runs import Run, Runs
 from dlrun.schema import InvalidConfig, nearest, show
@@ -23,14 +23,17 @@ FAILED = ("failed", "diverged")
 KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EPILOG = """\
-Without --failed and --unfinished, of the runs that are over: completed, pruned by a search, diverged. Those that are in
-use are never touched. A run that goes on later (dlrun resume) does so from the last state that it still has: from the
-best one it trains the steps after it once more, to the same result; without any it starts over.
+Without --failed and --unfinished, of the runs that are over: completed, pruned
+by a search, diverged. Those that are in use are never touched. A run that goes
+on later (dlrun resume) does so from the last state that it still has: from the
+best one it trains the steps after it once more, to the same result; without any
+it starts over.
 
-  dlrun prune --keep best                        everything but the best state of all finished runs; tells, no more
-  dlrun prune --keep best --delete               does it
-  dlrun prune --failed --keep none               all states of runs that failed or diverged
-  dlrun prune --older-than 30d --keep none       all states of runs that ended more than a month ago
+  dlrun prune --keep best                   tells what would go: all states of
+                                            finished runs but the best
+  dlrun prune --keep best --delete          does it
+  dlrun prune --failed --keep none          all of runs that failed or diverged
+  dlrun prune --older-than 30d --keep none  all of runs that ended a month ago
   dlrun prune SWEEP --keep best --where 'act=relu and val/accuracy<0.9'
 """
 
@@ -50,7 +53,9 @@ def parser() -> Parser:
     which.add_argument(
         "--older-than", type=_seconds, metavar="AGE", help="those that ended longer ago: 30d; units s, m, h, d, w"
     )
-    which.add_argument("--where", metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not")
+    which.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
     what = p.add_argument_group("which states")
     what.add_argument("--keep", type=_keep, metavar="WHICH", help="what is to stay: best, last, best,last or none")
     doing = p.add_mutually_exclusive_group()

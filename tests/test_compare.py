@@ -1,10 +1,12 @@
 """``dlrun compare``: the numbers it prints against scipy's by hand, and every flag."""
 
 import csv
+import importlib
 import io
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from dlrun.cli import TOOLS
 from dlrun.compare import load
 from tests.conftest import Outcome
 from tests.test_compare_loading import SUMMARY, made
@@ -107,8 +110,13 @@ def test_pairs_match_in_all_else(dlrun):
     assert float(row["val/accuracy difference"]) == pytest.approx(0.0105)
     assert float(row["val/accuracy corrected"]) < 0.001
     assert "paired over 6 runs" in dlrun("compare", "--group-by", "act", "--baseline", "gelu").out
+    assert "within groups runs differ in norm, not in seeds alone" in dlrun("compare", "--group-by", "act").out
     outcome = dlrun("compare", "--group-by", "act,norm", "--baseline", "act=gelu and norm=layer")
-    assert outcome.out.count("2 seeds are too few to say") == 5
+    assert "within groups" not in outcome.out
+    assert "5 groups against act=gelu norm=layer: fewer than 3 runs to compare are too few to say" in outcome.out
+    outcome = dlrun("compare", "--where", "act=gelu", "--baseline", "none")
+    assert outcome.out.count("2 seeds are too few to say") == 2
+    assert outcome.out.splitlines()[0].endswith("  − none")  # neither p nor the size of an effect
 
 
 def test_seeds_of_any_section_are_seeds(dlrun):
@@ -184,6 +192,10 @@ def test_groups_of_other_data_are_not_held_against_each_other(dlrun):
     assert "not compared, being of other data: act=gelu data=iris" in outcome.out
     assert outcome.out.count("beats") == 1
     assert "iris" not in dlrun("compare", "--where", "data=digits").out
+    outcome = dlrun("compare", "--best")
+    assert outcome.out == "outputs/relu1\n"
+    assert outcome.err.startswith("notice: best by val/accuracy of runs on different data: digits, iris;")
+    assert dlrun("compare", "--best", "--where", "data=iris").err == ""
     assert "not compared" not in dlrun("compare", "--group-by", "act,data").out  # as asked
 
 
@@ -201,7 +213,11 @@ def test_metrics_and_when(dlrun):
         row = next(row for row in found if row["directory"] == "outputs/a")
         assert [row[k] for k in row if k.startswith(tuple(columns[1:]))] == list(expected), at
     outcome = dlrun("compare", "--metric", "val/accuracy", "--at", "min")
-    assert "val/accuracy at min: none of 1 completed runs:\n  outputs/b" in outcome.err
+    assert outcome.err == "no val/accuracy at min in 1 completed run:\n  outputs/b\n"
+    words = ("--metric", "accuracy,val/accuracy", "--at", "best,last,best", "--format", "csv")
+    several = records(dlrun("compare", *words))
+    assert "no val/accuracy at step 99 in 2 completed runs:" in dlrun("compare", "--at", "step=99").err
+    assert [name for name in several[0] if "accuracy" in name] == ["val/accuracy", "val/accuracy at last"]
 
 
 def test_time_to_a_target(dlrun):
@@ -212,6 +228,12 @@ def test_time_to_a_target(dlrun):
     assert "steps to val/accuracy ≥ 0.5:\n  relu against gelu: no difference: all values are equal" in outcome.out
     row = records(dlrun("compare", "--until", "val/accuracy=0.99", "--format", "csv"))[0]
     assert row["steps to val/accuracy ≥ 0.99"] == ""
+    outcome = dlrun("compare", "--until", "accuracy=0.915,loss=1", "--until", "accuracy=0.915", "--group-by", "act")
+    assert outcome.out.count("steps to val/accuracy ≥ 0.915") == 2  # in a head, and over the verdicts
+    assert "20 (n=1)" in outcome.out
+    assert "left out: 3 runs of gelu that did not get there" in outcome.out
+    rows = records(dlrun("compare", "--until", "accuracy=0.915", "--group-by", "act", "--format", "csv"))
+    assert [row["steps to val/accuracy ≥ 0.915 n"] for row in rows] == ["4", "1"]
 
 
 def test_selection_order_columns_limit_paths(dlrun):
@@ -224,6 +246,7 @@ def test_selection_order_columns_limit_paths(dlrun):
     assert paths("--sort", "act", "--reverse", "--limit", "2") == ["outputs/relu0", "outputs/relu1"]
     assert paths("--reverse", "--limit", "1") == ["outputs/gelu2"]
     assert paths("--limit", "2") == ["outputs/relu1", "outputs/relu3"]
+    assert paths("--where", "act=gelu or seed=0", "--where", "seed<1") == ["outputs/relu0", "outputs/gelu0"]
     assert paths("outputs/gelu2", "outputs/relu0") == ["outputs/relu0", "outputs/gelu2"]
     rows = records(
         dlrun("compare", "--columns", "act,seed,test/accuracy,git.commit", "--format", "csv", "--limit", "1")
@@ -296,8 +319,8 @@ def test_what_can_be_wrong(dlrun):
     sweep({"gelu": GELU, "relu": RELU})
     for words, line in {
         ("nowhere",): "nowhere: no such folder",
-        ("--metric", "val/acuracy"): "val/acuracy: no such column (did you mean 'val/accuracy'?)",
-        ("--metric", "act"): "act: not a metric; known: test/accuracy, train/loss",
+        ("--metric", "val/acuracy"): "val/acuracy: no such metric (did you mean 'val/accuracy'?); known: test/ac",
+        ("--metric", "act"): "act: no such metric; known: test/accuracy, train/loss",
         ("--group-by", "actt"): "actt: no such column (did you mean 'act'?)",
         ("--columns", "sead"): "sead: no such column (did you mean 'seed'?)",
         ("--sort", "sead"): "sead: no such column (did you mean 'seed'?)",
@@ -307,7 +330,11 @@ def test_what_can_be_wrong(dlrun):
         ("--at", "step=-1"): "--at: 'step=-1': not allowed",
         ("--until", "val/accuracy"): "--until: 'val/accuracy': not allowed; allowed: METRIC=NUMBER",
         ("--until", "val/accuracy=nan"): "--until: 'val/accuracy=nan': not allowed",
-        ("--until", "speed=3"): "speed: no such column",
+        ("--until", "speed=3"): "speed: no such metric",
+        ("--group-by", "act", "--sort", "seed"): "--sort seed: not allowed; allowed of groups: act, val/accuracy",
+        ("--columns", ""): "--columns: '': not allowed; allowed: names, with commas between them",
+        ("--metric", "loss,"): "--metric: 'loss,': not allowed",
+        ("--at", "best,lats"): "--at: 'lats': not allowed; allowed: best, last, min, max, step=N",
         ("--detect", "0"): "--detect: '0': not allowed; allowed: a number > 0",
         ("--limit", "0"): "--limit: '0': not allowed; allowed: a whole number >= 1, or all",
         ("--format", "xml"): "--format: invalid choice: 'xml'",
@@ -371,6 +398,10 @@ def test_a_terminal_has_as_many_columns_as_fit_and_a_pipe_all(shell):
     assert "no room for: " in plain
     assert "… 4 more runs (--limit all)" in plain
     assert "\x1b[1m" in narrow
+    lines = re.sub("\x1b.*?m", "", on_a_terminal(50, "compare", "--group-by", "act,optim.lr")).splitlines()
+    assert lines[0].split()[:3] == ["act", "optim.lr", "n"]  # what tells groups apart stays
+    assert {line.split()[0] for line in lines[1:5]} == {"tanh", "elu"}
+    assert "no room for: 95% interval" in " ".join(lines)
     piped = shell("compare")
     assert piped.code == 0
     assert "\x1b" not in piped.out
@@ -379,6 +410,21 @@ def test_a_terminal_has_as_many_columns_as_fit_and_a_pipe_all(shell):
     ascii_only = shell("compare", PYTHONIOENCODING="ascii")
     assert ascii_only.code == 0
     assert "+-" in ascii_only.out
+
+
+def test_an_output_in_ascii_and_names_that_are_no_text(shell):
+    sweep({"gelu": GELU, "relu": RELU})
+    odd = os.fsencode("outputs/é") + b"\xff"
+    shutil.copytree("outputs/relu0", os.fsdecode(odd))
+    for encoding in ("ascii", "utf-8"):
+        for words in (("csv",), ("json",), ("md", "--group-by", "act"), ("latex", "--group-by", "act"), ("table",)):
+            outcome = shell("compare", "--until", "accuracy=0.9", "--format", *words, PYTHONIOENCODING=encoding)
+            assert (outcome.code, outcome.err) == (0, ""), words
+            if words[0] == "json":
+                assert odd in [os.fsencode(run["directory"]) for run in json.loads(outcome.out)["runs"]]
+        command = [sys.executable, "-m", "dlrun", "compare", "--paths"]
+        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert odd in done.stdout.splitlines()
 
 
 def test_neither_jax_nor_pandas_is_imported():
@@ -393,3 +439,84 @@ def test_load_is_for_notebooks():
     sweep({"gelu": GELU, "relu": RELU})
     runs = load(["outputs"])
     assert [r["val/accuracy"] for r in runs.where("act=relu").records()] == list(RELU)
+
+
+def test_groups_in_another_order(dlrun):
+    sweep({"gelu": GELU, "relu": RELU, "tanh": (0.5, 0.7, 0.6)})
+    for words, expected in {
+        (): ["relu", "gelu", "tanh"],
+        ("--reverse",): ["tanh", "gelu", "relu"],
+        ("--sort", "act"): ["gelu", "relu", "tanh"],
+        ("--sort", "accuracy", "--reverse"): ["relu", "gelu", "tanh"],
+    }.items():
+        rows = records(dlrun("compare", "--group-by", "act", "--format", "csv", *words))
+        assert [row["group"] for row in rows] == expected, words
+
+
+def test_the_baseline_is_one_that_can_be_compared(dlrun):
+    trained("0", 0.5, act__name="elu")  # the first, and alone
+    for seed in range(3):
+        made(f"1{seed}", status="diverged", act__name="silu", seed=seed)
+    for seed, value in enumerate(GELU):
+        trained(f"2{seed}", value, act__name="gelu", seed=seed)
+    sweep({"relu": RELU})
+    outcome = dlrun("compare", "--group-by", "act")
+    assert json.loads(dlrun("compare", "--format", "json").out)["baseline"] == "gelu"
+    assert "relu beats gelu by 3.0" in outcome.out
+    trained("3", 0.5, act__name="mish", data__name="iris")
+    summary = SUMMARY | {"metric": "val/r2", "best/val/r2": 0.4, "val/r2": 0.4}
+    for seed in range(2):
+        made(f"r{seed}", summary=summary, data__name="diabetes", seed=seed)
+    found = json.loads(dlrun("compare", "--metric", "r2", "--format", "json").out)
+    assert found["baseline"] == "act=relu data=diabetes"
+
+
+def test_a_long_name_of_the_baseline_is_said_once(dlrun):
+    numbers = {"optim__beta_1": 0.123456789012, "optim__weight_decay": 0.000123456789}
+    sweep({"gelu": GELU, "relu": RELU}, **numbers)
+    for name in ("elu", "silu", "mish", "tanh"):
+        trained(name, 0.8, act__name=name, optim__beta_1=0.5, optim__weight_decay=0.1)
+    base = "act=gelu optim.beta_1=0.12346 optim.weight_decay=0.00012346"
+    outcome = dlrun("compare")
+    assert f"  {base.replace('gelu', 'relu')} beats the baseline by 3.0" in outcome.out
+    assert "4 groups against the baseline: fewer than 3 runs to compare" in outcome.out
+    assert f"\n\nbaseline: {base}\n\n" in outcome.out
+    assert "  − baseline" in outcome.out
+    found = json.loads(dlrun("compare", "--format", "json").out)
+    assert found["notes"][0] == f"baseline: {base}"
+    assert found["baseline"] == base
+    assert found["runs"][0]["optim.beta_1"] == 0.123456789012
+    assert json.loads(dlrun("compare", "--format", "json", "--baseline", base).out)["baseline"] == base
+
+
+def test_too_many_groups_are_no_comparison(dlrun):
+    for i in range(102):
+        trained(f"{i}", 0.9, optim__lr=0.1 + i / 1000)
+    trained("again", 0.8, optim__lr=0.1, seed=1)
+    outcome = dlrun("compare")
+    assert "102 groups are too many to compare (100 at most)" in outcome.out
+    assert "against" not in outcome.out
+
+
+def test_of_several_metrics_each_verdict_says_which(dlrun):
+    sweep({"gelu": GELU, "relu": RELU})
+    words = ("compare", "--group-by", "act", "--metric", "val/accuracy,test/accuracy")
+    for format, bullet in (("md", "- "), ("latex", "% ")):
+        lines = dlrun(*words, "--format", format).out.splitlines()
+        assert [line.split("accuracy: ")[0] for line in lines if "beats" in line] == [f"{bullet}val/", f"{bullet}test/"]
+        assert any(line.startswith(f"{bullet}methods: paired t") for line in lines)
+    assert "relu beats gelu" in dlrun(*words, "--columns", "act").out
+
+
+def test_files_are_written_whatever_is_printed(dlrun):
+    sweep({"gelu": GELU, "relu": RELU})
+    assert dlrun("compare", "--best", "--report", "report.html").out == "outputs/relu1\n"
+    assert Path("report.html").stat().st_size > 1000
+
+
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for module in TOOLS.values():
+        text = importlib.import_module(module).parser().format_help()
+        assert max(map(len, text.splitlines())) <= 80, text
+        assert text.isascii()

@@ -120,7 +120,7 @@ def test_one_run_with_training_beside(drawn):
     assert [line.get_ydata().tolist() for line in loss.lines] == [[0.9, 0.4, 0.6], [0.3, 0.1]]
     assert not loss.texts, "one group needs no name"
     assert len(accuracy.lines) == 1
-    assert figure.texts[0].get_text() == "1 completed run"
+    assert figure.texts[0].get_text() == "1 completed run\nthin: training"
 
 
 def test_a_loss_over_decades_is_drawn_by_its_logarithm(drawn):

@@ -67,6 +67,7 @@ def test_summary_of_few() -> None:
     one = summary([0.5])
     assert (one.n, one.mean, one.min, one.max, one.std, one.interval) == (1, 0.5, 0.5, 0.5, None, None)
     assert summary([0.5] * 3).interval == (0.5, 0.5)
+    assert summary([0.4] * 3).std == 0  # whose mean is rounded
 
 
 # Tests against scipy.stats
@@ -337,6 +338,17 @@ def test_power(keyed: Callable[..., Runs], comparisons: int) -> None:
     more = found.more(size / 2)
     assert more is not None
     assert found.power(size / 2, more - 1) < 0.8 <= found.power(size / 2, more)
+
+
+@pytest.mark.parametrize(("n", "least"), [(3, 0.64), (5, 0.73), (8, 0.75)])
+def test_the_seeds_that_are_suggested_show_the_difference(n: int, least: float) -> None:
+    """As often as the docstring says: less than promised, as the spread of a few is uncertain."""
+    rng, found = np.random.default_rng(n), []
+    for _ in range(600):
+        c = compared(runs(rng.normal(1, math.sqrt(2), n)), runs(np.zeros(n)))
+        if not c.significant and (more := c.more(1)):
+            found.append(compared(runs(rng.normal(1, math.sqrt(2), n + more)), runs(np.zeros(n + more))).significant)
+    assert least <= np.mean(found) <= 0.86
 
 
 # Verdicts

@@ -121,6 +121,7 @@ STATUSES = ("completed", "pruned", "diverged", "failed", "stopped", "running")
         (["--where", "status in (completed, stopped)", "--unfinished"], "completed stopped"),
         (["outputs/failed", "outputs/pruned"], "pruned"),
         (["--failed", "--where", "status=completed"], ""),
+        (["--where", "status=completed", "--where", "status=diverged"], ""),
     ],
 )
 def test_which_runs(words: list[str], runs: str, dlrun):

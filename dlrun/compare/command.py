@@ -1,6 +1,7 @@
 """``dlrun compare``: which runs there are, what their groups came to, and whether the differences are real."""
 
 import argparse
+import io
 import math
 import os
 import shutil
@@ -10,66 +11,79 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dlrun.arguments import Parser
+from dlrun.arguments import Also, Parser
+from dlrun.compare import formats, tables
 from dlrun.compare.loading import DEFAULT, load, no_collection
 from dlrun.compare.runs import At
 from dlrun.compare.view import View, notice
 from dlrun.schema import InvalidConfig
 
 LINES = 20  # of a table on a terminal, unless --limit says another number
+DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
 EPILOG = """\
-Runs are found at any depth below the folders. Those that differ in seeds alone are a group; only completed runs are
-averaged. A group is tested against the baseline by pairs of runs that match in seed and all else (Student's t for few,
-sign flips, exactly, from 8 pairs on), or by Welch's t where there are no pairs; p is corrected for the number of
-comparisons (Holm). Fewer than 3 seeds are never tested.
+Runs are found at any depth below the folders. Those that differ in seeds alone
+are a group; only completed runs are averaged. A group is tested against the
+baseline by pairs of runs that match in seed and all else (Student's t for few,
+sign flips, exactly, from 8 pairs on), or by Welch's t where there are no pairs;
+p is corrected for the number of comparisons (Holm). Fewer than 3 seeds are
+never tested.
 
-  dlrun compare                                            all runs below outputs/
+  dlrun compare                                  all runs below outputs/
   dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'
-  dlrun compare --where 'model=resnet and optim.lr<0.01 and status=completed' --metric test/accuracy
-  dlrun compare SWEEP --until val/accuracy=0.95            steps and seconds to get there
+  dlrun compare --where 'model=resnet and optim.lr<0.01' --metric test/accuracy
+  dlrun compare SWEEP --until val/accuracy=0.95  steps and seconds to get there
   dlrun compare SWEEP --report report.html --plot curves.png
-  dlrun resume "$(dlrun compare --best)" epochs=50         goes on with the best run
+  dlrun resume "$(dlrun compare --best)" epochs=50
 """
 
 
 def parser() -> Parser:
     """The flags."""
-    p = Parser("dlrun compare", description=(__doc__ or "").split(": ")[1], epilog=EPILOG)
+    p = Parser("dlrun compare", description=DESCRIPTION, epilog=EPILOG)
     p.add_argument("folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {DEFAULT})")
     which = p.add_argument_group("which runs")
-    which.add_argument("--where", metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not")
+    which.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
     which.add_argument("--sort", metavar="COLUMN", help="by a column, smallest first (default: best first)")
     which.add_argument("--reverse", action="store_true", help="the other way round")
-    which.add_argument("--limit", type=_lines, metavar="N", help=f"lines of a table (a terminal: {LINES}), or all")
-    what = p.add_argument_group("what of them")
+    which.add_argument("--limit", type=_limit, metavar="N", help=f"lines of a table (a terminal: {LINES}), or all")
+    what = p.add_argument_group("what is shown of them")
     what.add_argument(
-        "--metric", action="append", metavar="NAME,…", help="such as test/accuracy (default: the main one)"
-    )
-    what.add_argument("--at", type=_at, default="best", metavar="WHEN", help="best (default), last, min, max or step=N")
+        "--metric", action="extend", type=_names, metavar="NAME,...",
+        help="such as test/accuracy (default: what chose the best state)",
+    )  # fmt: skip
     what.add_argument(
-        "--until",
-        action="append",
-        default=[],
-        type=_target,
-        metavar="METRIC=VALUE",
-        help="steps and seconds to reach it",
-    )
-    what.add_argument("--columns", metavar="NAME,…", help="exactly these: keys, facts of run.json, metrics")
+        "--at", type=_ats, default=["best"], metavar="WHEN,...",
+        help="its value at the best state (best, the default), the last, min, max, or at step=N",
+    )  # fmt: skip
+    what.add_argument(
+        "--until", action="extend", default=[], type=_targets, metavar="METRIC=VALUE,...",
+        help="steps and seconds of training to reach it",
+    )  # fmt: skip
+    what.add_argument(
+        "--columns", action="extend", type=_names, metavar="NAME,...",
+        help="of runs, exactly these: keys, facts of run.json, metrics",
+    )  # fmt: skip
     what.add_argument("--all-columns", action="store_true", help="all keys and facts, not only those that differ")
     how = p.add_argument_group("groups")
     how.add_argument(
-        "--group-by", metavar="KEY,…", help="groups alone, by these keys (default: all that differ but seeds)"
-    )
+        "--group-by", action="extend", type=_names, metavar="KEY,...",
+        help="groups alone, by these keys (default: all that differ but seeds)",
+    )  # fmt: skip
     how.add_argument(
-        "--baseline", metavar="GROUP", help="what the others are held against, such as act=relu (default: the first)"
-    )
+        "--baseline", metavar="GROUP",
+        help="what the others are held against, such as act=relu (default: the first group with 3 seeds)",
+    )  # fmt: skip
     how.add_argument(
         "--detect", type=_positive, metavar="SIZE", help="the difference that is worth finding, in the metric's unit"
     )
     out = p.add_argument_group("output")
     one = out.add_mutually_exclusive_group()
-    one.add_argument("--format", choices=("table", "csv", "json", "md", "latex"), default="table")
-    one.add_argument("--paths", action="store_true", help="the directories alone, for $(…)")
+    one.add_argument(
+        "--format", choices=("table", "csv", "json", "md", "latex"), default="table", help="default: table"
+    )
+    one.add_argument("--paths", action="store_true", help="the directories alone, for $(...)")
     one.add_argument("--best", action="store_true", help="the directory of the best run alone")
     out.add_argument("--plot", type=Path, metavar="FILE", help="curves of the groups: .png, .svg or .pdf")
     out.add_argument("--report", type=Path, metavar="FILE", help="all of it as one page to open in a browser: .html")
@@ -91,16 +105,18 @@ def main(argv: list[str]) -> int:
 def _run(args: argparse.Namespace) -> int:
     folders = args.folders or [DEFAULT]
     runs = load(folders)
-    notice("skipped", "folders", [f"{path}: {why}" for path, why in runs.skipped.items()])
+    notice("skipped", "folder", [f"{path}: {why}" for path, why in runs.skipped.items()])
     if not runs:
         raise InvalidConfig([f"no runs below {', '.join(folders)}"])
     if args.where and not (chosen := runs.where(args.where)):
         raise InvalidConfig([f"--where {args.where!r}: holds for none of {len(runs)} runs"])
     view = View(args, chosen if args.where else runs)
     if args.paths or args.best:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of folders are bytes
+            sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
         print("\n".join(run.path for run in (view.best() if args.best else view.runs[: args.limit])))
-        return 0
-    print(WRITERS[args.format](view))
+    else:
+        print(formats.encodable(WRITERS[args.format](view)))
     if args.plot:
         from dlrun.compare import plot
 
@@ -115,28 +131,27 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(view: View) -> str:
-    from dlrun.compare import formats
-
     return "\n\n".join([*_tables(view, formats.table), *_said(view)])
 
 
 def _markdown(view: View) -> str:
-    from dlrun.compare import formats
-
-    said = [f"- {formats.escaped(v.text)}" for v in view.verdicts()] if view.asked else []
+    said = [f"- {formats.escaped(line)}" for line in _lines_said(view)]
     return "\n\n".join([*_tables(view, formats.markdown, every=False), *(["\n".join(said)] if said else [])])
 
 
 def _latex(view: View) -> str:
-    from dlrun.compare import formats
-
-    said = [f"% {v.text}" for v in view.verdicts()] if view.asked else []
+    said = [f"% {line}" for line in _lines_said(view)]
     return "\n".join([*_tables(view, formats.latex, every=False), *said])
 
 
-def _csv(view: View) -> str:
-    from dlrun.compare import formats, tables
+def _lines_said(view: View) -> list[str]:
+    """Verdicts, by which metric if there are several, and notes; nothing beside a table of runs."""
+    of = {q: f"{q.name}: " if len(view.quantities) > 1 else "" for q in view.quantities}
+    verdicts = [of[q] + line for q in view.quantities for line in view.said(q)]
+    return [*verdicts, *view.notes()] if view.asked else []
 
+
+def _csv(view: View) -> str:
     if view.asked:
         return formats.commas(
             tables.records(view.groups, view.order, view.quantities, view.compared)[: view.args.limit]
@@ -145,8 +160,6 @@ def _csv(view: View) -> str:
 
 
 def _json(view: View) -> str:
-    from dlrun.compare import formats, tables
-
     groups = tables.records(view.groups, view.order, view.quantities, view.compared)
     return formats.objects(
         {
@@ -154,7 +167,8 @@ def _json(view: View) -> str:
             "runs": view.records()[: view.args.limit],
             "groups": groups[: view.args.limit],
             "baseline": view.groups.baseline.name if view.groups.baseline else None,
-            "verdicts": [vars(v) for v in view.verdicts()],
+            "verdicts": [vars(v) for v in view.verdicts],
+            "notes": view.notes(),
             "skipped": view.runs.skipped,
         }
     )
@@ -171,8 +185,6 @@ WRITERS: dict[str, Callable[[View], str]] = {
 
 def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list[str]:
     """The table of runs, and of groups where there is more than one run in any; either alone where not ``every``."""
-    from dlrun.compare import tables
-
     found = []
     limit = view.args.limit or (LINES if sys.stdout.isatty() and every else None)
     if not view.asked:
@@ -182,30 +194,30 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
             whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
         else:
             whole = tables.of_runs(some, view.columns, view.quantities, root)
-        found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "runs"))
+        found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
     if view.asked or (every and view.groups.repeated and not view.args.columns):
         some = view.order[:limit]
         compared = view.compared[view.quantities[0]] if view.quantities else {}
         whole = tables.of_groups(view.groups, some, view.quantities, compared)
-        found.append(write(whole) + _more(len(view.order), len(some), "groups"))
+        found.append(write(whole) + _more(len(view.order), len(some), "group"))
     return found
 
 
 def _said(view: View) -> list[str]:
     """The verdicts, and by what methods they came."""
-    from dlrun.compare.formats import encodable
-
-    if len(view.order) < 2 or not view.quantities or view.args.columns or not (view.groups.repeated or view.asked):
+    if len(view.order) < 2 or not view.quantities:
+        return []
+    if not (view.asked or (view.groups.repeated and not view.args.columns)):
         return []
     limit = view.args.limit or (LINES if sys.stdout.isatty() else None)
-    blocks, verdicts = [], view.verdicts()
+    blocks = []
     for quantity in view.quantities:
-        found = [v for v in verdicts if v.quantity == quantity.name]
-        lines = [_wrapped(v.text) for v in found[:limit]]
-        more = _more(len(found), len(lines), "verdicts")
+        found = view.said(quantity)
+        lines = [_wrapped(line) for line in found[:limit]]
+        more = _more(len(found), len(lines), "verdict")
         blocks += ["\n".join([f"{quantity.name}:", *lines]) + more] if lines else []
     blocks += [_wrapped(note, indent="") for note in view.notes()]
-    return [encodable(block) for block in blocks]
+    return blocks
 
 
 def _wrapped(text: str, indent: str = "  ") -> str:
@@ -215,7 +227,8 @@ def _wrapped(text: str, indent: str = "  ") -> str:
 
 
 def _more(all_of: int, shown: int, what: str) -> str:
-    return f"\n… {all_of - shown} more {what} (--limit all)" if all_of > shown else ""
+    more = all_of - shown
+    return f"\n… {more} more {what}{'s' if more > 1 else ''} (--limit all)" if more else ""
 
 
 def _writable(args: argparse.Namespace) -> None:
@@ -227,6 +240,17 @@ def _writable(args: argparse.Namespace) -> None:
             raise InvalidConfig([f"{flag} {file}: {'is a folder' if file.is_dir() else 'no such folder'}"])
 
 
+def _names(text: str) -> list[str]:
+    names = [word.strip() for word in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: names, with commas between them")
+    return names
+
+
+def _ats(text: str) -> list[At]:
+    return [_at(word) for word in dict.fromkeys(text.split(","))]
+
+
 def _at(text: str) -> At:
     if text in ("best", "last", "min", "max"):
         return text
@@ -234,6 +258,10 @@ def _at(text: str) -> At:
     if not (number.isascii() and number.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: best, last, min, max, step=N")
     return int(number)
+
+
+def _targets(text: str) -> list[tuple[str, float]]:
+    return list(map(_target, text.split(",")))
 
 
 def _target(text: str) -> tuple[str, float]:
@@ -257,7 +285,7 @@ def _positive(text: str) -> float:
     return size
 
 
-def _lines(text: str) -> int | None:
+def _limit(text: str) -> int:
     if text == "all":
         return sys.maxsize
     if not (text.isascii() and text.isdigit() and int(text)):

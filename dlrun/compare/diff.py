@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """In what two runs differ: configuration, metrics, timing, code, environment.
 
-Equal are runs with the same configuration, metrics (every row of metrics.jsonl), code and environment. Timing is shown
-and does not count, nor do keys that only say how a run is made, such as log.sinks."""
+Equal are runs with the same configuration, metrics (every row of
+metrics.jsonl), code and environment. Timing is shown and does not count, nor do
+keys that only say how a run is made, such as log.sinks."""
 EXITS = "exit code: 0 equal, 1 different, 2 a run can't be read"
 
 

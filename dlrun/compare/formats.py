@@ -52,16 +52,19 @@ def commas(records: Sequence[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def objects(value: Any) -> str:
-    """JSON, a line a record."""
-    if not isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+def objects(value: dict[str, Any]) -> str:
+    """JSON, a line a record; in ASCII where the output can't write all letters."""
     lines = []
     for key, found in value.items():
         listed = isinstance(found, list) and found and isinstance(found[0], dict)
-        inner = ",\n    ".join(json.dumps(record, ensure_ascii=False) for record in found) if listed else ""
-        lines.append(f'  "{key}": ' + (f"[\n    {inner}\n  ]" if listed else json.dumps(found, ensure_ascii=False)))
+        inner = ",\n    ".join(map(_json, found)) if listed else ""
+        lines.append(f'  "{key}": ' + (f"[\n    {inner}\n  ]" if listed else _json(found)))
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if encodable(text) == text else json.dumps(value)
 
 
 def _lines(columns: list[Column]) -> list[tuple[str, ...]]:
@@ -104,7 +107,7 @@ def _terminal(table: Table) -> str:
         console.print(grid)
         if gone:
             names = ", ".join(name for name in gone if name)
-            console.print(Text(f"no room for: {names} (--columns, --format csv)", "dim"))
+            console.print(Text(f"no room for: {names} (--format csv has all)", "dim"))
     return captured.get().rstrip("\n")
 
 

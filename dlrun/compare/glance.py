@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dlrun.compare.page import Page, Part
 
-DESCRIPTION = "A run at a glance: status, configuration, metrics and their curves, environment, checkpoints, files."
+DESCRIPTION = "A run at a glance: status, configuration, metrics and their curves, environment,\ncheckpoints, files."
 INDENT = 15  # columns that the names of lines take
 COLUMNS = {"best/val/": "val, best", "val/": "val, last", "train/": "train, last", "test/": "test"}
 

@@ -4,19 +4,23 @@ Only completed runs are averaged. Those that diverged, failed, stopped or still 
 what survived says too much for a setting that loses every second run.
 """
 
+import json
 from collections import Counter
-from collections.abc import Container, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
 
 from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import SEEDS, Run, Runs
-from dlrun.compare.statistics import Comparison, Summary, compare, summary
+from dlrun.compare.statistics import FEWEST, Comparison, Summary, compare, summary
 from dlrun.compare.verdict import verdict
 from dlrun.compare.where import parse
 from dlrun.schema import InvalidConfig, nearest, printable, show
 
 MOST = 100  # groups that a verdict is given for; a search is no comparison
+LONGEST = 40  # letters of a baseline's name in other groups' verdicts
+LISTED = 8  # groups that an error names
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +72,20 @@ class Groups:
         """Whether there is a spread to speak of."""
         return any(len(group.completed) > 1 for group in self.groups)
 
-    def ranked(self, quantity: Quantity) -> list[Group]:
-        """Best mean first; those without a value last."""
-        sign = -1 if quantity.measure.better == "max" else 1
+    @property
+    def against(self) -> str:
+        """What the baseline is called in the verdicts of others."""
+        return "" if self.baseline is None else name if len(name := self.baseline.name) <= LONGEST else "the baseline"
+
+    @property
+    def mixed(self) -> list[str]:
+        """The keys, but seeds, in which runs of a group differ: they add to its spread."""
+        keys = [key for key in self.paired if not key.endswith(SEEDS)]
+        return [key for key in keys if any(len({_valued(run, key) for run in g.completed}) > 1 for g in self.groups)]
+
+    def ranked(self, quantity: Quantity, worst: bool = False) -> list[Group]:
+        """Best mean first, or the ``worst``; those without a value last."""
+        sign = -1 if (quantity.measure.better == "max") != worst else 1
         means = {group: group.summary(quantity).mean for group in self.groups}
         return sorted(self.groups, key=lambda g: float("inf") if (m := means[g]) is None else sign * m)
 
@@ -85,28 +100,32 @@ class Groups:
 
     def foreign(self, group: Group) -> bool:
         """Whether a group's metrics are of other data than the baseline's, so that a difference says nothing."""
-        return not self.across and self.baseline is not None and _data(group) != _data(self.baseline)
+        return not self.across and self.baseline is not None and data(group.runs) != data(self.baseline.runs)
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
         """A comparison in one line of plain English."""
         of = "seeds" if all(key.endswith(SEEDS) for key in self.paired) else "runs"
-        base = self.baseline or group
-        lost = [f"{n} {status} of {g.name}" for g in (group, base) for status, n in g.left_out.items()]
-        line = verdict(c, quantity.measure, detect, of)
+        sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
+        lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
+        line = verdict(replace(c, baseline=self.against), quantity.measure, detect, of)
         if not c.significant:  # else the line names both
-            line = f"{group.name} against {base.name}: {line}"
+            line = f"{group.name} against {self.against}: {line}"
         return f"{line}; not counted: {', '.join(lost)}" if lost else line
 
     def _pair(self, run: Run) -> Hashable:
-        return tuple([repr(run.config.get(key, run.value(key))) for key in self.paired])
+        return tuple([_valued(run, key) for key in self.paired])
 
 
-def grouped(runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None) -> Groups:
+def grouped(
+    runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None, by: Quantity | None = None
+) -> Groups:
     """Groups runs.
 
     Args:
       keys: columns; by default all that differ but the seeds.
-      baseline: the name of a group, or a condition that its runs fulfil; by default the group that was found first.
+      baseline: the name of a group, or a condition that its runs fulfil; by default the first group that was found with
+        values enough to be tested, or as many as any has.
+      by: whose values count for that.
 
     Raises:
       InvalidConfig: for an unknown column, and a baseline that is no group or several.
@@ -119,11 +138,18 @@ def grouped(runs: Runs, keys: Sequence[str] | None = None, baseline: str | None 
         name = _unused(_name(named, members[0]), groups)
         groups[name] = Group(name, named, members)
     found = list(groups.values())
-    against = (found[0] if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
+    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
     # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
     chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
     others = [key for key in differing if key not in names and not key.startswith(chosen)]
     return Groups(names, found, against, others or ["seed"], keys is not None and "data.name" in names)
+
+
+def _first(groups: list[Group], by: Quantity | None) -> Group:
+    def values(group: Group) -> int:
+        return sum(averaged(run) and (by is None or by.values[run] is not None) for run in group.runs)
+
+    return max(groups, key=lambda group: min(values(group), FEWEST))
 
 
 def averaged(run: Run) -> bool:
@@ -141,10 +167,22 @@ def short(key: str) -> str:
     return key.removesuffix(".name")
 
 
+def told(value: Any) -> str:
+    """A value as it is typed, on one line; a number of many digits, as a search draws them, with five."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(told, value))}]"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{value:.5g}" if isinstance(value, float) and len(text) > 9 else printable(text)
+
+
+def _valued(run: Run, key: str) -> str:
+    return repr(run.config.get(key, run.value(key)))
+
+
 def _name(values: dict[str, Hashable], run: Run) -> str:
     if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
         return printable(value)
-    here = [f"{short(k)}={show(v)}" for k, v in values.items() if v is not None or k in run.config]
+    here = [f"{short(k)}={show(told(v))}" for k, v in values.items() if v is not None or k in run.config]
     return " ".join(here) or "all"
 
 
@@ -157,7 +195,7 @@ def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
     if found := [group for group in groups if group.name == text]:
         return found[0]
     names = [group.name for group in groups]
-    known = f"; the groups: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    known = f"; the groups: {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''}"
     try:
         holds = parse(text, runs.column)
     except InvalidConfig as error:
@@ -171,10 +209,11 @@ def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
     if len(found) != 1:
         which = "matches no group" if not found else f"matches {len(found)} groups"
         if found:
-            known = f": {', '.join(g.name for g in found[:20])}{', …' if len(found) > 20 else ''}"
+            known = f": {', '.join(g.name for g in found[:LISTED])}{', …' if len(found) > LISTED else ''}"
         raise InvalidConfig([f"--baseline {text!r}: {which}{known}"])
     return found[0]
 
 
-def _data(group: Group) -> set[str]:
-    return {str(run.config.get("data.name")) for run in group.runs}
+def data(runs: Iterable[Run]) -> set[str]:
+    """The names of the data that runs were trained on."""
+    return {str(run.config.get("data.name")) for run in runs}

@@ -50,10 +50,12 @@ def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity],
     width, panels = (0.75 + PANEL + margin), max(len(metrics), 1)
     figure = Figure(figsize=(width * panels, HEIGHT))
     FigureCanvasAgg(figure)
+    training = False
     for i, metric in enumerate(metrics):
         box = ((i + (0.75 / width)) / panels, 0.135, PANEL / width / panels, 0.70)
-        _metric(figure.add_axes(box), metric, order, colors)
-    figure.text(0.12 / figure.get_figwidth(), 0.94, _title(order, colors), fontsize=9, va="center", parse_math=False)
+        training |= _metric(figure.add_axes(box), metric, order, colors)
+    title = _title(order, colors, training)
+    figure.text(0.12 / figure.get_figwidth(), 0.94, title, fontsize=9, va="center", parse_math=False)
     _save(figure, file)
 
 
@@ -67,8 +69,9 @@ def _colors(groups: Groups, order: Sequence[Group]) -> dict[Group, str]:
     return colors
 
 
-def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group, str]) -> None:
-    seen, labels = [], []
+def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group, str]) -> bool:
+    """Draws a panel; tells whether it has curves of training, too."""
+    seen, labels, thin = [], [], False
     pale = min(max(25 / len(order), 0.2), 0.8)  # a crowd hides nothing
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
         color = colors.get(group, OTHERS)
@@ -89,11 +92,13 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
             training = [_line(run, metric.replace("val/", "train/")) for run in group.completed]
             if (faint := mean_line([line for line in training if line.steps.size])).steps.size:
                 panel.plot(faint.steps, faint.values, color=color, linewidth=0.8, alpha=0.45)
+                thin = True
         if group in colors and (mean.steps.size or broken):
             labels.append((group, mean if mean.steps.size else broken[-1]))
     _frame(panel, metric, seen or [line for _, line in labels])
     if len(order) > 1:
         _label(panel, labels, colors)
+    return thin
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
@@ -177,7 +182,7 @@ def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group
         )  # fmt: skip
 
 
-def _title(order: Sequence[Group], colors: dict[Group, str]) -> str:
+def _title(order: Sequence[Group], colors: dict[Group, str], training: bool) -> str:
     """What the lines are, in one line or two."""
     counted = [len(group.completed) for group in order]
     runs, all_runs = sum(counted), sum(len(group.runs) for group in order)
@@ -186,6 +191,7 @@ def _title(order: Sequence[Group], colors: dict[Group, str]) -> str:
         said = f"mean ± standard deviation over {said}"
         said += f" in {len(order)} groups" if len(order) > 1 else ""
     notes = [f"{len(colors)} of {len(order)} groups in colour"] if len(order) > len(colors) else []
+    notes += ["thin: training"] if training else []
     notes += [f"dashed: {all_runs - runs} not completed"] if all_runs > runs else []
     return "\n".join([said, "; ".join(notes)] if notes else [said])
 

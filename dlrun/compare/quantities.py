@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from dlrun.compare.runs import At, Run, Runs
+from dlrun.compare.runs import SPLITS, At, Run, Runs
 from dlrun.compare.verdict import Measure
-from dlrun.schema import InvalidConfig, show
+from dlrun.schema import InvalidConfig, nearest, show
 
 SHARES = ("accuracy", "top5", "f1")
 """Metrics that are shares of all, so that their differences are told in points."""
@@ -52,7 +52,7 @@ def until(runs: Runs, name: str, target: float) -> list[Quantity]:
     quantities = []
     for i, unit in enumerate(("steps", "seconds")):
         values = [None if reached is None else float(reached[i]) for reached in found]
-        measure = Measure("min", unit="s" if unit == "seconds" else unit)
+        measure = Measure("min", unit="s" if unit == "seconds" else unit, lacking="that did not get there")
         quantities.append(
             Quantity(f"{unit} to {name} {sign} {target:g}", measure, dict(zip(runs, values, strict=True)), name)
         )
@@ -60,8 +60,9 @@ def until(runs: Runs, name: str, target: float) -> list[Quantity]:
 
 
 def full(runs: Runs, name: str) -> str:
-    """The whole name of a metric. Raises :class:`InvalidConfig` where no run has it."""
-    found = runs.column(name) if name not in runs.metrics else name
-    if found not in runs.metrics:
-        raise InvalidConfig([f"{show(name)}: not a metric; known: {', '.join(runs.metrics) or 'none'}"])
-    return found
+    """The whole name of a metric, as :meth:`Runs.column`. Raises :class:`InvalidConfig` where no run has it."""
+    for whole in (name, *(f"{split}/{name}" for split in SPLITS)):
+        if whole in runs.metrics:
+            return whole
+    known = ", ".join(runs.metrics) or "none"
+    raise InvalidConfig([f"{show(name)}: no such metric{nearest(name, runs.metrics)}; known: {known}"])

@@ -107,7 +107,7 @@ def _verdicts(view: View) -> list[dict[str, str]]:
     """Each verdict's quantity and text, and whether the group is ``better``, ``worse``, or neither is shown."""
     by_name = {group.name: group for group in view.order}
     found = []
-    for verdict in view.verdicts():
+    for verdict in view.verdicts:
         quantity = next(q for q in view.quantities if q.name == verdict.quantity)
         side = _side(view.compared[quantity][by_name[verdict.group]], quantity)
         found.append({"quantity": verdict.quantity, "text": verdict.text, "side": side})
@@ -160,14 +160,9 @@ def _columns(view: View) -> list[dict[str, Any]]:
 
 def _column(column: tables.Column, values: Sequence[Any], name: str, kind: str | bool) -> dict[str, Any]:
     plain = [_plain(value) for value in values]
-    # A search draws numbers of 17 digits, which nobody reads.
-    cells = [
-        f"{value:.5g}" if isinstance(value, float) and len(cell) > 9 else cell
-        for value, cell in zip(values, column.cells, strict=True)
-    ]
     return {
-        "name": column.name, "key": name, "kind": kind or "fact", "right": column.right, "cells": cells,
-        "values": None if plain == cells else plain,
+        "name": column.name, "key": name, "kind": kind or "fact", "right": column.right, "cells": column.cells,
+        "values": None if plain == column.cells else plain,
     }  # fmt: skip
 
 

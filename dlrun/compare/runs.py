@@ -26,6 +26,7 @@ SMALLER_IS_BETTER = ("loss", "rmse", "mae", "perplexity", "bits_per_character", 
 SEEDS = ("seed", ".seed")
 """How keys end that tell which of many random runs one is."""
 MOST_STEPS = 2**53  # which floats tell apart
+SPLITS = ("val", "test", "train")
 NOT_A_METRIC = ("step", "epoch", "split", "time")
 HOW_IT_RAN = (
     "log.", "compile_cache", "devices", "distributed.", "stream.", "eval.batch_size", "checkpoint.every",
@@ -323,11 +324,12 @@ class Runs(Sequence[Run]):
         for full in (name, f"{name}.name"):
             if full in self.columns:
                 return full
-        for full in (name, *(f"{split}/{name}" for split in ("val", "test", "train"))):
+        for full in (name, *(f"{split}/{name}" for split in SPLITS)):
             if full in self.metrics:
                 return full
         known = [*self.columns, *self.metrics, *(k.removesuffix(".name") for k in self.keys if k.endswith(".name"))]
-        raise InvalidConfig([f"{show(name)}: no such column{nearest(name, known)}"])
+        near = nearest(name, known) or "; dlrun compare --all-columns shows them"
+        raise InvalidConfig([f"{show(name)}: no such column{near}"])
 
     def records(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """A dictionary a run: directory, status, the keys that differ, metrics at their best; or the columns named."""

@@ -27,6 +27,10 @@ spreads differ (1 to 4, 5:5 runs) it alarms in 8.2% against Welch's 5.7% (8:4 ru
 stronger where they do not (5:5, 2 standard deviations: 0.76 both). What no test here repairs is few pairs whose
 differences are skewed about a mean of zero (exponential: 9 to 11% false alarms).
 
+**Seeds to come.** How many more would show a difference is reckoned as if the true spread were the one seen, which is
+uncertain with few seeds, and often too small. Of as many new pairs as were asked for 80%, this share showed a true
+difference of 0.5, 0.7, 1.1 standard deviations d_z: 63, 70, 74% (after 3 seeds), 74, 78, 84% (5), 75, 79, 92% (8).
+
 **Resolution.** Metrics are float32 in training. Numbers nearer than that resolves are equal: else ties, as between
 accuracies of few rows, would be broken by rounding, and differences that are all equal would seem to have a spread.
 
@@ -190,7 +194,7 @@ def summary(values: Iterable[float | None]) -> Summary:
     found = replace(counts, mean=mean, min=float(x.min()), max=float(x.max()))
     if len(x) == 1:
         return found
-    std = float(x.std(ddof=1))
+    std = 0.0 if np.ptp(x) <= RESOLUTION * np.abs(x).max() else float(x.std(ddof=1))
     half = float(_critical(len(x) - 1) * std / math.sqrt(len(x)))
     return replace(found, std=std, interval=(mean - half, mean + half))
 

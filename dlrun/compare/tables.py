@@ -1,14 +1,13 @@
 """The tables that people read: a line a run, a line a group. Cells are text; formats.py writes them."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlrun.compare.groups import Group, Groups, averaged, short, state
+from dlrun.compare.groups import Group, Groups, averaged, short, state, told
 from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import Run, Runs, finite
+from dlrun.compare.runs import SEEDS, Run, Runs, finite
 from dlrun.compare.statistics import Comparison, Summary
 from dlrun.schema import printable
 
@@ -54,7 +53,7 @@ def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], 
     found = [
         Column("run", [printable(run.path.removeprefix(root).lstrip("/") or run.path) for run in runs]),
         Column("status", [printable(state(run)) for run in runs]),
-        *(column(runs, key, rank=5 if key.endswith("seed") else 6) for key in columns),
+        *(column(runs, key, rank=5 if key.endswith(SEEDS) else _rank(key)) for key in columns),
         *(Column(q.name, _numbers([q.values[run] for run in runs]), right=True) for q in quantities),
         column(runs, "steps_per_second", rank=2),
         column(runs, "seconds", rank=3),
@@ -76,7 +75,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
         return Column(head, _numbers([finite(v) for v in values]), True, rank)
     # A key that an option does not have is no null.
     here = [name in run.config or value is not None for run, value in zip(runs, values, strict=True)]
-    return Column(head, [_told(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
+    return Column(head, [told(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
 
 
 def of_groups(
@@ -90,8 +89,8 @@ def of_groups(
     """
     columns = []
     for key in groups.keys or [""]:
-        cells = [_told(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
-        columns.append(Column(short(key) or "group", cells, all(map(_numeric, cells))))
+        cells = [told(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
+        columns.append(Column(short(key) or "group", cells, all(map(_numeric, cells)), _rank(key)))
     columns.append(Column("n", [str(len(g.completed)) for g in order], right=True))
     if any(g.left_out for g in order):
         columns.append(Column("not counted", [", ".join(f"{n} {s}" for s, n in g.left_out.items()) for g in order]))
@@ -100,7 +99,7 @@ def of_groups(
         more, rank = quantity.measure.better == "min", 6 if place == 0 else 2
         best, worst = [[(s.min, s.max)[side != more] for s in found] for side in (True, False)]
         columns += [
-            Column(quantity.name, [spread(s) for s in found], right=True),
+            Column(quantity.name, [_some(s, len(g.completed)) for s, g in zip(found, order, strict=True)], right=True),
             Column("95% interval", [_interval(s) for s in found], right=True, rank=rank),
             Column("best", _numbers(best), right=True, rank=rank // 2),
             Column("worst", _numbers(worst), right=True, rank=rank // 2),
@@ -108,18 +107,19 @@ def of_groups(
         if place == 0 and any(s.interval for s in found):
             columns.append(Column("", bars(found), rank=5))
     if compared and groups.baseline is not None:
-        columns += _against(groups.baseline.name, [compared.get(g) for g in order])
+        columns += _against(groups.against.removeprefix("the "), [compared.get(g) for g in order])
     return Table(columns, ["baseline" if g is groups.baseline else "" for g in order])
 
 
 def _against(baseline: str, found: Sequence[Comparison | None]) -> list[Column]:
     """Difference to the baseline ± half of its interval, p, and the size of the effect."""
-    effects = ["" if c is None or c.effect is None else f"{c.effect:.1f}" for c in found]
-    return [
+    effects = ["" if c is None or c.p is None or c.effect is None else f"{c.effect:.1f}" for c in found]
+    columns = [
         Column(f"− {baseline}", [_difference(c) for c in found], right=True, rank=4),
         Column("p", [_p(c) for c in found], right=True, rank=4),
         Column("d", effects, right=True, rank=3),
     ]
+    return [column for column in columns if any(column.cells)]
 
 
 def spread(s: Summary) -> str:
@@ -128,6 +128,16 @@ def spread(s: Summary) -> str:
         return NONE
     places = _places(s.std)
     return number(s.mean) if s.std is None else f"{s.mean:.{places}f} ± {s.std:.{places}f}"
+
+
+def _some(s: Summary, n: int) -> str:
+    """The spread, and of how many it is, where that is not all."""
+    return spread(s) if s.n in (0, n) else f"{spread(s)} (n={s.n})"
+
+
+def _rank(key: str) -> int:
+    """Choices say more than the numbers below them."""
+    return 8 if key.endswith(".name") or not key else 7
 
 
 def bars(found: Sequence[Summary], width: int = BAR) -> list[str]:
@@ -173,13 +183,6 @@ def duration(seconds: float | None) -> str:
 
 def _rate(a_second: float | None) -> str:
     return NONE if a_second is None else f"{a_second:.0f}" if a_second >= 10 else f"{a_second:.2g}"
-
-
-def _told(value: Any) -> str:
-    """A value as it is typed, whole, on one line."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_told, value))}]"
-    return printable(value if isinstance(value, str) else json.dumps(value))
 
 
 def _numbers(values: Sequence[float | None]) -> list[str]:
@@ -242,7 +245,7 @@ def records(
         row |= {"n": len(group.completed), "not counted": sum(group.left_out.values())}
         for q in quantities:
             s = group.summary(q)
-            row |= {f"{q.name} {k}": getattr(s, k) for k in ("mean", "std", "min", "max")}
+            row |= {f"{q.name} {k}": getattr(s, k) for k in ("n", "mean", "std", "min", "max")}
             low, high = s.interval or (None, None)
             row |= {f"{q.name} 95% low": low, f"{q.name} 95% high": high}
             c = compared[q].get(group)

@@ -17,11 +17,13 @@ class Measure:
       better: whether ``min`` or ``max`` is good; None says nothing of the kind, as for a time or a count.
       share: whether it is a share such as an accuracy, whose differences are told in points (hundredths).
       unit: of the values, such as ``s``.
+      lacking: what runs that have no value are said to be.
     """
 
     better: Literal["min", "max"] | None = "max"
     share: bool = False
     unit: str = ""
+    lacking: str = "without a finite value"
 
     def amount(self, *numbers: float, digits_of: float) -> list[str]:
         """Differences as written, without unit, with two significant digits of ``digits_of``."""
@@ -47,7 +49,7 @@ def verdict(c: Comparison, measure: Measure, detect: float | None = None, of: st
       detect: the difference that is worth finding, in the metric's unit; None takes the one seen.
       of: what the values are one of, in the plural.
     """
-    return "; ".join([_said(c, measure, detect, of), *_notes(c)])
+    return "; ".join([_said(c, measure, detect, of), *_notes(c, measure)])
 
 
 def _said(c: Comparison, measure: Measure, detect: float | None, of: str) -> str:
@@ -107,12 +109,12 @@ def _p(c: Comparison) -> str:
     return f"{text} corrected for {c.comparisons} comparisons" if c.comparisons > 1 else text
 
 
-def _notes(c: Comparison) -> list[str]:
+def _notes(c: Comparison, measure: Measure) -> list[str]:
     """Which values the comparison goes without."""
     missing = [
         f"{_counted(n, 'runs')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n
     ]
-    left = [f"{' and '.join(missing)} without a finite value"] if missing else []
+    left = [f"{' and '.join(missing)} {measure.lacking}"] if missing else []
     left += [f"{_counted(c.unpaired, 'runs')} without a partner"] if c.unpaired else []
     notes = [f"left out: {', '.join(left)}"] if left else []
     return notes + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])

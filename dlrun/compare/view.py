@@ -4,14 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dlrun.compare import groups, quantities
 from dlrun.compare.runs import SEEDS, Run, Runs
-from dlrun.compare.statistics import METHODS
+from dlrun.compare.statistics import FEWEST, METHODS
 from dlrun.schema import InvalidConfig, printable, show
 
 NAMED = 5  # runs and folders that a notice lists
+FOLDED = 3  # groups without a verdict that have a line of their own
 
 
 class View:
@@ -27,20 +29,20 @@ class View:
 
     def __init__(self, args: argparse.Namespace, runs: Runs):
         self.args = args
-        named = [quantities.full(runs, name) for name in _words(args.metric)]
+        named = list(dict.fromkeys(quantities.full(runs, name) for name in args.metric or ()))
         if not named and (main := runs.main()) and main[0] in runs.metrics:
             named = [main[0]]
-        self.quantities = [quantities.metric(runs, name, args.at) for name in named]
-        for name, target in args.until:
-            self.quantities += quantities.until(runs, name, target)
+        self.quantities = [quantities.metric(runs, name, at) for name in named for at in args.at]
         counted = runs.of(run for run in runs if groups.averaged(run))
-        for name in named if args.metric else ():
-            (quantity,) = [q for q in self.quantities if q.metric == name][:1]
-            notice(f"{quantity.name}: none of", "completed runs", [run.path for run in quantity.missing(counted)])
+        for quantity in self.quantities if args.metric or args.at != ["best"] else ():
+            notice(f"no {quantity.name} in", "completed run", [run.path for run in quantity.missing(counted)])
+        for name, target in dict.fromkeys(args.until):
+            self.quantities += quantities.until(runs, name, target)
         self.columns = self._columns(runs)
         self.runs = runs.of(sorted(runs, key=self._order(runs)))
-        self.groups = groups.grouped(runs, _words([args.group_by]) if args.group_by else None, args.baseline)
-        self.order = self.groups.ranked(self.quantities[0]) if self.quantities else self.groups.groups
+        by = (*self.quantities, None)[0]
+        self.groups = groups.grouped(runs, args.group_by, args.baseline, by)
+        self.order = self._ranked(runs, by)
         self.compared = {q: self.groups.comparisons(q) for q in self.quantities}
 
     @property
@@ -55,8 +57,12 @@ class View:
         ]
         if not found:
             raise InvalidConfig([f"--best: none of {len(self.runs)} runs completed with a metric"])
+        if len(data := groups.data(found)) > 1:
+            text = f"notice: best by {self.quantities[0].name} of runs on different data: {', '.join(sorted(data))}"
+            print(printable(f"{text}; --where data=... chooses"), file=sys.stderr)
         return [min(found, key=lambda run: self.quantities[0].rank(run) or 0)]
 
+    @cached_property
     def verdicts(self) -> list["Verdict"]:
         """What each comparison says, best group first, by quantity."""
         base, detect = self.groups.baseline, self.args.detect
@@ -67,16 +73,39 @@ class View:
             if base is not None and (c := self.compared[q].get(g)) is not None
         ]
 
+    def said(self, quantity: quantities.Quantity) -> list[str]:
+        """The verdicts by a quantity, a line each; groups of which nothing can be said share one, if they are many."""
+        found = [v for v in self.verdicts if v.quantity == quantity.name]
+        tested = [v for v in found if v.method]
+        if (few := len(found) - len(tested)) <= FOLDED:
+            return [v.text for v in found]
+        rest = f"{few} groups against {self.groups.against}: fewer than {FEWEST} runs to compare are too few to say"
+        return [*(v.text for v in tested), rest]
+
     def notes(self) -> list[str]:
-        """What was not compared, and by what methods the rest was."""
-        if len(self.order) > 1 and not self.groups.repeated:
+        """What the verdicts are about, what was not compared, and by what methods the rest was."""
+        order, base = self.order, self.groups.baseline
+        if len(order) > 1 and not self.groups.repeated:
             return ["one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
-        foreign = [group.name for group in self.order if self.groups.foreign(group)]
-        found = [f"not compared, being of other data: {', '.join(foreign)}"] if foreign else []
-        if used := dict.fromkeys(verdict.method for verdict in self.verdicts() if verdict.method):
+        if len(order) > groups.MOST:
+            return [f"{len(order)} groups are too many to compare ({groups.MOST} at most): see --where, --group-by"]
+        found = [f"baseline: {base.name}"] if self.verdicts and base and base.name != self.groups.against else []
+        if mixed := self.groups.mixed:
+            keys = ", ".join(map(groups.short, mixed))
+            found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
+        if foreign := [group for group in order if self.groups.foreign(group)]:
+            named = ", ".join(group.name for group in foreign)
+            data = ", ".join(sorted(set().union(*(groups.data(group.runs) for group in foreign))))
+            which = named if len(named) <= 3 * groups.LONGEST else f"{len(foreign)} groups of {data}"
+            found.append(f"not compared, being of other data: {which}")
+        if used := dict.fromkeys(verdict.method for verdict in self.verdicts if verdict.method):
             named = "; ".join(f"{name} ({METHODS[name]})" for name in used)
             effect = "d: Cohen's d_z of pairs, else Hedges' g"
-            found.append(f"methods: {named}; p corrected by Holm; intervals 95%; {effect}; only completed runs count")
+            told = any(" power" in v.text for v in self.verdicts)
+            power = "; power: if the true spread is the one seen" if told else ""
+            found.append(
+                f"methods: {named}; p corrected by Holm; intervals 95%; {effect}{power}; only completed runs count"
+            )
         return found
 
     def records(self) -> list[dict[str, Any]]:
@@ -92,10 +121,23 @@ class View:
 
     def _columns(self, runs: Runs) -> list[str]:
         if self.args.columns:
-            return list(dict.fromkeys(runs.column(name) for name in _words([self.args.columns])))
+            return list(dict.fromkeys(runs.column(name) for name in self.args.columns))
         if self.args.all_columns:
             return [name for name in runs.columns if name not in ("directory", "status", "steps_per_second", "seconds")]
         return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds last
+
+    def _ranked(self, runs: Runs, by: quantities.Quantity | None) -> list[groups.Group]:
+        """Groups by their means, best first; where they alone are shown, as sorted."""
+        name, down, found = self.args.sort, self.args.reverse, self.groups
+        if name is None or not self.asked:
+            return found.ranked(by, worst=down and self.asked) if by else found.groups
+        known = {q.name: q for q in self.quantities}
+        full = name if name in known else runs.column(name)
+        if full not in known and full not in found.keys:
+            names = ", ".join([*map(groups.short, found.keys), *known])
+            raise InvalidConfig([f"--sort {show(name)}: not allowed; allowed of groups: {names}"])
+        values = {g: g.summary(known[full]).mean if full in known else g.values[full] for g in found.groups}
+        return sorted(found.groups, key=lambda group: _rank(values[group], down))
 
     def _order(self, runs: Runs) -> Callable[[Run], tuple[Any, ...]]:
         """Best first, or by a column; runs that do not count, or lack what is sorted by, come last either way."""
@@ -121,9 +163,9 @@ class Verdict:
 
 
 def notice(what: str, of: str, items: Sequence[str]) -> None:
-    """Tells on stderr what was left out."""
+    """Tells on stderr what was left out; ``of`` is in the singular."""
     if items:
-        print(f"{what} {len(items)} {of}:", file=sys.stderr)
+        print(f"{what} {len(items)} {of}{'s' if len(items) > 1 else ''}:", file=sys.stderr)
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
         print("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]), file=sys.stderr)
 
@@ -136,7 +178,3 @@ def _rank(value: Any, down: bool) -> tuple[Any, ...]:
         return (0, -value if down else value)
     text = show(value)
     return (1, (*(-ord(c) for c in text), 1) if down else tuple(map(ord, text)))
-
-
-def _words(lists: Sequence[str] | None) -> list[str]:
-    return [word.strip() for text in lists or () for word in text.split(",") if word.strip()]
