@@ -180,3 +180,27 @@ def test_a_model_takes_data_or_says_in_one_line_why_not(prepared: Any, model: st
     batch = {"x": made.examples(4), "y": made.targets(4)}
     after, _ = jax.eval_shape(partial(step.train_step, made.program, made.graphdef), made.shapes, batch)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), made.shapes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "images32"])
+@pytest.mark.parametrize("model", sorted({*catalogue.options("model", [CONF])} - {"vgg"}))
+def test_a_model_learns_from_each_kind_of_data_it_takes(prepared: Any, model: str, kind: str) -> None:
+    """On one batch, again and again: its loss falls. A VGG's step takes 10 s; it takes images alone."""
+    data = KINDS.get(kind, ["data=images32"])
+    constant = ["schedule=constant", "optim=adam", "optim.lr=3e-3", "batch_size=8"]
+    problems, made = refused(prepared, [f"model={model}", *SMALL.get(model, []), *data, *constant])
+    if made is None:
+        assert len(problems) == 1, problems
+        return
+    train = quick(partial(step.train_step, made.program, made.graphdef))
+    state = quick(lambda s, n: step.init(made.program, s, n)[1])(np.uint32(0), made.numbers)
+    table = {"x": jnp.asarray(made.data.train.x[:8]), "y": jnp.asarray(made.data.train.y[:8])}
+    if made.data.moments is not None:
+        table["mean"], table["std"] = map(jnp.asarray, made.data.moments)
+    batch, losses = step.take(table, jnp.arange(8)), []
+    for _ in range(12):
+        state, metrics = train(state, batch)
+        losses.append(float(metrics["sum"]["loss"] / metrics["sum"]["count"]))
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
