@@ -340,6 +340,7 @@ def test_a_lost_machine_is_like_a_killed_process(sweep):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # JAX's, where a test before has used it
 def test_ray(sweep):
     pytest.importorskip("ray")
     from dlrun.sweep.launchers.ray import Ray
