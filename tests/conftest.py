@@ -16,6 +16,19 @@ import pytest
 from dlrun import devices
 from dlrun.settings import Settings
 
+UNOPTIMISED = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,  # they alone take more than half of a compilation
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Quick tests compile more than they compute: a third of their time. The slow ones compile as users do."""
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", " ".join(f"--{k}={str(v).lower()}" for k, v in UNOPTIMISED.items()))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> None:

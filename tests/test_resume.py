@@ -230,7 +230,7 @@ def test_killed_while_saving_leaves_the_state_before(dlrun, own_folder):
 
 def test_frequent_evaluations_save_seldom_and_lose_no_best_state(dlrun, monkeypatch):
     """The best state is kept in memory meanwhile: the result is that of saving at each evaluation."""
-    words = (*QUICK, "epochs=6", "optim.lr=0.05", "schedule=constant", "dropout=0.2", "seed=1")
+    words = (*QUICK, "epochs=6", "optim.lr=0.05", "schedule=constant", "dropout=0.2")
     seldom = dlrun(*words)
     monkeypatch.setattr("dlrun.train.SAVE_SECONDS", -1.0)
     always = dlrun(*words)

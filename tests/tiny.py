@@ -25,6 +25,7 @@ from dlrun.models.transformer import Transformer
 from dlrun.models.vgg import VGG
 from dlrun.nn import activations, inits, norms
 from dlrun.nn.parts import Choice, Inputs
+from tests.conftest import UNOPTIMISED
 
 MODELS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "logistic": (Logistic, {}),
@@ -44,14 +45,6 @@ IMAGES = dict.fromkeys(MODELS, IMAGE) | {"lenet": Inputs("image", (12, 12, 1))}
 CLASSES = 3
 NOTHING = Rows(np.zeros((1, *IMAGE.shape), np.float32), np.zeros(1, np.int32))
 TASK = metrics.task(Dataset("image", tuple("abc"), NOTHING))
-
-
-UNOPTIMISED = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,  # they alone take more than half of a compilation
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
 
 
 def quick(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
