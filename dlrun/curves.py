@@ -149,20 +149,27 @@ def _metric(panel: Axes, rows: list[dict[str, Any]], name: str) -> None:
             zorder=3,
         )
     values = np.concatenate(drawn)
+    logarithmic(panel, name, values, values.max(initial=0))
+    _frame(panel, name)
+    panel.legend(frameon=False)
+
+
+def logarithmic(panel: Axes, name: str, values: np.ndarray, top: float) -> bool:
+    """Makes the vertical axis logarithmic, up to ``top``, where that fits the metric; says whether it does."""
     positive = values[values > 0]
     # More than two decades, and no share such as an accuracy.
-    if (
-        positive.size
+    fits = (
+        bool(positive.size)
         and not (values < 0).any()
         and positive.max() > 100 * positive.min()
         and ("loss" in name or positive.max() > 1)
-    ):
+    )
+    if fits:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(numticks=6))
         panel.yaxis.set_minor_locator(NullLocator())
-        panel.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
-    _frame(panel, name)
-    panel.legend(frameon=False)
+        panel.set_ylim(positive.min() / 1.3, top * 1.3)
+    return fits
 
 
 def _frame(panel: Axes, title: str) -> None:

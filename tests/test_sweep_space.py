@@ -290,21 +290,20 @@ def test_problems_of_params(own_folder: Path) -> None:
     assert said[1].startswith("hydra.sweeper.params: hydra.job.name=a,b: not allowed; allowed: one value")
 
 
-def test_jobs_at_points(hydra: Any) -> None:
+def test_jobs_of_words(hydra: Any) -> None:
     made, _ = space(hydra, "act=relu,gelu", "optim.lr=interval(0,1)", "batch_size=32", "++seed=0,1")
-    points = [
-        {"act": "gelu", "optim.lr": 0.3, "++seed": 4},
-        {"act": "relu", "optim.lr": 1e-5, "++seed": 5}
-        | {"log.project": "1, 'x'", "model.widths": [8, 4], "clip_norm": None},
+    words = [
+        ["act=gelu", "optim.lr=0.3", "++seed=4"],
+        ["act=relu", "optim.lr=1e-5", "++seed=5", "log.project='1, \\'x\\''", "model.widths=[8,4]", "clip_norm=null"],
     ]
-    one, other = made.jobs_at(points, first=6)
+    one, other = made.jobs_of(words, numbers=(6, 7))
     assert one.overrides == ["act=gelu", "optim.lr=0.3", "batch_size=32", "++seed=4"]
     assert other.overrides[4:] == ["log.project='1, \\'x\\''", "model.widths=[8,4]", "clip_norm=null"]
     assert [job.number for job in (one, other)] == [6, 7]
     assert_as_composed(hydra, other)
     assert other.plan.values["log"]["project"] == "1, 'x'"
     with pytest.raises(InvalidConfig, match=r"optim\.lr=-1\.0: not allowed"):
-        made.jobs_at([{**points[0], "optim.lr": -1.0}])
+        made.jobs_of([["act=gelu", "optim.lr=-1.0", "++seed=4"]])
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" "))

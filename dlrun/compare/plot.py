@@ -10,11 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from dlrun.compare.groups import Group, Groups, averaged
 from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import Run
+from dlrun.curves import logarithmic
 
 BASELINE, OTHERS = "#1b1f24", "#a9b2bc"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
@@ -131,23 +132,11 @@ def _frame(panel: Axes, metric: str, seen: Sequence[Line]) -> None:
     """Axes that show all means and bands; what leaves them, such as a run that diverges, is cut."""
     values = np.concatenate([*(v for s in seen for v in (s.values - s.spread, s.values + s.spread)), np.empty(0)])
     centres = np.concatenate([*(s.values for s in seen), np.empty(0)])
-    positive = centres[centres > 0]
-    # More than two decades, and no share such as an accuracy: as in the curves of a run.
-    if (
-        positive.size
-        and not (centres < 0).any()
-        and positive.max() > 100 * positive.min()
-        and ("loss" in metric or positive.max() > 1)
-    ):
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(numticks=6))
-        panel.yaxis.set_minor_locator(NullLocator())
-        panel.set_ylim(positive.min() / 1.3, values.max() * 1.3)
-    elif values.size:
+    if not values.size:
+        panel.text(0.5, 0.5, "no run has it in its rows", transform=panel.transAxes, ha="center", color="#5c6670")
+    elif not logarithmic(panel, metric, centres, values.max()):
         pad = 0.04 * (values.max() - values.min()) or 0.05 * abs(values.max()) or 0.05
         panel.set_ylim(values.min() - pad, values.max() + pad)
-    else:
-        panel.text(0.5, 0.5, "no run has it in its rows", transform=panel.transAxes, ha="center", color="#5c6670")
     last = max((line.steps[-1] for line in seen), default=1)
     panel.set_xlim(0, max(last, 1))
     panel.set_title(metric, fontsize=10, loc="left", parse_math=False)

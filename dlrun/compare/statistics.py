@@ -71,9 +71,7 @@ class Summary:
     """A group of values.
 
     Args:
-      n: values that are numbers; all else is of these only. None where they are too few for it.
-      missing: values that are None or NaN.
-      infinite: values beyond float32's range, such as the loss of a diverged run.
+      n: values that are numbers in float32's range; all else is of these only. None where they are too few for it.
       mean, min, max: of the n.
       std: standard deviation of a value, with n - 1.
       interval: of the mean, 95%, by Student's t with n - 1 degrees of freedom: mean ± t·std/√n. It held the mean of 3,
@@ -81,8 +79,6 @@ class Summary:
     """
 
     n: int
-    missing: int = 0
-    infinite: int = 0
     mean: float | None = None
     std: float | None = None
     interval: tuple[float, float] | None = None
@@ -184,14 +180,11 @@ METHODS = {
 
 def summary(values: Iterable[float | None]) -> Summary:
     """Mean, spread and interval of a group's values."""
-    values = list(values)
     x = np.array([v for v in values if _finite(v)], float)
-    missing = sum(v is None or math.isnan(v) for v in values)
-    counts = Summary(len(x), missing, len(values) - len(x) - missing)
     if not len(x):
-        return counts
+        return Summary(0)
     mean = float(x.mean())
-    found = replace(counts, mean=mean, min=float(x.min()), max=float(x.max()))
+    found = Summary(len(x), mean, min=float(x.min()), max=float(x.max()))
     if len(x) == 1:
         return found
     std = 0.0 if np.ptp(x) <= RESOLUTION * np.abs(x).max() else float(x.std(ddof=1))

@@ -84,19 +84,7 @@ class Space:
             raise InvalidConfig(dict.fromkeys(found))
         values = {name: [self._setting(axis.parsed, e) for e in axis.elements] for name, axis in self.axes.items()}
         points = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-        return self._jobs(points, trust, found, 0)
-
-    def jobs_at(
-        self, points: list[dict[str, Any]], trust: tuple[str, ...] = (), found: Iterable[str] = (), first: int = 0
-    ) -> list[Job]:
-        """A job for each point, numbered from ``first``.
-
-        Args:
-          points: values by key as typed, one for each swept key of the command; other keys may be given too.
-          trust, found: as for :meth:`grid`, which raises likewise.
-        """
-        settings = [{name: self._setting(self._override(name), value) for name, value in p.items()} for p in points]
-        return self._jobs(settings, trust, [*found, *self.problems], first)
+        return self._jobs(points, trust, found)
 
     def jobs_of(self, words: list[list[str]], trust: tuple[str, ...] = (), numbers: Sequence[int] = ()) -> list[Job]:
         """A job for each list of overrides, every one with one value; raises as :meth:`grid` does.
@@ -115,12 +103,10 @@ class Space:
                 if (own := self.overrides.get(name)) is None or own.is_sweep_override():
                     point[name] = self._setting(parsed, parsed._value)
             points.append(point)
-        jobs = self._jobs(points, trust, self.problems, 0)
+        jobs = self._jobs(points, trust, self.problems)
         return [replace(job, number=n) for job, n in zip(jobs, numbers or range(len(jobs)), strict=True)]
 
-    def _jobs(
-        self, points: list[dict[str, Setting]], trust: tuple[str, ...], found: Iterable[str], first: int
-    ) -> list[Job]:
+    def _jobs(self, points: list[dict[str, Setting]], trust: tuple[str, ...], found: Iterable[str]) -> list[Job]:
         from dlrun.plan import plan  # here, as it imports jax: what is wrong with the space itself is told at once
 
         jobs, lines = [], {line: list(range(len(points))) for line in found}
@@ -139,16 +125,10 @@ class Space:
                     break
             else:
                 texts = [s.text for s in settings if key_of(s.text).split(".")[0] not in catalogue.NOT_OF_A_RUN]
-                jobs.append(Job(first + i, texts, checked, made.written, made.hydra))
+                jobs.append(Job(i, texts, checked, made.written, made.hydra))
         if lines:
             raise InvalidConfig(_worded(lines, [{k: s.text for k, s in point.items()} for point in points]))
         return jobs
-
-    def _override(self, name: str) -> Override:
-        parsed = self.overrides.get(name) or config.parse(f"{name}=null")[0]
-        if parsed is None:
-            raise InvalidConfig([f"{name}: not a key"])
-        return parsed
 
     def _setting(self, parsed: Override, element: Any) -> Setting:
         """An override with one of its values."""
