@@ -26,10 +26,11 @@ class Engine:
     def __init__(self, setup: Setup, others: Iterable["Engine"] = ()):
         self.setup = setup
         program, graphdef = setup.program, setup.graphdef
-        self.init = jax.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
-        self.train_steps = jax.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
-        self.eval_steps = jax.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
-        self.nonfinite = jax.jit(nonfinite)
+        self.jit = partial(jax.jit, compiler_options=setup.compiler_options)
+        self.init = self.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
+        self.train_steps = self.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
+        self.eval_steps = self.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
+        self.nonfinite = self.jit(nonfinite)
         self.constants = jax.device_put(setup.constants, setup.everywhere)
 
         for other in others:
@@ -74,9 +75,9 @@ class Engine:
             return over(lambda s, state: evaluate(state, s, data, order, first, count), sums, state, places, number)
 
         return (
-            jax.jit(train_all, donate_argnums=(0, 1)),
-            jax.jit(evaluate_all, donate_argnums=1),
-            jax.jit(jax.vmap(nonfinite)),
+            self.jit(train_all, donate_argnums=(0, 1)),
+            self.jit(evaluate_all, donate_argnums=1),
+            self.jit(jax.vmap(nonfinite)),
         )
 
     def start(self, plan: Plan) -> step.TrainState:

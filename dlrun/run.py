@@ -147,6 +147,7 @@ def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: l
         "seed": setup.plan.settings.seed,
         "config": setup.plan.values,
         "parameters": setup.parameters,
+        "matmul_precision": setup.matmul_precision,
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
         **({} if setup.teacher is None else {"teacher": setup.teacher}),

@@ -17,6 +17,7 @@ Amount = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1, description="text")]
 Precision = Literal["float32", "bfloat16", "float16"]
+MatmulPrecision = Literal["float32", "tensorfloat32"]
 Sink = Literal["csv", "tensorboard", "mlflow", "wandb"]
 
 
@@ -93,6 +94,8 @@ class Settings:
     steps: Count | None = None
     batch_size: Count = 64
     precision: Precision = "float32"
+    matmul_precision: MatmulPrecision = "float32"
+    deterministic: bool = False
     dropout: Rate = 0.0
     label_smoothing: Rate = 0.0
     clip_norm: Positive | None = None

@@ -90,6 +90,17 @@ class Setup:
         return targets(self.data, size)
 
     @property
+    def matmul_precision(self) -> str:
+        """What products of float32 are computed in on the run's devices."""
+        cpu = self.mesh.devices.flat[0].platform == "cpu"
+        return "float32" if cpu else self.plan.settings.matmul_precision
+
+    @property
+    def compiler_options(self) -> dict[str, bool]:
+        """What the compiler is told, of each program of the run."""
+        return {"xla_gpu_deterministic_ops": True} if self.plan.settings.deterministic else {}
+
+    @property
     def everywhere(self) -> NamedSharding:
         """Every device holds the whole array."""
         return NamedSharding(self.mesh, PartitionSpec())
@@ -174,6 +185,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
         outputs=data.outputs,
         task=asked,
         dtype=jnp.dtype(settings.precision),
+        matmul_precision=settings.matmul_precision,
         accumulate=settings.accumulate,
     )
     found += _misfits(plan, data, len(devices), [f"val/{k}" for k in asked.names])
@@ -196,7 +208,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
     if found:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    warnings = _warnings(plan, data, shapes)
+    warnings = [*_warnings(plan, data, shapes), *_device_warnings(plan, devices)]
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
@@ -276,6 +288,19 @@ def _warnings(plan: Plan, data: Dataset, shapes: step.TrainState) -> list[str]:
         found.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
     if settings.label_smoothing and data.task == "regression":
         found.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")
+    return found
+
+
+def _device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
+    settings, platform, found = plan.settings, devices[0].platform, []
+    if settings.matmul_precision != "float32" and (platform == "cpu" or settings.precision != "float32"):
+        where = "on a CPU" if platform == "cpu" else f"with precision={settings.precision}"
+        found.append(f"matmul_precision={settings.matmul_precision} does nothing {where}")
+    if settings.deterministic and platform != "cpu" and len(devices) > 1:
+        found.append(
+            f"deterministic=true: sums over {len(devices)} devices repeat to the bit only where the same devices are "
+            "connected in the same way"
+        )
     return found
 
 

@@ -69,6 +69,7 @@ class Program:
       task: metrics.
       teacher: of a loss that compares with one: its outputs for inputs, given its arrays.
       dtype: of the forward and backward pass; parameters and optimizer stay float32.
+      matmul_precision: of products and convolutions of float32: a GPU can round their operands, which is faster.
       accumulate: parts that a batch is split into.
       loop: whether several steps are one dispatch, in a loop on the device. XLA runs a convolution inside a loop 10 to
         14 times slower on CPU, and everything else faster.
@@ -86,6 +87,7 @@ class Program:
     outputs: int
     task: Task
     dtype: Any = jnp.float32
+    matmul_precision: str = "float32"
     accumulate: int = 1
     loop: bool = True
     teacher: Callable[[Any, Array], Array] | None = None
@@ -139,7 +141,9 @@ def forward(
     params, x = halved((params, x), program.dtype)
     model = nnx.merge(graphdef, params, variables, copy=True)
     (model.train if train else model.eval)()
-    outputs = model(x)  # pyright: ignore[reportCallIssue]
+    precision = program.matmul_precision if program.dtype == jnp.float32 else None
+    with jax.default_matmul_precision(precision):  # derivatives keep it
+        outputs = model(x)  # pyright: ignore[reportCallIssue]
     return outputs.astype(jnp.float32), nnx.state(model, nnx.Not(nnx.Param))
 
 
@@ -198,9 +202,10 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
     lr = program.schedule(state.step, numbers["total_steps"], numbers["optim.lr"], **section(numbers, "schedule"))
     lr *= numbers.get("lr_scale", 1)
     optimizer = optax.with_extra_args_support(program.optimizer(numbers, lr))
-    updates, opt_state = optimizer.update(
-        grads, state.opt_state, state.params, grad_fn=lambda params, i: gradient(params)[0]
-    )
+    with jax.default_matmul_precision(program.matmul_precision):
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, grad_fn=lambda params, i: gradient(params)[0]
+        )
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:  # a decay that rises to its value, so that the average forgets the initial weights

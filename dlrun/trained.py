@@ -68,6 +68,7 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         outputs=data["vocabulary"] if inputs.causal else len(data["classes"]),
         task=UNMEASURED,
         dtype=jnp.dtype(checked.settings.precision),
+        matmul_precision=checked.settings.matmul_precision,
     )
     numbers: dict[str, Any] = {k: np.float32(v) for k, v in checked.numbers.items()}
     graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers)

@@ -5,9 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 
+import jax
 import numpy as np
 import pytest
+from jax.extend import core
+
+from dlrun import optim, step
+from tests import tiny
+from tests.conftest import QUICK
 
 WORDS = (
     *("model=cnn", "model.channels=[4,8]", "model.width=16", "epochs=2", "log.every=5", "log.plot=false"),
@@ -94,3 +101,46 @@ def test_two_processes_equal_one(shell, own_folder):
     rows = [json.loads(line) for line in (own_folder / "two" / "metrics.jsonl").read_text().splitlines()]
     same_curves(one.rows, rows)
     assert json.loads((own_folder / "two" / "run.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize(("asked", "stands_for"), [("float32", "HIGHEST"), ("tensorfloat32", "HIGH")])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "lstm", "transformer"])
+def test_products_of_float32_are_computed_as_asked(model, asked, stands_for):
+    """Forward, backward and the optimizer's, of the traced step: a GPU goes by nothing else."""
+    program = tiny.program(model, matmul_precision=asked, optim=optim.muon)
+    numbers = tiny.numbers(optim__weight_decay=0, optim__momentum=0.9)
+    graphdef, state = tiny.start(program, numbers)
+    traced = jax.make_jaxpr(partial(step.train_step, program, graphdef))(state, tiny.batch())
+    found = [
+        eqn.params["precision"]
+        for eqn in every_equation(traced.jaxpr)
+        if eqn.primitive.name in ("dot_general", "conv_general_dilated")
+    ]
+    assert len(found) > 8
+    assert {str(getattr(p, "name", p)) for pair in found for p in pair or [None]} == {stands_for}
+
+
+def every_equation(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in core.jaxprs_in_params(eqn.params):
+            yield from every_equation(inner)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(("words", "function"), [(["seed=0"], "train_steps"), (["-m", "seed=0,1"], "train_all")])
+def test_a_deterministic_run_tells_the_compiler(shell, tmp_path, words, function, deterministic):
+    words = [*QUICK, f"deterministic={deterministic}", "compile_cache=null", *words]
+    outcome = shell(*words, XLA_FLAGS=f"--xla_dump_to={tmp_path / 'dump'}")
+    assert outcome.code == 0, outcome.err
+    told = [file.read_text() for file in (tmp_path / "dump").glob(f"*jit_{function}*debug_options")]
+    assert told
+    assert all(("xla_gpu_deterministic_ops: true" in text) == deterministic for text in told)
+
+
+def test_what_does_nothing_on_a_cpu_is_said(dlrun):
+    outcome = dlrun(*QUICK, "matmul_precision=tensorfloat32")
+    assert "warning: matmul_precision=tensorfloat32 does nothing on a CPU" in outcome.err
+    assert outcome.run["matmul_precision"] == "float32"
+    assert outcome.run["config"]["matmul_precision"] == "tensorfloat32"
+    assert "warning" not in dlrun(*QUICK, "deterministic=true").err  # a CPU's runs repeat anyway

@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dlrun import catalogue, plan
 from tests.conftest import QUICK
+from tests.test_compiler import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -142,24 +145,44 @@ def _where(environment: Environment, cwd: Path) -> str:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def test_constraints_pin_every_requirement_within_its_range() -> None:
-    requirements = pytest.importorskip("packaging.requirements")
-    canonical = pytest.importorskip("packaging.utils").canonicalize_name
+PYTHONS = [c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if c.startswith("Programming Language :: Python ::")]
+
+
+def requirements(python: str) -> list[Requirement]:
+    """What a Python is to have, extras included."""
+    extras = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+    found = [r for r in map(Requirement, [*PROJECT["dependencies"], *extras]) if r.name != "dlrun"]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"python_version": python})]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_constraints_pin_every_requirement_within_its_range(python: str) -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert lines == sorted(lines, key=str.lower)
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
-    pins = {canonical(name): version for name, version in (line.split("==") for line in lines)}
-    assert len(pins) == len(lines)
-    extras = [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
-    wanted = [r for r in map(requirements.Requirement, [*PROJECT["dependencies"], *extras]) if r.name != "dlrun"]
-    assert [str(r) for r in wanted if not r.specifier.contains(pins.get(canonical(r.name), "0"))] == []
+    assert all(re.fullmatch(r'[\w.-]+==[\w.]+( ; python_version (<|>=) "3.12")?', line) for line in lines)
+    here = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"python_version": python})]
+    pins = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in here}
+    assert len(pins) == len(here)
+    wanted = requirements(python)
+    assert [str(r) for r in wanted if not r.specifier.contains(pins.get(canonicalize_name(r.name), "0"))] == []
+
+
+@pytest.mark.parametrize(("jaxlib", "flax", "why"), VERSIONS)
+def test_ranges_hold_what_is_sound_and_nothing_that_is_refused(jaxlib: str, flax: str, why: str | None) -> None:
+    given = {"jax": jaxlib, "jaxlib": jaxlib, "flax": flax}
+
+    def takes(python: str) -> bool:
+        asked = [r for r in requirements(python) if r.name in given and r.specifier]
+        assert {r.name for r in asked} == given.keys()
+        return all(r.specifier.contains(given[r.name]) for r in asked)
+
+    assert any(map(takes, PYTHONS)) == (why is None)
 
 
 def test_python_versions_agree() -> None:
     """The range, the classifiers and the README name the same versions of Python."""
-    named = [c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if c.startswith("Programming Language :: Python ::")]
-    assert PROJECT["requires-python"] == f">={named[0]},<3.{int(named[-1].split('.')[1]) + 1}"
-    assert f"Python {named[0]} to {named[-1]}" in (ROOT / "README.md").read_text()
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]},<3.{int(PYTHONS[-1].split('.')[1]) + 1}"
+    assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in (ROOT / "README.md").read_text()
 
 
 def table(heading: str) -> set[str]:
