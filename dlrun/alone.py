@@ -28,10 +28,14 @@ class Member(Protocol):
     """The state of one run on the devices, alone or in a stack.
 
     Args:
+      engine: of its group.
       state: of training.
       feed: gives its rows.
       company: how many runs are trained along with it, itself included.
     """
+
+    @property
+    def engine(self) -> Engine: ...
 
     @property
     def state(self) -> step.TrainState: ...
@@ -113,7 +117,7 @@ class Alone:
         self.reset()
 
     def place(self, arrays: dict[str, Any]) -> None:
-        saved = checkpoint.fit(arrays, {"state": kept(self.state), "totals": self._totals})
+        saved = self.engine.fit(arrays)
         self.state = jax.device_put(with_kept(self.state, saved["state"]), self.setup.everywhere)
         self._totals = jax.device_put(saved["totals"], self.setup.everywhere)
 

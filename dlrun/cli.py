@@ -43,6 +43,10 @@ def parser() -> Parser:
         "--trust", action="append", default=[], metavar="PACKAGE",
         help="allow importing your own parts from this package or module",
     )  # fmt: skip
+    p.add_argument(
+        "--accept-data", action="store_true",
+        help="with resume: go on though the data changed; the best value so far counts no more",
+    )  # fmt: skip
     p.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the composed configuration and stop")
     p.add_argument("--resolve", action="store_true", help="with --cfg: fill in references between keys")
     p.add_argument("--save", type=Path, metavar="FILE", help="with show: write the drawing to a .png, .svg or .pdf")
@@ -95,6 +99,8 @@ def dispatch(args: argparse.Namespace) -> int:
         return 0
     if args.save and command != "show":
         raise InvalidConfig([f"--save {args.save}: not allowed here; allowed: dlrun show ... --save FILE"])
+    if args.accept_data and command != "resume":
+        raise InvalidConfig(["--accept-data: not allowed here; allowed: dlrun resume DIR --accept-data"])
     if command == "show":
         return show(words[1:], args)
     if command == "resume":
@@ -175,12 +181,15 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         raise InvalidConfig(["resume: which run? dlrun resume DIR [key=value ...]"])
     directory, overrides = Path(words[0]), words[1:]
     if (asked := resuming.sweep(directory, overrides)) is not None:
+        if args.accept_data:
+            raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
         args.multirun, args.config_dir = True, args.config_dir or asked.config_dirs
         return train(asked.overrides, args)
     cfg, found = resuming.configuration(directory, overrides)
     _trust(args)
     setup = _prepare(_checked(cfg, found))
-    return _run(setup, directory, resumed=overrides, accept=lambda: resuming.accept(directory, cfg))
+    how = {"resumed": overrides, "accept_data": args.accept_data}
+    return _run(setup, directory, **how, accept=lambda: resuming.accept(directory, cfg))
 
 
 def _trust(args: argparse.Namespace) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dlrun.data.feed import Feed, Resident, Table, streams
 from dlrun.diagnose import nonfinite
 from dlrun.plan import Plan
 from dlrun.setup import Setup, numbers
+from dlrun.snapshot import kept
 
 
 class Engine:
@@ -110,6 +111,10 @@ class Engine:
         """Sums of training metrics before the first step."""
         names = [*self.setup.program.task.metrics, "loss", "grad_norm", "count"]
         return {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
+
+    def fit(self, arrays: dict[str, Any]) -> Any:
+        """Saved arrays by path as a tree; raises :class:`~dlrun.checkpoint.CheckpointError` where they don't fit."""
+        return checkpoint.fit(arrays, {"state": kept(self.setup.shapes), "totals": self.zeros()})
 
     @cached_property
     def no_totals(self) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from dlrun.schema import InvalidConfig, show
 MAY_CHANGE = (
     "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
     "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
-    "schedule.", "augment.", "stream.",
+    "schedule.", "augment.", "stream.when", "stream.memory", "stream.workers", "stream.prefetch",
 )  # fmt: skip
 SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
 
@@ -59,7 +59,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config,
     changes = [text for text in overrides if "=" not in text or not _chosen(before, *text.split("=", 1))]
     cfg, found = config.override(cfg, changes)
     after, _ = config.plain(cfg)
-    return cfg, found + _forbidden(_flat(before), _flat(after))
+    return cfg, found + _forbidden(rundir.flat(before), rundir.flat(after))
 
 
 def accept(directory: Path, cfg: config.Config) -> None:
@@ -85,11 +85,3 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _chosen(values: dict[str, Any], key: str, option: str) -> bool:
     choice = values.get(key)
     return isinstance(choice, dict) and choice.get("name") == option
-
-
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
-    """Values by dotted path."""
-    if not isinstance(values, dict):
-        return {path: values}
-    below = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
-    return {key: value for part in below for key, value in part.items()}

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from dlrun import environment, rundir
 from dlrun.alone import Alone, Member
 from dlrun.checkpoint import CheckpointError
+from dlrun.data.fingerprint import changed_since
 from dlrun.diagnose import NonFinite
 from dlrun.engine import Engine
 from dlrun.progress import Progress
-from dlrun.schema import InvalidConfig, show
+from dlrun.resumption import Resumption, resumption
 from dlrun.setup import Setup
 from dlrun.signals import Stop
 from dlrun.sinks import named
@@ -55,6 +56,7 @@ def run(
     command: list[str] | None = None,
     facts: dict[str, Any] | None = None,
     resumed: list[str] | None = None,
+    accept_data: bool = False,
     accept: Callable[[], None] = lambda: None,
     pictures: bool = True,
     worth: Any = None,
@@ -67,38 +69,40 @@ def run(
       command: what makes the run; None is this process's command.
       facts: of :func:`dlrun.environment.facts`, where they were asked for before.
       resumed: overrides of a resumed run; None for a new one.
-      accept: called once the directory is this process's alone.
+      accept_data: whether a resumed run goes on with data that changed.
+      accept: called once the directory is this process's alone, and it is known that the run can go on.
       pictures: whether to draw what ``log.plot`` asks for.
       worth: of :func:`~dlrun.train.train`.
 
     Raises:
       rundir.InUse: when another process works in the directory.
-      InvalidConfig: when a resumed run had another teacher.
+      InvalidConfig: of :func:`~dlrun.resumption.resumption`; the directory stays as it was.
     """
     first = setup.first
     pictures &= setup.plan.settings.log.plot
     logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
     with rundir.locked(directory) if first else contextlib.nullcontext():
+        start = None
+        if resumed is not None:
+            start = resumption(setup, directory, member.engine.fit, accept_data=accept_data)
+            if start is None:
+                progress.note(f"nothing to do: {directory} is complete; more steps: epochs=... or steps=...")
+                return 0
         if first:
-            if resumed is not None:
-                same_teacher(setup, directory)
             accept()
-        for text in setup.warnings:
+        for text in [*setup.warnings, *(start.notes if start else ())]:
             progress.warn(text)
         began = time.time()
         if first:
-            rundir.update_run(
-                directory, **opening(setup, directory, command, resumed), **(facts or environment.facts())
-            )
+            again = None if start is None or resumed is None else went_on(directory, start, resumed, progress)
+            rundir.update_run(directory, **opening(setup, directory, command, again), **(facts or environment.facts()))
         if pictures:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
         result, status, error, code = None, "failed", None, 1
         try:
             if first:
                 rundir.write_json(directory / rundir.DATA, setup.data.preprocessing())
-            result = yield from train(
-                setup, directory, member, progress=progress, stop=stop, resume=resumed is not None, worth=worth
-            )
+            result = yield from train(setup, directory, member, progress=progress, stop=stop, start=start, worth=worth)
             status, error, code = "completed", None, 0
         except Stopped as stopped:
             status, error, code = "stopped", str(stopped), 128 + stopped.signum
@@ -123,20 +127,24 @@ def run(
         return code
 
 
-def same_teacher(setup: Setup, directory: Path) -> None:
-    """Raises :class:`InvalidConfig` where the teacher's weights are not those that a run began with."""
-    before = (rundir.read_json(directory / rundir.RUN) or {}).get("teacher", setup.teacher)
-    if before != setup.teacher:
-        where = f"loss.teacher={show(setup.plan.values['loss']['teacher'])}"
-        raise InvalidConfig([f"{where}: its weights, of step {before['step']} then, have changed: start a new run"])
-
-
 def notice(progress: Notes, signal_name: str) -> None:
     """Tells that a signal was heard: saving may take a moment."""
     progress.note(f"{signal_name}: saving the state and stopping; once more to stop at once")
 
 
-def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: list[str] | None) -> dict[str, Any]:
+def went_on(directory: Path, start: Resumption, resumed: list[str], notes: Progress) -> dict[str, Any]:
+    """How a run goes on, for run.json. Where its data changed, what was measured before goes to a folder of its own."""
+    if not start.changed:
+        return {"overrides": resumed}
+    kept = rundir.keep_history(directory)
+    (directory / rundir.SUMMARY).unlink(missing_ok=True)
+    told = "the best value and the patience begin anew, and rows that were trained on may be in other splits now"
+    notes.warn(f"{changed_since(start.changed)}; {told}; what was measured before is in {kept}")
+    before = str(kept.relative_to(directory))
+    return {"overrides": resumed, "data": {"step": start.step, "changed": start.changed, "before": before}}
+
+
+def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: dict[str, Any] | None) -> dict[str, Any]:
     """Fields of run.json when a run starts or goes on."""
     before = rundir.read_json(directory / rundir.RUN) or {}
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -155,7 +163,7 @@ def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: l
     if resumed is None:
         return {"command": command or ["dlrun", *sys.argv[1:]], "start": now, **fields}
     made = {"command": command, "start": now} if command and "command" not in before else {}  # run.json was lost
-    return {**made, "resumed": [*before.get("resumed", []), {"time": now, "overrides": resumed}], **fields}
+    return {**made, "resumed": [*before.get("resumed", []), {"time": now, **resumed}], **fields}
 
 
 def close(

@@ -5,8 +5,9 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ DATA = "data.json"
 LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+HISTORY = "history"
 
 
 def create(directory: Path) -> bool:
@@ -55,7 +57,7 @@ def write(file: Path, text: str) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON object atomically; numbers that are not finite become null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False)
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False)
     # Lists of numbers on one line each.
     text = re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: " ".join(m[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
     write(file, text + "\n")
@@ -73,6 +75,15 @@ def read_json(file: Path) -> dict[str, Any] | None:
 def update_run(directory: Path, **changes: Any) -> None:
     """Changes fields of run.json, keeping the others."""
     write_json(directory / RUN, {"format": FORMAT, **(read_json(directory / RUN) or {}), **changes})
+
+
+def read_data(directory: Path) -> dict[str, Any]:
+    """data.json; of a run that was made before there were fingerprints, with the numbers of rows that run.json has."""
+    data = read_json(directory / DATA) or {}
+    if not isinstance(data.get("fingerprint"), dict):
+        rows = (read_json(directory / RUN) or {}).get("rows") or {}
+        data["fingerprint"] = {split: {"rows": n} for split, n in rows.items()}
+    return data
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -99,6 +110,20 @@ def parsed(text: str) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def keep_history(directory: Path) -> Path:
+    """Copies the records of a run whose data changed to a folder of their own, as a whole; gives it."""
+    folder = directory / HISTORY
+    folder.mkdir(exist_ok=True)
+    number = 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0)
+    part = folder / f".{number}.{os.getpid()}"
+    part.mkdir()
+    for name in (RUN, DATA, METRICS, SUMMARY, CURVES, CONFUSION):
+        if (directory / name).exists():
+            shutil.copy2(directory / name, part / name)
+    os.replace(part, folder / str(number))
+    return folder / str(number)
+
+
 def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Drops the rows of metrics.jsonl that ``keep`` says no to, and a torn last line."""
     file = directory / METRICS
@@ -113,7 +138,7 @@ class Metrics:
         self.file = (directory / METRICS).open("ab", buffering=0)
 
     def write(self, row: dict[str, Any]) -> None:
-        self.file.write((json.dumps(_finite(row)) + "\n").encode())
+        self.file.write((json.dumps(finite(row)) + "\n").encode())
 
     def close(self) -> None:
         self.file.close()
@@ -138,11 +163,20 @@ def locked(directory: Path) -> Iterator[None]:
         except OSError:
             owner = os.read(handle, 200).decode(errors="replace").strip()
             raise InUse([f"{directory}: in use by another dlrun ({owner or 'unknown process'})"]) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
-        yield
+        before = os.pread(handle, 200, 0)
+        _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        try:
+            yield
+        finally:  # where nothing was done, nothing has changed
+            with suppress(OSError):
+                _rewrite(handle, before)
     finally:
         os.close(handle)
+
+
+def _rewrite(handle: int, text: bytes) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, text, 0)
 
 
 def in_use(directory: Path) -> bool:
@@ -177,11 +211,20 @@ def find(root: Path) -> list[Path]:
     return found
 
 
-def _finite(value: Any) -> Any:
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Nested values by dotted path."""
+    if not isinstance(values, dict):
+        return {path: values}
+    below = [flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
+    return {key: value for part in below for key, value in part.items()}
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON keeps them: numbers that are not finite are None."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and value - value != 0:
         return None
     return value

@@ -38,6 +38,7 @@ class Streaming:
     memory: Annotated[float, Field(gt=0)] = 2.0
     workers: Count = 4
     prefetch: Count = 4
+    fingerprint: Literal["files", "content"] = "files"
 
 
 @dataclass(frozen=True, kw_only=True)

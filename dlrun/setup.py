@@ -18,13 +18,15 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from dlrun import catalogue, losses, schedules, sinks, step, trained
 from dlrun.data.dataset import Dataset, cut
+from dlrun.data.fingerprint import changes
 from dlrun.devices import mesh
 from dlrun.metrics import task
 from dlrun.nn.dropout import Number
 from dlrun.nn.inits import SATURATING
 from dlrun.nn.parts import Inputs
 from dlrun.plan import Plan
-from dlrun.schema import InvalidConfig, Unfit, nearest
+from dlrun.schema import InvalidConfig, Unfit, nearest, show
+from dlrun.trained import Trained
 
 UNSTABLE_BELOW = 8  # batch normalisation's statistics are too noisy for smaller batches
 DEEP = 5  # layers, beyond which activations that saturate are warned of
@@ -166,13 +168,14 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
     settings, choices = plan.settings, plan.choices
     found = sinks.missing(list(settings.log.sinks))
     with reported(found, "data", fatal=True):
-        which, loaded = (choices["data"], settings.split), {} if loaded is None else loaded
+        known_by = settings.stream.fingerprint
+        which, loaded = (choices["data"], settings.split, known_by), {} if loaded is None else loaded
         if which not in loaded:
             source = choices["data"]()
             if not isinstance(source, Dataset):
                 name = plan.values["data"]["name"]
                 raise Unfit("name", name, f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
-            loaded[which] = cut(source, settings.split)
+            loaded[which] = cut(source, settings.split, known_by)
         data = loaded[which]
     devices = jax.devices()
     if settings.devices is not None and settings.devices > len(devices):
@@ -198,10 +201,12 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
         forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True), return_shape=True)
         jaxpr, (outputs, _) = forward(shapes.params, shapes.variables, batch["x"])
         convolves = "conv_general_dilated" in str(jaxpr)
-    constants, teacher = {}, None
+    constants, teacher, others = {}, None, []
     with reported(found, "loss"):
         if choices["loss"].component is losses.distillation:
-            program, constants, teacher = _taught(program, plan, data)
+            program, constants, taught = _taught(program, plan, data)
+            teacher = taught.identity
+            others = changes(taught.data, {"fingerprint": data.fingerprint})
             batch["teacher"] = outputs
         jax.eval_shape(partial(step.losses, program, train=True), outputs, batch, numbers(plan, data))
     found += _statistics_misfits(plan, shapes)
@@ -209,6 +214,9 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
     warnings = [*_warnings(plan, data, shapes), *_device_warnings(plan, devices)]
+    if others:
+        where = f"loss.teacher={show(plan.values['loss']['teacher'])}"
+        warnings.append(f"{where} learnt from other rows, perhaps test rows of this run: there {'; '.join(others)}")
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
@@ -222,8 +230,8 @@ def alike(setup: Setup, plan: Plan) -> Setup:
     return replace(setup, plan=plan)
 
 
-def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Program, dict[str, Any], dict[str, Any]]:
-    """The program with the teacher that its loss compares with, that one's arrays, and what tells them from others."""
+def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Program, dict[str, Any], Trained]:
+    """The program with the teacher that its loss compares with, that one's arrays, and the teacher."""
     where = plan.values["loss"]["teacher"]
     if where is None:
         raise Unfit("teacher", None, "be the directory of a run to learn from")
@@ -243,7 +251,7 @@ def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Prog
             f"be a run on the same data: it takes {its} and knows {len(teacher.data['classes'])} classes",
         )
     arrays = {"params": teacher.params, "variables": teacher.variables}
-    return replace(program, teacher=teacher.outputs), {"teacher": arrays}, teacher.identity
+    return replace(program, teacher=teacher.outputs), {"teacher": arrays}, teacher
 
 
 def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:

@@ -34,6 +34,11 @@ class Position:
     plateau: tuple[float | None, int] = (None, 0)
     seconds: float = 0.0
 
+    def forget(self) -> None:
+        """What was measured so far counts no more: it was on other data."""
+        self.evaluated, self.best, self.best_step, self.mark, self.stale = -1, None, None, None, 0
+        self.plateau = (None, 0)
+
     def lower_on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> None:
         """Lowers ``lr_scale`` by ``factor`` after ``patience`` evaluations in a row whose score was no better."""
         best, flat = self.plateau

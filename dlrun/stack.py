@@ -243,6 +243,10 @@ class Slot:
         self.ending = False
 
     @property
+    def engine(self) -> Engine:
+        return self.stack.engine
+
+    @property
     def company(self) -> int:
         return len(self.stack.slots)
 
@@ -257,8 +261,7 @@ class Slot:
         self.stack.coming[self.place_in_stack] = jax.device_get(checkpoint.flat(whole))
 
     def place(self, arrays: dict[str, Any]) -> None:
-        like = {"state": kept(self.setup.shapes), "totals": self.stack.engine.zeros()}
-        checkpoint.fit(arrays, like)
+        self.stack.engine.fit(arrays)
         self.stack.coming.setdefault(self.place_in_stack, {}).update(arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from dlrun import checkpoint, rundir, sinks
 from dlrun.alone import Member, next_multiple
 from dlrun.diagnose import explain
 from dlrun.progress import Progress
+from dlrun.resumption import Resumption
 from dlrun.settings import in_steps
 from dlrun.setup import Setup
 from dlrun.signals import Stop
@@ -61,7 +62,7 @@ def train(
     *,
     progress: Progress,
     stop: Stop,
-    resume: bool = False,
+    start: Resumption | None = None,
     worth: Callable[[int, float], Callable[[], bool]] | None = None,
 ) -> Generator[tuple[Position, int], None, Result]:
     """Trains, evaluates and saves until the run is done. Yields where it waits for a stack, see :class:`Member`.
@@ -71,7 +72,7 @@ def train(
       member: the state on the devices.
       progress: shows a person how far it is.
       stop: tells of signals.
-      resume: whether to go on from the last sound state in the directory.
+      start: where a resumed run goes on.
       worth: of a search, takes number and metric of an evaluation; what it gives tells whether to go on.
 
     Raises:
@@ -81,7 +82,7 @@ def train(
       CheckpointError: when a state could not be saved.
     """
     with Run(setup, directory, member, progress, stop) as run:
-        at = run.restore() if resume else run.begin()
+        at = run.begin() if start is None else run.restore(start)
         settings, total = setup.plan.settings, setup.total_steps
         evaluate_every = in_steps(settings.eval.every, setup.steps_per_epoch)
         save_every = in_steps(settings.checkpoint.every, setup.steps_per_epoch) if settings.checkpoint.every else total
@@ -149,26 +150,25 @@ class Run:
         self._open_sinks()
         return Position()
 
-    def restore(self) -> Position:
-        """The last sound state; without one, the state before the first step."""
-        folder = self.directory / rundir.CHECKPOINTS
-        steps = checkpoint.steps(folder)
-        last = next((s for s in reversed(steps) if checkpoint.verify(folder / str(s))), None)
-        if any(s for s in steps if s > (last if last is not None else -1)):
-            moved = checkpoint.set_aside(folder, last if last is not None else -1)
-            where = "starting over" if last is None else f"going on from step {last}"
-            self.progress.warn(f"the saved state of step {moved[-1]} is incomplete or damaged; {where}")
-        rundir.keep_rows(self.directory, partial(self._stands, last=-1 if last is None else last))
+    def restore(self, start: Resumption) -> Position:
+        """The last sound state; without one, the state before the first step. Drops what was written after it."""
+        last = -1 if start.step is None else start.step
+        if start.unsound:
+            where = "starting over" if start.step is None else f"going on from step {last}"
+            self.progress.warn(f"the saved state of step {start.unsound[-1]} is incomplete or damaged; {where}")
+        if self.writes:
+            checkpoint.set_aside(self.directory / rundir.CHECKPOINTS, last)
+            rundir.keep_rows(self.directory, partial(self._stands, last=-1 if start.forgets else last))
         self.member.start()
-        at = Position()
-        if last is not None:
-            arrays, loop = checkpoint.read(folder, last)
-            at = Position(**loop)
-            self.member.place(arrays)
+        if start.step is not None:
+            self.member.place(start.arrays)
+            start.arrays.clear()  # they are on the device
             self.saved, self.checked = {last}, last
-            self.member.scale(at.lr_scale)
+            self.member.scale(start.at.lr_scale)
+        if start.forgets:
+            self.member.reset()
         self._open_sinks()
-        return at
+        return start.at
 
     # What the loop calls
 

@@ -89,13 +89,15 @@ def _command(run: Run) -> list[str]:
 
 
 def _resumed(run: Run) -> list[dict[str, Any]]:
-    """When a run went on, and the overrides that it did so with."""
+    """When a run went on, the overrides that it did so with, and what of its data had changed."""
     file = run.directory / rundir.RUN
     record = (rundir.read_json(file) if stamp(str(file)) != "-" else None) or {}
     listed = record.get("resumed")
     sound = [r for r in listed if isinstance(r, dict)] if isinstance(listed, list) else []
     lists = [(r.get("time"), words if isinstance(words := r.get("overrides"), list) else []) for r in sound]
-    return [{"time": time, "overrides": [str(word) for word in words]} for time, words in lists]
+    data = [{"data": r["data"]} if isinstance(r.get("data"), dict) else {} for r in sound]
+    told = [{"time": time, "overrides": [str(word) for word in words]} for time, words in lists]
+    return [one | more for one, more in zip(told, data, strict=True)]
 
 
 def _written(run: Run) -> str | None:

@@ -81,7 +81,9 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
     if found.get("command"):
         yield "command", [found["command"]]
     for again in found["resumed"]:
-        yield "resumed", [_when(again["time"]), *([shlex.join(again["overrides"])] if again["overrides"] else [])]
+        other = [f"on data that changed, from step {again['data'].get('step')} on"] if "data" in again else []
+        words = [shlex.join(again["overrides"])] if again["overrides"] else []
+        yield "resumed", [_when(again["time"]), *words, *other]
     told = [_when(found["start"])] if found.get("start") else []
     ended = {} if found["status"] in ("running", "killed") else found  # else it is that of before it was resumed
     if is_number(seconds := ended.get("seconds")):

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from dlrun.data import lazy
+from dlrun.data.fingerprint import By, fingerprint
 from dlrun.nn.parts import Inputs
 from dlrun.schema import Unfit
 from dlrun.settings import Splitting
@@ -67,6 +68,7 @@ class Dataset:
       fit: makes an encoder from the training rows' ``x``, where features are learnt.
       facts: what else a result depends on, as plain values.
       encoder: the one that was fitted.
+      fingerprint: of the rows as they were cut; see :mod:`dlrun.data.fingerprint`.
     """
 
     kind: Literal["image", "rows", "tokens"]
@@ -79,6 +81,7 @@ class Dataset:
     fit: Callable[[Array], Encoder] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     encoder: Encoder | None = None
+    fingerprint: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def inputs(self) -> Inputs:
@@ -129,11 +132,17 @@ class Dataset:
         for name, pair in (("input", self.moments), ("target", self.target_moments)):
             if pair is not None:
                 found[f"{name}_mean"], found[f"{name}_std"] = pair[0].tolist(), pair[1].tolist()
+        if self.fingerprint:
+            found["fingerprint"] = self.fingerprint
         return found
 
 
-def cut(data: Dataset, how: Splitting) -> Dataset:
-    """The data set with all three splits, the missing ones cut from training rows, and its features encoded."""
+def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
+    """The data set with all three splits, the missing ones cut from training rows, and its features encoded.
+
+    Args:
+      known_by: of :func:`dlrun.data.fingerprint.fingerprint`.
+    """
     if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # cut into row numbers, not into copies
         data = replace(data, train=replace(data.train, x=lazy.Subset(data.train.x, np.arange(len(data.train)))))
     if data.test is None:
@@ -145,6 +154,7 @@ def cut(data: Dataset, how: Splitting) -> Dataset:
         data = replace(data, train=train, val=val)
     assert data.val is not None
     assert data.test is not None
+    data = replace(data, fingerprint=fingerprint({k: getattr(data, k) for k in ("train", "val", "test")}, known_by))
     if data.fit is not None:
         encoder = data.fit(data.train.x[:])
         splits = {k: replace(rows, x=encoder(rows.x[:])) for k, rows in vars(data).items() if isinstance(rows, Rows)}

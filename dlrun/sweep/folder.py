@@ -95,6 +95,16 @@ class Folder:
         times = [again.get("overrides") for again in resumed if isinstance(again, dict)]
         return [str(text) for overrides in times if isinstance(overrides, list) for text in overrides]
 
+    def data(self) -> dict[str, tuple[Path, dict[str, Any]]]:
+        """By what data was taken from: a run that took it, and its data.json."""
+        found = {}
+        for number in self.entries:
+            path = self.path(number)
+            config = (rundir.read_json(path / rundir.RUN) or {}).get("config")
+            if isinstance(config, dict) and (key := taken_from(config)) not in found and (path / rundir.DATA).exists():
+                found[key] = path, rundir.read_data(path)
+        return found
+
     def begin(self, job: Job) -> Path:
         """Makes a job's directory with what Hydra writes there, unless that is done; gives it."""
         path = self.path(job.number)
@@ -171,6 +181,12 @@ def is_name(directory: str) -> bool:
     path = Path(directory)
     hidden = any(part.startswith(".") for part in path.parts)
     return bool(path.parts) and not path.is_absolute() and not hidden and path.parts[0] not in OWN
+
+
+def taken_from(values: dict[str, Any]) -> str:
+    """What of a configuration decides where the data comes from and how it is cut."""
+    how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
+    return json.dumps(rundir.finite(how), sort_keys=True, default=str)
 
 
 def digest(job: Job) -> str:

@@ -1,12 +1,17 @@
 """Which jobs share a program and its data, so that one compilation and one table on the device serve them all."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dlrun.data.dataset import Dataset
+from dlrun.data.fingerprint import changed_since, changes
 from dlrun.plan import Plan
 from dlrun.schema import InvalidConfig
 from dlrun.setup import Setup, alike, prepare
+from dlrun.sweep.folder import taken_from
 from dlrun.sweep.job import Job
 
 LENGTH_AND_RECORDS = (
@@ -56,6 +61,31 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
     if found:
         raise InvalidConfig(dict.fromkeys(found))
     return groups
+
+
+def same_data(groups: Sequence[Group], there: dict[str, tuple[Path, dict[str, Any]]], sweep: Path) -> None:
+    """Holds the data of groups against what runs of their sweep were trained on; adds what is new to ``there``.
+
+    Args:
+      there: of :meth:`~dlrun.sweep.folder.Folder.data`.
+      sweep: its directory.
+
+    Raises:
+      InvalidConfig: where it changed, as its runs are to be compared.
+    """
+    found = []
+    for group in groups:
+        now = known(group.setups[0].data)
+        run, before = there.setdefault(taken_from(group.setups[0].plan.values), (sweep, now))
+        if changed := changes(before, now):
+            found.append(f"{run}: {changed_since(changed)}; allowed: the data of then, or a new sweep")
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+
+
+def known(data: Dataset) -> dict[str, Any]:
+    """What a sweep knows data by, a part of data.json."""
+    return {"classes": list(data.classes), "fingerprint": data.fingerprint}
 
 
 def key(plan: Plan) -> str:

@@ -17,7 +17,7 @@ from dlrun.setup import reported
 from dlrun.signals import Stop
 from dlrun.sweep import study, work
 from dlrun.sweep.folder import OVER, Folder, digest, read
-from dlrun.sweep.groups import Group, grouped
+from dlrun.sweep.groups import Group, grouped, same_data
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.naming import Asked, names
@@ -55,6 +55,8 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
 
             print(report(jobs, groups, launcher, len(over)))
             return 0
+        if folder is not None:
+            same_data(groups, folder.data(), folder.directory)
         names(asked.cfg, jobs, folder.entries if folder else {})
         if folder is None:
             folder = Folder(config.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))

@@ -13,7 +13,7 @@ from dlrun.signals import Stop
 from dlrun.standing import Rows
 from dlrun.sweep import work
 from dlrun.sweep.folder import OVER, UNITS, Folder, begun, digest
-from dlrun.sweep.groups import Group
+from dlrun.sweep.groups import Group, known, same_data
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.naming import Asked, names
@@ -41,6 +41,7 @@ class Trainer:
         self.failed = False
         self.engines: dict[str, Engine] = {}
         self.rows: dict[int, Rows] = {}
+        self.data = folder.data()
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
         """Takes jobs up; gives those that are not over yet.
@@ -79,6 +80,7 @@ class Trainer:
         for group in groups:
             for setup, job in zip(group.setups, group.jobs, strict=True):
                 self.status.steps[job.number] = (*self.status.steps[job.number][:2], setup.total_steps)
+        same_data(groups, self.data, self.folder.directory)
         self.folder.write("running")
         if self.launcher.inside:
             self._train_here(groups, pruner)
@@ -132,7 +134,8 @@ class Trainer:
                     continue
                 file = folder / f"{jobs[0].number}.json"
                 units[file] = [job.number for job in jobs]
-                rundir.write(file, json.dumps(self._unit(jobs, pruner)))
+                unit = {**self._unit(jobs, pruner), "data": known(group.setups[0].data)}
+                rundir.write(file, json.dumps(unit))
         seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
         over: set[int] = set()
         looked = 0.0

@@ -13,7 +13,7 @@ from dlrun.sweep import best, study
 from dlrun.sweep import search as searching
 from dlrun.sweep.domain import search_space
 from dlrun.sweep.folder import OVER, Folder, read
-from dlrun.sweep.groups import grouped
+from dlrun.sweep.groups import grouped, same_data
 from dlrun.sweep.naming import Asked
 from dlrun.sweep.pruning import Pruner
 from dlrun.sweep.search import Objective, Outcome, Point
@@ -40,7 +40,8 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     probes = space.jobs_of(list(wanted.probes()), asked.trust)
     launcher = launcher_of([job.plan for job in probes])
     devices.initialize(probes[0].plan.settings)
-    setup = grouped(probes)[0].setups[0]
+    groups = grouped(probes)
+    setup = groups[0].setups[0]
     known = [f"val/{name}" for name in setup.program.task.names]
     aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
     where = directory(asked.cfg)
@@ -62,6 +63,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         return 0
     made = where if there is not None and where is not None else config.create(asked.cfg, "hydra.sweep.dir")
     folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
+    same_data(groups, folder.data(), folder.directory)
 
     def train(running: Trainer) -> str:
         running.status.expected = trials * options.seeds

@@ -17,6 +17,7 @@ from typing import Any
 
 from dlrun import checkpoint, devices, environment, plan, rundir
 from dlrun.alone import Alone
+from dlrun.data.fingerprint import changed_since, changes
 from dlrun.engine import Engine
 from dlrun.progress import Progress
 from dlrun.run import run
@@ -25,6 +26,7 @@ from dlrun.setup import Setup, alike, prepare
 from dlrun.signals import Stop
 from dlrun.stack import Stack, together
 from dlrun.sweep.folder import OVER, begun, status
+from dlrun.sweep.groups import known
 from dlrun.sweep.launchers.process import leash
 from dlrun.sweep.pruning import from_state
 from dlrun.train import Pruner
@@ -259,6 +261,8 @@ def main(file: str) -> int:
         setup = alike(members[0].setup, checked) if members else prepare(checked)
         directory = root / job["directory"]
         members.append(Member(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
+    if members and (changed := changes(unit["data"], known(members[0].setup.data))):
+        raise InvalidConfig([f"{root}: {changed_since(changed)}; allowed: the data of then, or a new sweep"])
     left = [m for m in members if status(m.directory) not in OVER]
     pruner = None if unit["pruner"] is None else from_state(unit["pruner"])
     failed = False

@@ -1,0 +1,139 @@
+"""What tells whether data is still what it was: a small record of the rows of each split, and words for what changed.
+
+It is taken of rows as they were loaded and cut, before they are encoded or scaled, and in their order, which the order
+of batches follows.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from dlrun.data import lazy
+
+By = Literal["files", "content"]
+MAPPED_BYTES = 2**31
+"""An array mapped from a file that is larger than this is known by its file, unless its content is asked for."""
+OBJECT_ROWS = 10_000  # read at a time
+NEAR = 1e-3
+"""Standard deviations by which inputs may move: versions of a library round otherwise, and no result depends on it."""
+PREPARED = ("kind", "task", "shape", "vocabulary", "tokeniser", "encoder")
+"""Parts of data.json that say how a row becomes an input, beside means and standard deviations."""
+
+
+def fingerprint(splits: Mapping[str, Any], by: By) -> dict[str, Any]:
+    """How many rows each split has, and a digest of their inputs and of their targets.
+
+    Args:
+      splits: rows with ``x`` and ``y``, by name.
+      by: what is looked at of inputs that are not in memory: name, size and time of their files, or all they hold.
+    """
+    return {
+        name: {"rows": len(rows), "x": digest(rows.x, by), "y": digest(rows.y, "content")}
+        for name, rows in splits.items()
+    }
+
+
+def digest(x: Any, by: By) -> str:
+    """``sha256:…`` of rows that are read, ``files:…`` of what is told by their files, ``sample:…`` of some rows."""
+    sha = hashlib.sha256(f"{x.dtype} {x.shape}".encode())
+    base = x.base if isinstance(x, lazy.Subset) else x
+    paths = getattr(base, "files", None)  # of what decodes files
+    if paths is not None:
+        paths = paths[x.rows] if base is not x else paths
+        _add_files(sha, list(map(str, paths)), by)
+    elif by == "files" and isinstance(base, np.memmap) and base.filename and base.nbytes > MAPPED_BYTES:
+        _add_files(sha, [str(base.filename)], by)
+        sha.update(x.rows.tobytes() if base is not x else b"")
+    elif by == "files" and lazy.decoded(x):
+        _add_rows(sha, lazy.sample(x))
+        return f"sample:{sha.hexdigest()}"
+    else:
+        _add_rows(sha, x)
+        by = "content"
+    return f"{'files' if by == 'files' else 'sha256'}:{sha.hexdigest()}"
+
+
+def _add_rows(sha: Any, x: Any) -> None:
+    if x.dtype == object:
+        for start in range(0, len(x), OBJECT_ROWS):
+            for column in x[start : start + OBJECT_ROWS].reshape(min(OBJECT_ROWS, len(x) - start), -1).T:
+                numbers = set(map(type, column)) == {float}  # ten times as fast as text
+                sha.update(column.astype(np.float64).data if numbers else repr(column.tolist()).encode())
+        return
+    for piece in lazy.pieces(x):
+        sha.update(np.ascontiguousarray(x[piece]).data)
+
+
+def _add_files(sha: Any, paths: list[str], by: By) -> None:
+    """Names are those below the folder that all files are in, which may have moved."""
+    start = len(os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]))
+    for path in paths:
+        if by == "files":
+            known = os.stat(path)
+            sha.update(f"{path[start:]} {known.st_size} {known.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        else:
+            with open(path, "rb") as file:
+                sha.update(hashlib.file_digest(file, "sha256").digest())
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of the data changed between two runs' data.json, in words; a part that only one of them has is left out."""
+    found = [
+        f"{key} was {before[key]}, is {now[key]}"
+        for key in ("kind", "task", "shape", "vocabulary")
+        if key in before and key in now and before[key] != now[key]
+    ]
+    found += _of_classes(before.get("classes"), now.get("classes"))
+    old, new = before.get("fingerprint", {}), now.get("fingerprint", {})
+    both = [split for split in old if split in new]
+    rows = [s for s in both if old[s]["rows"] != new[s]["rows"]]
+    found += [f"{split} {old[split]['rows']:,} rows, now {new[split]['rows']:,}" for split in rows]
+    for part, name in (("x", "inputs"), ("y", "targets")):
+        others = [s for s in both if s not in rows and part in old[s] and old[s][part] != new[s].get(part)]
+        if others:
+            by_files = all(str(old[s][part]).startswith("files:") for s in others)
+            found.append(f"{name} of {', '.join(others)}" + (" (names, sizes or times of files)" if by_files else ""))
+    return found or [f"{key} is computed otherwise" for key in _prepared_otherwise(before, now)]
+
+
+def changed_since(changed: list[str]) -> str:
+    """What changed, for errors."""
+    return f"the data changed since this was started: {'; '.join(changed)}"
+
+
+def _of_classes(old: list[str] | None, new: list[str] | None) -> Iterable[str]:
+    if old is None or new is None or list(old) == list(new):
+        return
+    for word, some in (("new", [c for c in new if c not in set(old)]), ("gone", [c for c in old if c not in set(new)])):
+        if some:
+            shown = ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+            yield f"class {shown} is {word}" if len(some) == 1 else f"classes {shown} are {word}"
+    if sorted(old) == sorted(new):
+        yield "classes are in another order"
+
+
+def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    """Parts of how a row becomes an input that differ where the rows don't: of a version that does it otherwise."""
+    for key in PREPARED:
+        if key in before and key in now and not _same(before[key], now[key]):
+            yield key
+    for name in ("input", "target"):
+        keys = f"{name}_mean", f"{name}_std"
+        if not all(key in part for key in keys for part in (before, now)):
+            continue
+        (mean, std), (mean_now, std_now) = ([np.array(p[k], np.float64) for k in keys] for p in (before, now))
+        for key, a, b in zip(keys, (mean, std), (mean_now, std_now), strict=True):
+            if a.shape != b.shape or not (np.abs(a - b) <= NEAR * std).all():
+                yield key
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether plain values are the same, as far as both versions know of them."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return all(_same(a[key], b[key]) for key in a if key in b)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
