@@ -114,21 +114,20 @@ def _regression(data: Dataset) -> Task:
     def absolute(outputs: Array, targets: Array, weights: Array) -> Array:
         return (weights[:, None] * jnp.abs(outputs - targets)).sum(0)
 
-    def moments(outputs: Array, targets: Array, weights: Array) -> Array:
-        return jnp.stack([(weights[:, None] * t).sum(0) for t in (jnp.ones_like(targets), targets, targets**2)])
-
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
-        n, total, squares = np.asarray(counts["moments"], np.float64)
-        error = np.asarray(counts["squared"], np.float64)
-        spread = squares - total**2 / n
+        # The split's own spread is of its raw targets: in float32, or as a difference of large sums, it would be lost.
+        n, spread = float(counts["count"]), data.spreads[split] / scale
+        error, absolute = (np.asarray(counts[k], np.float64) / n for k in ("squared", "absolute"))
+        varies = spread > 0
+        r2 = 1 - error[varies] / np.square(spread[varies])
         return {
             **means,
-            "rmse": float(np.mean(np.sqrt(error / n) * scale)),
-            "mae": float(np.mean(counts["absolute"] / n * scale)),
-            "r2": float(np.mean(1 - error / np.where(spread > 0, spread, np.nan))),
+            "rmse": float(np.mean(np.sqrt(error) * scale)),
+            "mae": float(np.mean(absolute * scale)),
+            "r2": float(np.mean(r2)) if varies.any() else np.nan,
         }
 
-    counts = {"squared": squared, "absolute": absolute, "moments": moments}
+    counts = {"squared": squared, "absolute": absolute}
     return Task({}, "val/rmse", ("loss", "rmse", "mae", "r2"), counts, report)
 
 

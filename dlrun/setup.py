@@ -1,6 +1,7 @@
 """From a plan to something that can be trained: data, program, devices. Finds what does not fit, before it is made."""
 
 import contextlib
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -122,6 +123,8 @@ def examples(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
 def targets(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
     """Form of the targets of ``size`` examples."""
     y = data.train.y
+    if data.task == "regression":
+        return jax.ShapeDtypeStruct((size, *y.shape[1:]), jnp.float32)
     return jax.ShapeDtypeStruct((size, *y.shape[1:]), jnp.int32 if np.issubdtype(y.dtype, np.integer) else y.dtype)
 
 
@@ -213,7 +216,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
     if found:
         raise InvalidConfig(found)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    warnings = [*_warnings(plan, data, shapes), *_device_warnings(plan, devices)]
+    warnings = [*data.warnings, *_warnings(plan, data, shapes), *_device_warnings(plan, devices)]
     if others:
         where = f"loss.teacher={show(plan.values['loss']['teacher'])}"
         warnings.append(f"{where} learnt from other rows, perhaps test rows of this run: there {'; '.join(others)}")
@@ -250,8 +253,23 @@ def _taught(program: step.Program, plan: Plan, data: Dataset) -> tuple[step.Prog
             where,
             f"be a run on the same data: it takes {its} and knows {len(teacher.data['classes'])} classes",
         )
-    arrays = {"params": teacher.params, "variables": teacher.variables}
+    mine, its = json.loads(json.dumps(data.preprocessing())), teacher.data
+    for key in ("encoder", "tokeniser"):
+        if mine.get(key) != its.get(key):
+            raise Unfit("teacher", where, f"be a run on the same data, cut alike: its {key} is another, says data.json")
+    arrays: dict[str, Any] = {"params": teacher.params, "variables": teacher.variables}
+    if "input_mean" in mine:
+        arrays["inputs"] = restandardised(mine, its)
     return replace(program, teacher=teacher.outputs), {"teacher": arrays}, teacher
+
+
+def restandardised(mine: dict[str, Any], its: dict[str, Any]) -> dict[str, np.ndarray]:
+    """``scale`` and ``shift`` that turn inputs standardised by the moments of one data.json into those of another."""
+    (mean, std), (its_mean, its_std) = (
+        (np.asarray(d["input_mean"], np.float64), np.asarray(d["input_std"], np.float64)) for d in (mine, its)
+    )
+    found = {"scale": std / its_std, "shift": (mean - its_mean) / its_std}
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:

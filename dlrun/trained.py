@@ -46,8 +46,16 @@ class Trained:
         """What tells these weights from any others, as plain values."""
         return {"step": self.step, "sha256": self.sha256}
 
-    def outputs(self, arrays: dict[str, nnx.State], x: Array) -> Array:
-        """Outputs for standardised inputs, as in evaluation, of ``arrays``: params and variables such as its own."""
+    def outputs(self, arrays: dict[str, Any], x: Array) -> Array:
+        """Outputs for standardised inputs, as in evaluation.
+
+        Args:
+          arrays: params and variables such as its own; and, for inputs that were standardised by other moments, as
+            ``inputs`` the scale and shift that make them its own.
+          x: inputs, of raw examples what :func:`dlrun.data.features.inputs` makes of them.
+        """
+        if "inputs" in arrays:
+            x = x * arrays["inputs"]["scale"] + arrays["inputs"]["shift"]
         return step.forward(self.program, self.graphdef, arrays["params"], arrays["variables"], x, train=False)[0]
 
 

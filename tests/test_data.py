@@ -182,9 +182,15 @@ def test_moments(shape: tuple[int, ...]) -> None:
     axes = tuple(range(len(shape) - 1))
     for x in (random.integers(0, 256, shape, np.uint8), (1000 + random.normal(size=shape)).astype(np.float32)):
         mean, std = moments(x)
-        assert mean.dtype == std.dtype == np.float32
-        np.testing.assert_allclose(mean, x.mean(axes, dtype=np.float64), rtol=1e-6)
-        np.testing.assert_allclose(std, x.std(axes, dtype=np.float64), rtol=1e-5)
+        assert mean.dtype == std.dtype == np.float64
+        np.testing.assert_allclose(mean, x.mean(axes, dtype=np.longdouble).astype(float), rtol=1e-15)
+        np.testing.assert_allclose(std, x.std(axes, dtype=np.longdouble).astype(float), rtol=1e-13)
+
+
+def test_what_differs_by_rounding_alone_is_constant() -> None:
+    x = np.where(np.arange(1000) % 3, 0.3, 0.1 + 0.2)[:, None]
+    assert len(np.unique(x)) == 2
+    assert moments(x)[1] == 1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.0, 1e-20, 12345.678])

@@ -12,8 +12,10 @@ import pytest
 
 from dlrun import trained
 from dlrun.cli import main
+from dlrun.data.features import inputs
 from dlrun.losses import cross_entropy, distillation
 from dlrun.schema import InvalidConfig
+from dlrun.setup import restandardised
 from tests.conftest import QUICK, Outcome
 from tests.digest import digest
 from tests.tiny import assert_gradient
@@ -83,7 +85,7 @@ def test_the_rebuilt_teacher_gives_the_outputs_of_its_own_run(teacher):
 
     found = trained.load(teacher.directory)
     rows = digits().train
-    x = (rows.x.astype(np.float32) - found.data["input_mean"]) / found.data["input_std"]
+    x = inputs(found.data, rows.x)
     arrays = {"params": found.params, "variables": found.variables}
     right = np.argmax(found.outputs(arrays, jnp.asarray(x)), 1) == rows.y
     assert found.step == teacher.summary["best/step"]
@@ -92,6 +94,33 @@ def test_the_rebuilt_teacher_gives_the_outputs_of_its_own_run(teacher):
     test, val = teacher.run["rows"]["test"], teacher.run["rows"]["val"]
     least = teacher.summary["test/accuracy"] * test + teacher.summary["best/val/accuracy"] * val
     assert right.sum() >= least, "all of its test and validation rows are among these"
+
+
+def test_a_teacher_sees_what_it_was_trained_on_whatever_the_students_moments(teacher):
+    found = trained.load(teacher.directory)
+    arrays = {"params": found.params, "variables": found.variables}
+    raw = RANDOM.uniform(0, 16, (5, 8, 8, 1))
+    student = {**found.data, "input_mean": [1000.0], "input_std": [300.0]}
+    between = restandardised(student, found.data)
+    expected = found.outputs(arrays, jnp.asarray(inputs(found.data, raw)))
+    given = found.outputs({**arrays, "inputs": between}, jnp.asarray(inputs(student, raw)))
+    np.testing.assert_allclose(given, expected, rtol=1e-3, atol=1e-3)
+    same = restandardised(found.data, found.data)
+    assert (same["scale"], same["shift"]) == (1, 0)
+
+
+def test_a_teacher_of_rows_that_were_encoded_otherwise(dlrun, own_folder):
+    lines = [f"{i % 7},{'abc'[i % 3]},{'no' if i % 2 else 'yes'}\n" for i in range(60)]
+    (own_folder / "t.csv").write_text("n,c,y\n" + "".join(lines))
+    words = ("data=table", "data.path=t.csv", "data.target=y", *QUICK, "batch_size=16")
+    taught = dlrun(*words)
+    assert taught.code == 0, taught.err
+    again = (*words, "loss=distillation", f"loss.teacher={taught.directory}")
+    assert dlrun(*again).code == 0
+    (own_folder / "t.csv").write_text("n,c,y\n" + "".join(lines).replace("c", "d"))
+    refused = dlrun(*again)
+    assert refused.code == 2
+    assert "must be a run on the same data, cut alike: its encoder is another" in refused.err
 
 
 @pytest.mark.parametrize(

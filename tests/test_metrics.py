@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.dataset import Dataset, Rows, cut
 from dlrun.losses import cross_entropy
 from dlrun.metrics import accuracy, per_class, task, top5
+from dlrun.settings import Splitting
 
 RANDOM = np.random.default_rng(0)
 N = 60
@@ -79,7 +80,7 @@ def test_several_labels() -> None:
 @pytest.mark.parametrize("targets", [1, 3])
 def test_regression_in_the_targets_units(targets: int) -> None:
     y = (50 + 20 * RANDOM.normal(size=(2 * N, targets)) * np.arange(1, targets + 1)).astype(np.float32)
-    data = rows(y, classes=tuple("abc"[:targets]), task="regression")
+    data = rows(y[:USED], classes=tuple("abc"[:targets]), task="regression")
     assert data.target_moments is not None
     mean, std = data.target_moments
     guess = (y + 9 * RANDOM.normal(size=y.shape)).astype(np.float32)
@@ -88,6 +89,46 @@ def test_regression_in_the_targets_units(targets: int) -> None:
     assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(y, guess), rel=1e-4)
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(y, guess), rel=1e-4)
     assert found["r2"] == pytest.approx(reference.r2_score(y, guess), rel=1e-4)
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(4, 1e-3), (1e3, 0.5), (-30, 1e-2)])
+def test_r2_of_a_split_far_from_training(offset: float, spread: float) -> None:
+    train = RANDOM.normal(size=(2 * N, 2)) * [1, 50] + [0, 1e6]
+    mean, std = train.mean(0), train.std(0)
+    y = mean + std * (offset + spread * RANDOM.normal(size=train.shape))
+    guess = y + std * spread * 0.8 * RANDOM.normal(size=train.shape)
+    x = np.zeros((len(y), 1))
+    data = Dataset("rows", ("a", "b"), Rows(x, train), Rows(x[:USED], y[:USED]), Rows(x, y), task="regression")
+    z, t = (((v - mean) / std).astype(np.float32) for v in (guess, y))
+    found, _ = reported(data, z, t)
+    y, guess = y[:USED], guess[:USED]
+    assert found["r2"] == pytest.approx(reference.r2_score(y, guess), abs=0.02)
+    assert found["rmse"] == pytest.approx(reference.root_mean_squared_error(y, guess), rel=0.01)
+    assert found["mae"] == pytest.approx(reference.mean_absolute_error(y, guess), rel=0.01)
+
+
+def test_a_constant_target_has_no_r2() -> None:
+    train = RANDOM.normal(size=(2 * N, 2))
+    y = train + 0
+    y[:, 1] = 0.1
+    guess = y + 0.3 * RANDOM.normal(size=y.shape)
+    x = np.zeros((len(y), 1))
+
+    def of(y: np.ndarray) -> Dataset:
+        names = ("a", "b")[: y.shape[1]]
+        split = Rows(x[:USED], y[:USED])
+        return Dataset("rows", names, Rows(x, train[:, : y.shape[1]]), split, split, task="regression")
+
+    both, one = cut(of(y), Splitting()), cut(of(y[:, 1:]), Splitting())
+    assert both.target_moments is not None
+    mean, std = both.target_moments
+    of_others = reported(both, (guess - mean) / std, (y - mean) / std)[0]["r2"]
+    assert of_others == pytest.approx(reference.r2_score(y[:USED, 0], guess[:USED, 0]), rel=1e-4)
+    assert np.isnan(reported(one, guess[:, 1:], y[:, 1:])[0]["r2"])
+    assert both.warnings == tuple(
+        f"b has one value only in {s}: no r2 there: it is the mean of the others" for s in ("val", "test")
+    )
+    assert one.warnings == tuple(f"a has one value only in {s}: no r2 there" for s in ("val", "test"))
 
 
 def test_language_modelling_counts_bits_a_character() -> None:

@@ -68,13 +68,16 @@ def dataset(kind: str, folder: Path) -> Dataset:
                 Rows(mapped(folder, random.normal(size=(n, 3)).astype(np.float32)), y),
                 task="regression",
             )
+        case "wide":
+            x, y = 1.7e9 + random.normal(size=(n, 3)), 10**15 + random.integers(0, 10**9, (n, 2))
+            data = Dataset("rows", ("a", "b"), Rows(mapped(folder, x), y), task="regression")
         case "tokens":
             x = random.integers(0, 9, (n, 5)).astype(np.uint16)
             data = Dataset("tokens", (), Rows(mapped(folder, x), x), task="language_modelling", vocabulary=9)
     return cut(data, Splitting(val=13, test=22))
 
 
-KINDS = ("image", "decoded", "regression", "tokens")
+KINDS = ("image", "decoded", "regression", "wide", "tokens")
 
 
 def feeds(data: Dataset, how: Streaming | None = None, *, loop: bool = True) -> tuple[Resident, Streamed]:

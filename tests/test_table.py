@@ -16,9 +16,9 @@ from pyarrow import parquet
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
-from dlrun.data import cells
+from dlrun.data import batches, cells
 from dlrun.data.dataset import Dataset, Rows, cut
-from dlrun.data.features import Category, Number, TableEncoder
+from dlrun.data.features import Category, Number, TableEncoder, inputs
 from dlrun.data.table import table
 from dlrun.settings import Splitting
 from tests.conftest import QUICK
@@ -138,7 +138,7 @@ def test_the_task_follows_from_the_target(cells: str, task: str, classes: tuple[
     data = load(text, "y")
     assert (data.task, data.classes) == (task, classes)
     if task == "regression":
-        assert (data.train.y.dtype, data.train.y.shape) == (np.float32, (6, 1))
+        assert (data.train.y.dtype, data.train.y.shape) == (np.float64, (6, 1))
 
 
 def test_the_task_can_be_said() -> None:
@@ -184,7 +184,7 @@ def test_features_are_finite_and_learnt_from_training_rows_alone(train: np.ndarr
     encoder = fitted(train)
     for x in (train, other):
         features = encoder(x)
-        assert features.dtype == np.float32
+        assert features.dtype == np.float64
         assert features.shape == (len(x), len(encoder.features)) == (len(x), len(encoder.scaled))
         assert np.isfinite(features).all()
         for row, raw_row in zip(features, x, strict=True):
@@ -195,7 +195,7 @@ def test_features_are_finite_and_learnt_from_training_rows_alone(train: np.ndarr
                     assert part.sum() == (raw_row[i] in column.values), "one for a name, none for an unseen one"
                     assert not part.any() or column.values[int(part.argmax())] == raw_row[i]
                 else:
-                    expected = 0 if math.isnan(raw_row[i]) else np.float32(raw_row[i] - column.median)
+                    expected = 0 if math.isnan(raw_row[i]) else raw_row[i] - column.median
                     assert part[0] == expected
                     assert column.indicator == any(map(math.isnan, train[:, i]))
                     assert not column.indicator or part[1] == math.isnan(raw_row[i])
@@ -222,7 +222,7 @@ def test_features_are_those_of_scikit_learn(train: np.ndarray, other: np.ndarray
         expected = imputer.transform(other[:, [i]].astype(float))
         name = "pqrs"[i]
         expected[:, 0] -= imputer.statistics_[0]
-        np.testing.assert_allclose(features[:, at[name]], expected[:, 0].astype(np.float32))
+        np.testing.assert_allclose(features[:, at[name]], expected[:, 0])
         if expected.shape[1] > 1:
             np.testing.assert_array_equal(features[:, at[f"{name} is missing"]], expected[:, 1])
     for i in (1, 3):
@@ -262,6 +262,16 @@ def test_large_numbers_that_differ_little_stay_apart() -> None:
     x = np.array([[1.7e9 + i] for i in range(5)], object)
     encoder = TableEncoder.fit(x, names=("time",), numeric=(True,))
     assert encoder(x).ravel().tolist() == [-2, -1, 0, 1, 2]
+
+
+def test_data_json_tells_how_a_row_becomes_an_input() -> None:
+    data = cut(load(many(200), "y"), Splitting())
+    kept = json.loads(json.dumps(data.preprocessing(), allow_nan=False))
+    table, rows = batches.stacked(data)
+    raw = load(many(200), "y").train.x
+    found = {row.tobytes() for row in inputs(kept, raw)}
+    assert {row.tobytes() for row in table["x"]} == found
+    np.testing.assert_allclose(table["x"][rows["train"]][:, 0].std(), 1, rtol=1e-6)
 
 
 # Runs
@@ -351,7 +361,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "a word": (text(PEOPLE.replace("33,", "old,")), PLAIN, f"{BE}: line 6 has 'old' in column age, where numbers"),
     "grouped": (text(PEOPLE.replace("33,", "1_000,")), PLAIN, f"{BE}: line 6 has '1_000' in column age"),
     "infinite": (text(PEOPLE.replace("33,", "inf,")), PLAIN, f"{BE}: line 6 has inf in column age; numbers must be"),
-    "large": (text(PEOPLE.replace("33,", "1e30,")), PLAIN, "line 6 has 1e+30 in column age"),
+    "large": (text(PEOPLE.replace("33,", "1e301,")), PLAIN, "line 6 has 1e+301 in column age"),
     "empty column": (text("a,b,bought\n,1,y\n,2,n\n"), PLAIN, "column a is empty; data.drop=[a] leaves it out"),
     "lists": (nested, PLAIN, "column l is empty"),
     "names": (names, PLAIN, "data.drop=[]: must have name, whose names are mostly of one row each"),

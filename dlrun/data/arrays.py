@@ -114,14 +114,14 @@ def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[Array,
 
 
 def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
-    """Bytes stay bytes, other numbers become float32; images get their channel, tokens the smallest type."""
+    """Numbers stay as they are until they are standardised; images get their channel, tokens the smallest type."""
     if kind == "tokens":
         return x.astype(np.min_scalar_type(vocabulary - 1), copy=False)
     if kind == "image" and x.ndim == 3:
         x = x[..., None]
     if x.dtype.kind == "b":
         return x.view(np.uint8)
-    return x if x.dtype == np.uint8 else targets.finite(x)
+    return targets.checked(x)
 
 
 def _vocabulary(parts: list[Array]) -> int:

@@ -1,9 +1,12 @@
 """Which rows a step sees: a function of (seed, step) alone, so that resuming needs only the step."""
 
+import math
+from functools import partial
+
 import numpy as np
 
 from dlrun.data import lazy
-from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.dataset import Dataset, Rows, standardised
 
 SPLITS = ("train", "val", "test")
 
@@ -12,26 +15,45 @@ def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     """All splits as one table for the device, so that a program compiled for one split serves the others.
 
     Returns:
-      The table, ``x`` and ``y`` of all rows and ``mean`` and ``std`` that ``x`` is to be standardised by; and the
-      row numbers of each split. Numbers to predict are standardised.
+      The table, ``x`` and ``y`` of all rows and :func:`device_moments`; and the row numbers of each split.
     """
     splits: dict[str, Rows] = {name: getattr(data, name) for name in SPLITS}
-    x, numbers = lazy.joined([rows.x for rows in splits.values()])
+    x, numbers = lazy.joined([rows.x for rows in splits.values()], None if data.on_device else partial(inputs, data))
     ys = [targets(data, rows.y[:]) for rows in splits.values()]
-    table = {"x": x, "y": np.empty((len(x), *ys[0].shape[1:]), np.result_type(*ys))}
+    table = {"x": x, "y": np.empty((len(x), *ys[0].shape[1:]), np.result_type(*ys)), **device_moments(data)}
     for where, y in zip(numbers, ys, strict=True):
         table["y"][where] = y
-    if data.moments is not None:
-        table["mean"], table["std"] = data.moments
     return table, dict(zip(splits, numbers, strict=True))
+
+
+def inputs(data: Dataset, x: np.ndarray) -> np.ndarray:
+    """Rows as the device gets them: standardised, unless that is done there."""
+    return x if data.on_device or data.moments is None else standardised(x, *data.moments)
+
+
+def device_moments(data: Dataset) -> dict[str, np.ndarray]:
+    """``mean`` and ``std`` that the device standardises ``x`` by, where it does."""
+    if data.moments is None or not data.on_device:
+        return {}
+    return {name: value.astype(np.float32) for name, value in zip(("mean", "std"), data.moments, strict=True)}
 
 
 def targets(data: Dataset, y: np.ndarray) -> np.ndarray:
     """Targets as the loss takes them: numbers to predict are standardised."""
-    if data.target_moments is None:
-        return y
-    mean, std = data.target_moments
-    return ((y - mean) / std).astype(np.float32)
+    return y if data.target_moments is None else standardised(y, *data.target_moments)
+
+
+def size(data: Dataset) -> int:
+    """Bytes of all rows on the device."""
+    return sum(len(getattr(data, name)) for name in SPLITS) * row_size(data)
+
+
+def row_size(data: Dataset) -> int:
+    """Bytes of a row on the device."""
+    x, y = data.train.x, data.train.y
+    x_bytes = x.dtype.itemsize if data.kind == "tokens" or x.dtype == np.uint8 else 4
+    y_bytes = 4 if data.task == "regression" else y.dtype.itemsize
+    return math.prod(x.shape[1:]) * x_bytes + math.prod(y.shape[1:]) * y_bytes
 
 
 def shuffled(rows: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:

@@ -22,9 +22,9 @@ class Rows:
     """Examples, and what is asked of each.
 
     Args:
-      x: shape (n, ...): uint8 or float32, or token numbers of any integer type. An array, or what is indexed like one
-        and need not be in memory (:mod:`dlrun.data.lazy`); so may ``y``.
-      y: class numbers (n,) as int32, labels (n, K) as bool, numbers to predict (n, K) as float32, or tokens (n, T).
+      x: shape (n, ...): numbers of any type, as they are before they are standardised, or token numbers. An array, or
+        what is indexed like one and need not be in memory (:mod:`dlrun.data.lazy`); so may ``y``.
+      y: class numbers (n,) as int32, labels (n, K) as bool, numbers to predict (n, K) of any type, or tokens (n, T).
       characters: of the text that the tokens stand for.
     """
 
@@ -48,7 +48,7 @@ class Encoder(Protocol):
         ...
 
     def __call__(self, x: Array) -> Array:
-        """Features (n, features) as float32, of raw rows (n, ...)."""
+        """Features (n, features) as float64, of raw rows (n, ...)."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -69,6 +69,7 @@ class Dataset:
       facts: what else a result depends on, as plain values.
       encoder: the one that was fitted.
       fingerprint: of the rows as they were cut; see :mod:`dlrun.data.fingerprint`.
+      warnings: what a person should know of how the source was read.
     """
 
     kind: Literal["image", "rows", "tokens"]
@@ -82,6 +83,7 @@ class Dataset:
     facts: dict[str, Any] = field(default_factory=dict)
     encoder: Encoder | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict, compare=False)
+    warnings: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Inputs:
@@ -94,7 +96,7 @@ class Dataset:
 
     @cached_property
     def moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation that inputs are standardised by; None for tokens.
+        """Mean and standard deviation that inputs are standardised by, as float64; None for tokens.
 
         Of the training rows; where those are decoded when asked for, of :func:`dlrun.data.lazy.sample`.
         """
@@ -107,7 +109,7 @@ class Dataset:
 
     @cached_property
     def target_moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation of the training targets, where they are numbers to predict."""
+        """Mean and standard deviation of the training targets, as float64, where they are numbers to predict."""
         return moments(self.train.y) if self.task == "regression" else None
 
     @property
@@ -115,6 +117,25 @@ class Dataset:
         """The unit of outputs and targets in training, shape (K,): the training targets' standard deviation."""
         assert self.target_moments is not None
         return self.target_moments[1]
+
+    @cached_property
+    def on_device(self) -> bool:
+        """Whether rows go to the device as they are, bytes and well-scaled float32, and are standardised there.
+
+        Others are standardised on the host, in float64: what float32 can't hold would be lost before it is centred.
+        """
+        splits = [rows for rows in (self.train, self.val, self.test) if rows is not None]
+        dtypes = {rows.x.dtype for rows in splits}
+        if self.moments is None or dtypes == {np.dtype(np.uint8)}:
+            return True
+        mean, std = self.moments
+        scaled = (2**-10 * np.abs(mean) <= std) & (std > 1e-18) & (std < 1e18)
+        return dtypes == {np.dtype(np.float32)} and bool(scaled.all())
+
+    @cached_property
+    def spreads(self) -> dict[str, Array]:
+        """By split, the standard deviation of each number to predict, as float64 (K,); 0 where it has one value."""
+        return {name: _spread(rows.y)[1] for name, rows in vars(self).items() if isinstance(rows, Rows)}
 
     def characters_per_token(self, split: str) -> float:
         """Of a split's text."""
@@ -159,7 +180,16 @@ def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
         encoder = data.fit(data.train.x[:])
         splits = {k: replace(rows, x=encoder(rows.x[:])) for k, rows in vars(data).items() if isinstance(rows, Rows)}
         data = replace(data, **splits, encoder=encoder, fit=None)
-    return data
+    return replace(data, warnings=(*data.warnings, *_without_r2(data)))
+
+
+def _without_r2(data: Dataset) -> Iterator[str]:
+    """Names the numbers to predict that do not vary in a split."""
+    for split, spread in data.spreads.items() if data.task == "regression" else ():
+        names = [name for name, one in zip(data.classes, spread, strict=True) if one == 0]
+        if names:
+            rest = "" if len(names) == len(data.classes) else ": it is the mean of the others"
+            yield f"{', '.join(names[:3])}{', …' if names[3:] else ''} has one value only in {split}: no r2 there{rest}"
 
 
 def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows, Rows]:
@@ -180,7 +210,7 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
         raise Unfit(f".split.{key}", amount, f"leave rows for training: there are {n}")
     random = np.random.Generator(np.random.PCG64(seed))
     # Numbers to predict and labels that exclude each other not have no classes to keep in proportion.
-    y = rows.y if rows.y.ndim == 1 and rows.y.dtype.kind in "iu" else np.zeros(n, int)
+    y = rows.y[:] if len(rows.y.shape) == 1 and rows.y.dtype.kind in "iu" else np.zeros(n, int)
     classes, counts = np.unique(y, return_counts=True)
     if size > n - len(classes):
         raise Unfit(f".split.{key}", amount, f"leave {len(classes)} rows for training, one a class: there are {n}")
@@ -197,19 +227,49 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of the last axis of training examples, shape (channels,) each, as float32.
+    """Mean and standard deviation of the last axis of training examples, shape (channels,) each, as float64.
 
     For images those of each channel, for rows those of each feature; a constant one gets standard deviation 1.
     """
-    axes, n = tuple(range(len(x.shape) - 1)), math.prod(x.shape[:-1])
-    size = max(1, 2**21 // math.prod(x.shape[1:]))  # of a part: the whole set may not fit into memory
+    mean, std = _spread(x)
+    return mean, np.where(std > 0, std, 1)
 
-    def parts() -> Iterator[Array]:
-        return (x[i : i + size] for i in range(0, len(x), size))
 
-    zero = np.zeros(x.shape[-1])
-    mean = sum((part.sum(axes, dtype=np.float64) for part in parts()), zero) / n
-    around = mean.astype(np.float32)
-    square = sum((np.square(part - around).sum(axes, dtype=np.float64) for part in parts()), zero) / n
-    std = np.sqrt(square - (mean - around) ** 2)
-    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+def _spread(x: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation as of :func:`moments`, but 0 for a constant: also one up to float64's rounding.
+
+    Around the first example, so that nothing cancels, and in units of the largest difference, whose square would
+    overflow or vanish.
+    """
+    n, channels = len(x), x.shape[-1]
+    size = max(1, 2**18 // math.prod(x.shape[1:]))  # of a part: the whole set may not fit into memory
+    first = x[:1].astype(np.float64).reshape(-1, channels)[0]
+    origin = np.resize(first, math.prod(x.shape[1:]))
+
+    def parts() -> Iterator[tuple[float, Array]]:
+        """Shares of all examples, and their differences from the first one, an example a row."""
+        for part in (x[i : i + size] for i in range(0, n, size)):
+            yield len(part) / n, part.reshape(len(part), -1).astype(np.float64) - origin
+
+    def by_channel(values: Array) -> Array:
+        return values.reshape(-1, channels)
+
+    mean, largest = np.zeros(channels), np.zeros(channels)
+    for share, part in parts():
+        mean += share * by_channel(part.mean(0)).mean(0)
+        largest = np.maximum(largest, by_channel(np.maximum(part.max(0), -part.min(0))).max(0))
+    unit, square = np.where(largest > 0, largest, 1), np.zeros(channels)
+    centre, units = np.resize(mean, len(origin)), np.resize(unit, len(origin))
+    for share, part in parts():
+        square += share * by_channel(np.square((part - centre) / units).mean(0)).mean(0)
+    rounding = 4 * np.finfo(np.float64).eps * np.abs(first)
+    return first + mean, np.where(largest > rounding, unit * np.sqrt(square), 0)
+
+
+def standardised(x: Array, mean: Array, std: Array) -> Array:
+    """(x - mean) / std of raw numbers as float32, computed in float64: what a model takes and is compared with."""
+    found = lazy.aligned(x.shape, np.dtype(np.float32))
+    for piece in lazy.pieces(x):
+        with np.errstate(over="ignore"):  # infinite, which is looked for in what comes out
+            found[piece] = (x[piece].astype(np.float64) - mean) / std
+    return found

@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from dlrun.data.dataset import Array
+from dlrun.data.dataset import Array, standardised
 
 
 @dataclass(frozen=True)
 class Number:
     """A column of numbers, less ``median``, which takes the place of a missing one.
 
-    Centred in float64, so that large numbers that differ little stay apart in float32. With ``indicator`` another
-    feature is 1 where the number is missing.
+    With ``indicator`` another feature is 1 where the number is missing.
     """
 
     name: str
@@ -113,8 +112,22 @@ class TableEncoder:
             column(x[:, i].astype(np.float64) if isinstance(column, Number) else x[:, i])
             for i, column in enumerate(self.columns)
         ]
-        return np.concatenate(parts, 1).astype(np.float32)
+        return np.concatenate(parts, 1).astype(np.float64)
 
     def facts(self) -> dict[str, Any]:
         columns = [{"kind": type(c).__name__.lower(), **asdict(c)} for c in self.columns]
         return {"columns": [{k: list(v) if isinstance(v, tuple) else v for k, v in c.items()} for c in columns]}
+
+
+def inputs(facts: dict[str, Any], x: Array) -> Array:
+    """Raw examples as the model of a run takes them: tokens as they are, others encoded and standardised, as float32.
+
+    Args:
+      facts: what the run's data.json holds.
+      x: examples as the source has them; of a table raw rows (n, columns), as :class:`TableEncoder` takes them.
+    """
+    if "encoder" in facts:
+        x = TableEncoder.of(facts["encoder"])(x)
+    if "input_mean" not in facts:
+        return x
+    return standardised(x, np.asarray(facts["input_mean"]), np.asarray(facts["input_std"]))

@@ -16,7 +16,7 @@ from dlrun.data.dataset import Dataset
 from dlrun.settings import Streaming
 
 Table = dict[str, Any]
-"""``x`` and ``y`` of rows, and ``mean`` and ``std`` that ``x`` is standardised by."""
+"""``x`` and ``y`` of rows, and ``mean`` and ``std`` that ``x`` is yet to be standardised by, if so."""
 Piece = tuple[Table, Any, int, int]
 """A table, row numbers (batches, batch size) in it, and the first and the number of batches to take of those."""
 
@@ -50,7 +50,7 @@ def streams(data: Dataset, how: Streaming) -> bool:
     if how.when != "auto":
         return how.when == "always"
     columns = [column for name in batches.SPLITS for column in (getattr(data, name).x, getattr(data, name).y)]
-    return sum(map(lazy.size, columns)) > how.memory * 1e9 or any(map(lazy.decoded, columns))
+    return any(map(lazy.decoded, columns)) or batches.size(data) > how.memory * 1e9
 
 
 class Resident:

@@ -6,7 +6,7 @@ slice or by row numbers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,21 +75,27 @@ def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     return raw[start : raw.size - ALIGNMENT + start].view(dtype).reshape(shape)
 
 
-def joined(parts: Sequence[Any]) -> tuple[np.ndarray, list[np.ndarray]]:
+def joined(
+    parts: Sequence[Any], convert: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """An array in memory that holds the rows of all parts, and the numbers of each part's rows in it.
 
     Where the parts were cut from one array in memory it is that one; nothing is copied.
+
+    Args:
+      convert: what becomes of rows, as float32.
     """
     subsets = [part for part in parts if isinstance(part, Subset)]
     base = subsets[0].base if subsets else None
-    if type(base) is np.ndarray and [part.base is base for part in subsets] == [True] * len(parts):
+    if convert is None and type(base) is np.ndarray and [part.base is base for part in subsets] == [True] * len(parts):
         return base, [part.rows for part in subsets]
     ends = np.cumsum([len(part) for part in parts])
     numbers = [np.arange(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
-    whole = aligned((int(ends[-1]), *parts[0].shape[1:]), np.result_type(*(part.dtype for part in parts)))
+    dtype = np.result_type(*(part.dtype for part in parts)) if convert is None else np.dtype(np.float32)
+    whole = aligned((int(ends[-1]), *parts[0].shape[1:]), dtype)
     for part, where in zip(parts, numbers, strict=True):
         for piece in pieces(part):
-            whole[where[piece]] = part[piece]
+            whole[where[piece]] = part[piece] if convert is None else convert(part[piece])
     return whole, numbers
 
 

@@ -1,4 +1,4 @@
-"""NumPy's files: arrays in a folder stay on disk until they are indexed, those in an archive are read in pieces."""
+"""NumPy's files: arrays stay on disk until they are indexed; those in a compressed archive are read."""
 
 import lzma
 import math
@@ -60,7 +60,7 @@ def _mapped(file: Path) -> Array:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """An array of an archive. Examples in floats become float32 as they are read, without another copy of the whole."""
+    """An array of an archive, mapped from there unless it is compressed; its checksum is right."""
     with archive.open(info) as file:
         version = npy.read_magic(file)
         if version not in HEADERS:
@@ -68,15 +68,26 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         shape, fortran, dtype = HEADERS[version](file)
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
-        there, needed = info.file_size - file.tell(), math.prod(shape) * dtype.itemsize
+        start = file.tell()
+        there, needed = info.file_size - start, math.prod(shape) * dtype.itemsize
         if there != needed or min(shape, default=0) < 0:
             raise ValueError(f"it has {there} bytes, and its header promises {needed}, of shape {shape}")
-        narrow = info.filename.startswith("x") and dtype.kind == "f"
-        found = lazy.aligned(shape[::-1] if fortran else shape, np.dtype(np.float32) if narrow else dtype)
+        if info.compress_type == zipfile.ZIP_STORED and needed:
+            while file.read(lazy.PIECE_BYTES):  # to the end, where the checksum is
+                pass
+            offset, order = _content(archive, info) + start, "F" if fortran else "C"
+            return np.memmap(str(archive.filename), dtype, "r", offset, shape or (1,), order).reshape(shape)
+        found = lazy.aligned(shape[::-1] if fortran else shape, dtype)
         flat = found.reshape(-1)
         for piece in lazy.pieces(flat):
-            values = np.frombuffer(file.read(len(flat[piece]) * dtype.itemsize), dtype)
-            with np.errstate(over="ignore"):  # infinite, which is looked for later
-                flat[piece] = values
-        file.read(1)  # to the end, where the checksum is
+            flat[piece] = np.frombuffer(file.read(len(flat[piece]) * dtype.itemsize), dtype)
+        file.read(1)
     return found.T if fortran else found
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
+    """Where in the archive's file a member begins, behind a header that has two lengths."""
+    with open(str(archive.filename), "rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(30)
+    return info.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dlrun.data import batches, lazy
+from dlrun.data import batches
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.feed import Piece, Table
 from dlrun.settings import Streaming
@@ -77,9 +77,7 @@ class Streamed:
     ):
         self.data, self.batch_size, self.divided, self.how = data, batch_size, divided, how
         self.rows_divided = NamedSharding(divided.mesh, PartitionSpec("batch"))
-        names = ("mean", "std")
-        moments = dict(zip(names, data.moments, strict=True)) if data.moments is not None else {}
-        self.moments: Table = jax.device_put(moments, everywhere)
+        self.moments: Table = jax.device_put(batches.device_moments(data), everywhere)
         self.steps_per_epoch = len(data.train) // batch_size
         rows = np.arange(len(data.train))
         # Two epochs, as reading ahead begins the next one.
@@ -124,9 +122,7 @@ class Streamed:
 
     def _length(self, batch_size: int, most: int) -> int:
         """How many batches a piece holds."""
-        train = self.data.train
-        row = (lazy.size(train.x) + lazy.size(train.y)) / len(train)
-        return max(1, min(most, PIECE_BATCHES, int(PIECE_BYTES / (row * batch_size))))
+        return max(1, min(most, PIECE_BATCHES, int(PIECE_BYTES / (batches.row_size(self.data) * batch_size))))
 
     def _training(self, number: int) -> np.ndarray:
         """Row numbers of a piece's batches, also of those beyond an epoch and beyond the last step."""
@@ -148,7 +144,7 @@ class Streamed:
         order = np.arange(count * size, dtype=np.int32).reshape(devices, count, -1).swapaxes(0, 1).reshape(count, size)
         order = np.where(index < 0, -1, order)
 
-        def column(values: Any, convert: Callable[[np.ndarray], np.ndarray] = np.asarray) -> jax.Array:
+        def column(values: Any, convert: Callable[[np.ndarray], np.ndarray]) -> jax.Array:
             def share(where: Any) -> np.ndarray:
                 numbers = laid[where[0]]
                 there = numbers >= 0
@@ -161,5 +157,6 @@ class Streamed:
 
             return jax.make_array_from_callback((len(laid), *values.shape[1:]), self.rows_divided, share)
 
-        table = {"x": column(rows.x), "y": column(rows.y, partial(batches.targets, self.data))}
+        x, y = column(rows.x, partial(batches.inputs, self.data)), column(rows.y, partial(batches.targets, self.data))
+        table = {"x": x, "y": y}
         return {**table, **self.moments}, jax.make_array_from_callback(order.shape, self.divided, order.__getitem__)

@@ -8,8 +8,10 @@ import numpy as np
 from dlrun.data import lazy
 from dlrun.data.dataset import Array
 
-LARGEST = 1e18
-"""Larger numbers overflow float32 when they are squared."""
+LARGEST = 1e300
+"""Sums of larger numbers overflow float64."""
+EXACT = 2**53
+"""Whole numbers up to here are exact in float64."""
 
 
 def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
@@ -44,8 +46,8 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
 
 
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
-    """Numbers to predict, (n, K) as float32, of ``train`` and the others; in training rows each must vary."""
-    found = [finite(y.reshape(len(y), -1)) for y in (train, *others)]
+    """Numbers to predict, (n, K), of ``train`` and the others; in training rows each must vary."""
+    found = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
     same = np.flatnonzero(found[0].min(0) == found[0].max(0))
     if len(same):
         where = "" if found[0].shape[1] == 1 else f" of y{same[0]}"
@@ -62,18 +64,24 @@ def name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def finite(values: Array) -> Array:
-    """Numbers as float32, all of them finite and small enough to compute with; those that are float32, uncopied."""
-    found = values if values.dtype == np.float32 else lazy.aligned(values.shape, np.dtype(np.float32))
-    for piece in lazy.pieces(values):
+def checked(values: Array) -> Array:
+    """The same numbers, all of which are finite, and which float64 can tell apart."""
+    for piece in lazy.pieces(values) if values.dtype.kind == "f" else ():
         part = values[piece]
         if not all(abs(float(extreme)) <= LARGEST for extreme in (part.min(), part.max())):  # NaN, if there is one
             bad = np.argwhere(~(np.abs(part, dtype=np.float64) <= LARGEST))[0]
             cell = f"{part[tuple(bad)]:g}"
             raise ValueError(f"row {piece.start + bad[0]} has {cell}; numbers must be finite and up to {LARGEST:g}")
-        if found is not values:
-            found[piece] = part
-    return found
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        axes = tuple(range(values.ndim - 1))
+        extremes = [(part.min(axes), part.max(axes)) for part in (values[piece] for piece in lazy.pieces(values))]
+        lowest, highest = (f([e[i] for e in extremes], 0).tolist() for i, f in ((0, np.min), (1, np.max)))
+        for column, (low, high) in enumerate(zip(lowest, highest, strict=True)):
+            step = max(abs(low), abs(high)) // EXACT
+            if 0 < high - low < 1000 * step:
+                given = f"column {column} has whole numbers from {low} to {high}"
+                raise ValueError(f"{given}, too large to be told apart in float64: subtract {low} from them")
+    return values
 
 
 def _listed(names: Sequence[str]) -> str:
