@@ -272,7 +272,7 @@ VALUES: dict[str, tuple[str, Callable[[], Any], str]] = {
     "archive, NaN": ("archive", lambda: archive(x=NAN), "row 5 has nan; numbers must be finite"),
     "folder, NaN": ("folder", lambda: folder(x=NAN), "row 5 has nan; numbers must be finite"),
     "archive, NaN in y": ("archive", lambda: archive(HOLE), "in y: row 0 has nan"),
-    "csv, NaN in y": ("csv", lambda: csv(HOLE), "it is empty at line 2 and 11 more rows of d.csv"),
+    "csv, NaN in y": ("csv", lambda: csv(HOLE), "it is missing, 'nan', at line 2 and 11 more rows of d.csv"),
     "parquet, NaN in y": ("parquet", lambda: columns(HOLE), "it is empty at row 1 and 11 more rows of d.parquet"),
 }
 

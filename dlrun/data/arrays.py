@@ -1,6 +1,6 @@
 """A user's own NumPy arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,14 @@ from dlrun.settings import Text
 NAMES = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
 WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train, y_train, x_test and y_test"
 VOCABULARY = 2**20  # tokens: an embedding of more has no place in memory
+CLASSES = 100  # floats that are whole, of no more values than this, may be meant as classes
+TAKES = {
+    "classification": "data.task=classification takes it for classes",
+    "multilabel": "data.task=multilabel takes it for labels",
+}
+MEANT = "and this is meant if you say data.task="
+FAR = 16  # times larger: splits that were not scaled alike
+SOME = 1000  # rows whose scale is looked at
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Kind = Literal["auto", "image", "rows", "tokens"]
 Asked = Literal["classification", "regression", "multilabel"]
@@ -26,7 +34,8 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
     Args:
       path: an .npz file, or a folder of .npy files of those names.
       task: what is asked; auto goes by y. Integers, text or booleans (n,) are classes, numbered in their order; floats
-        (n,) or (n, K) numbers to predict; booleans, or 0 and 1, (n, K) labels that exclude each other not.
+        (n,) or (n, K) numbers to predict; booleans, or 0 and 1, (n, K) labels that exclude each other not. With a
+        single 1 a row, those can be classes.
       kind: what an example is; auto takes x of shape (n, H, W) or (n, H, W, C) for images and (n, features) for rows.
         Whole numbers (n, T) are tokens if it is said here.
     """
@@ -47,14 +56,17 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
         xs = [_inputs(x, form, vocabulary) for x, _ in parts.values()]
     except ValueError as error:
         raise Unfit("path", path, f"hold sound numbers in x: {error}") from None
+    warnings = list(_scales({name: x for name, (x, _) in parts.items()}, path)) if form != "tokens" else []
     ys = {name: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for name, (_, y) in parts.items()}
     try:
         asked, classes, found = _targets(ys, task, cut=not parts.keys() >= {"val", "test"})
     except ValueError as error:
         raise Unfit("path", path, f"hold targets of use in y: {error}") from None
+    if task == "auto":
+        warnings += _guessed(ys["train"], asked)
     rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, found, strict=True)}
     val, test = rows.get("val"), rows.get("test")
-    return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary)
+    return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary, warnings=tuple(warnings))
 
 
 def _form(x: Array, kind: Kind, path: str | None) -> Form:
@@ -133,6 +145,54 @@ def _vocabulary(parts: list[Array]) -> int:
     return 1 + max(int(x.max()) for x in parts)
 
 
+def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
+    """Refuses splits of another type of numbers and another scale, such as bytes and their 255ths; warns of the latter.
+
+    Compares a size that most numbers of some rows stay below, zeros aside, so that a few large ones decide nothing.
+    """
+
+    def size(x: Array) -> float:
+        rows = np.linspace(0, len(x) - 1, min(len(x), SOME)).astype(int)
+        found = np.abs(x[rows].astype(np.float64))
+        return float(np.quantile(found[found > 0], 0.9)) if found.any() else 0.0
+
+    train = xs["train"]
+    sizes = {name: size(x) for name, x in xs.items()}
+    for name, x in xs.items():
+        one, other = sorted((sizes["train"], sizes[name]))
+        if one == 0 or other <= FAR * one:
+            continue
+        seen = f"x_train is {train.dtype}, mostly up to {sizes['train']:.3g}, x_{name} {x.dtype}, {sizes[name]:.3g}"
+        if (train.dtype.kind == "f") != (x.dtype.kind == "f"):
+            raise Unfit("path", path, f"hold inputs of one scale in each split: {seen}")
+        yield f"data.path={path}: the splits look as if they were scaled differently: {seen}"
+
+
+def _guessed(y: Array, asked: Asked) -> Iterator[str]:
+    """Tells of targets that may be meant otherwise than their type says."""
+    if asked == "multilabel" and _one_hot(y):
+        yield f"y has a single 1 in each row, and may have several: {TAKES['classification']}, {MEANT}multilabel"
+    if asked != "regression" or y.dtype.kind != "f" or len(np.unique(y[:SOME])) > CLASSES:
+        return
+    values = np.unique(y)
+    if len(values) > min(CLASSES, len(y) / 2) or (values != np.round(values)).any():
+        return
+    if y.ndim == 1 or _one_hot(y):
+        what = f"{len(values)} different whole numbers" if y.ndim == 1 else "a single 1 in each row"
+        yield f"y is {y.dtype}, {what}, and is predicted as numbers: {TAKES['classification']}, {MEANT}regression"
+    elif np.isin(values, (0, 1)).all():
+        yield f"y is {y.dtype}, 0 and 1, and is predicted as numbers: {TAKES['multilabel']}, {MEANT}regression"
+
+
+def _one_hot(y: Array) -> bool:
+    """Whether each row is 1 once and else 0."""
+    return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf" and bool(_single(y).all())
+
+
+def _single(y: Array) -> Array:
+    return np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)
+
+
 def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tuple[str, ...], list[Array]]:
     """What is asked, the names of the outputs, and the targets of each split."""
     train, *rest = ys.values()
@@ -142,6 +202,9 @@ def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tup
             raise ValueError(f"{name} is of another form, {y.dtype} {_shape(y)}, than in training, {_shape(train)}")
     if task == "auto":
         task = "regression" if kind == "f" else "multilabel" if train.ndim == 2 else "classification"
+    if task == "classification" and all(_one_hot(y) for y in ys.values()):
+        train, others = train.argmax(1), {name: y.argmax(1) for name, y in others.items()}
+        return task, *targets.class_numbers(train, others, cut=cut)
     if train.ndim > 2 or (task == "classification" and train.ndim == 2) or train.size == 0:
         raise ValueError(f"its shape is {_shape(train)}; classes are (n,), labels and numbers to predict (n, K)")
     if task == "classification":

@@ -4,9 +4,11 @@ import csv
 import importlib.util
 import io
 import math
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ import numpy as np
 
 from dlrun.data.dataset import Array
 from dlrun.data.files import reason
+from dlrun.data.numerals import ZEROS, Cell, Point, either, exact, number, plain
+from dlrun.data.numerals import read as numeral
 from dlrun.data.targets import LARGEST, name
 
-MISSING = frozenset({"", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"})
-"""Cells that stand for a missing value."""
-DELIMITERS = ",;\t|"
+MISSING = ("?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+"""Cells that stand for a missing value, beside empty ones, unless others are named."""
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+Missing = tuple[str | float, ...]
+SEPARATOR = re.compile('"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,30 @@ class Table:
 
     Args:
       file: where they are from.
-      columns: by name: text as objects, None for a missing cell; or numbers as float64, NaN for a missing cell.
+      columns: by name: text as objects, None for a missing cell, of Parquet also numbers beside those; or numbers as
+        they are, NaN for a missing cell.
       place: where a row is in the file, for errors: ``line 7``.
+      spelled: what missing cells of a column hold.
+      point: what parts the fraction of numbers that are written as text.
     """
 
     file: Path
     columns: dict[str, Array]
     place: Callable[[int], str]
+    spelled: Callable[[str, int], str] = lambda key, row: ""
+    point: Point = "."
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    def text_of(self, key: str) -> list[Cell]:
+        """The cells of a column that hold text, and the numbers of their rows."""
+        cells = self.columns[key]
+        return [(c, i) for i, c in enumerate(cells) if type(c) is str] if cells.dtype == object else []
+
+    def at(self, key: str, cell: Cell) -> str:
+        """Tells of a cell: ``column a has '1,5' at line 2``."""
+        return f"column {key} has {cell[0]!r:.30} at {self.place(cell[1])}"
 
     def column(self, key: str) -> Array:
         """A column as numbers if it holds any, else as text.
@@ -49,16 +69,23 @@ class Table:
         there = cells[cells != None]  # noqa: E711, of each cell
         if len(there) == 0:
             raise ValueError(f"column {key} is empty; data.drop=[{key}] leaves it out")
-        return self.numbers(key) if 2 * sum(_number(cell) is None for cell in there) < len(there) else cells
+        words = sum(type(cell) is str and not either(cell) for cell in there)
+        return self.numbers(key) if 2 * words < len(there) else cells
 
     def numbers(self, key: str) -> Array:
         """A column as float64, NaN for a missing cell."""
         cells = self.columns[key]
-        numbers = cells if cells.dtype != object else [math.nan if c is None else _number(c) for c in cells]
-        for i, number in enumerate(numbers if isinstance(numbers, list) else ()):
-            if number is None:
-                raise ValueError(f"{self.place(i)} has {cells[i]!r:.30} in column {key}, where numbers are wanted")
-        found = np.array(numbers, np.float64)
+        if cells.dtype == object:
+            self._check_marks(key)
+            found = np.empty(len(cells))
+            for i, cell in enumerate(cells):
+                value = math.nan if cell is None else number(cell, self.point) if type(cell) is str else float(cell)
+                if value is None:
+                    wanted = "numbers" if self.point == "." else "numbers with a decimal comma"
+                    raise ValueError(f"{self.place(i)} has {cell!r:.30} in column {key}, where {wanted} are wanted")
+                found[i] = value
+        else:
+            found = cells.astype(np.float64)
         large = np.abs(found) > LARGEST
         if large.any():
             i = int(np.argmax(large))
@@ -66,16 +93,43 @@ class Table:
             raise ValueError(f"{at}; numbers must be finite and up to {LARGEST:g}")
         return found
 
+    def exact(self, key: str) -> Array:
+        """A column of numbers without missing cells, to the last digit of whole ones."""
+        cells = self.columns[key]
+        if cells.dtype != object:
+            return cells
+        return _objects([exact(cell, self.point) if type(cell) is str else cell for cell in cells])
+
     def text(self, key: str) -> Array:
         """A column as text, as objects, None for a missing cell."""
-        cells = self.columns[key]
-        return cells if cells.dtype == object else _objects([None if math.isnan(v) else name(v) for v in cells])
+        cells = self.columns[key].astype(object)
+        return _objects([c if type(c) is str or c is None else None if c != c else name(c) for c in cells])
+
+    def coded(self, key: str) -> Cell | None:
+        """The first whole number with leading zeros, which a name may have for a reason."""
+        return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0])), None)
+
+    def dressed(self, key: str) -> Cell | None:
+        """The first number that is not written as a program would."""
+        return next((cell for cell in self.text_of(key) if plain(cell[0]) is None), None)
+
+    def _check_marks(self, key: str) -> None:
+        first: dict[str, Cell] = {}
+        for cell in self.text_of(key) if self.dressed(key) is not None else ():
+            written = numeral(cell[0], self.point)
+            first.setdefault("" if written is None else written.mark, cell)
+        if len(first) > 1:
+            one, other = list(first.values())[:2]
+            raise ValueError(f"{self.at(key, one)} and {other[0]!r:.30} at {self.place(other[1])}, of different units")
 
 
-def read(file: Path) -> Table:
-    """A table from a file: Parquet by its first bytes, else CSV in UTF-8 with a header.
+def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Table:
+    """A table from a file: Parquet by its first bytes, else CSV with a header, in UTF-8 or as Excel saves UTF-16.
 
-    The header tells the delimiter of CSV: the most frequent one of comma, semicolon, tab and bar.
+    Args:
+      file: which one.
+      delimiter: of CSV; by ``auto`` what a first line ``sep=;`` tells, or else what cuts the first lines evenly.
+      missing: what stands for a missing cell, beside nothing.
     """
     if file.is_dir():
         raise ValueError("it is a folder")
@@ -86,11 +140,17 @@ def read(file: Path) -> Table:
                 content += opened.read()
     except OSError as error:
         raise ValueError(f"it can't be read: {reason(error)}") from None
-    names, rows, place = _parquet(file) if content == b"PAR1" else _csv(content)
+    names, found, place = _parquet(file) if content == b"PAR1" else _csv(content, delimiter)
     twice = [k for k, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"there are {names.count(twice[0])} columns named {twice[0]!r}")
-    table = Table(file, dict(zip(names, rows, strict=True)), place)
+    columns = dict(zip(names, found, strict=True))
+
+    def spelled(key: str, row: int) -> str:
+        cell = columns[key][row]
+        return cell if type(cell) is str else ""
+
+    table = Table(file, {k: _without(column, missing) for k, column in columns.items()}, place, spelled)
     if len(names) < 2:
         raise ValueError(f"it has one column, {names[0]!r:.40}; a table has a target and others")
     if len(table) == 0:
@@ -98,30 +158,61 @@ def read(file: Path) -> Table:
     return table
 
 
-def _csv(content: bytes) -> tuple[list[str], list[Array], Callable[[int], str]]:
+def _without(cells: Array, missing: Missing) -> Array:
+    """A column with None, or NaN, in place of its missing cells."""
+    numbers = [value for value in missing if not isinstance(value, str)]
+    if cells.dtype == object:
+        words = {"", *map(str, missing)}
+        return _objects([None if (c in words if type(c) is str else c in numbers) else c for c in cells])
+    gone = np.isin(cells, numbers) if numbers else np.zeros(0, bool)
+    if not gone.any():
+        return cells
+    return _objects([None if out else c for c, out in zip(cells.tolist(), gone, strict=True)])
+
+
+def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callable[[int], str]]:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no text in UTF-8: byte {error.start}") from None
+    told = SEPARATOR.match(text)
+    if told is not None:
+        text = text[told.end() :]
     if not text.strip():
         raise ValueError("it is empty")
-    delimiter = max(DELIMITERS, key=text.lstrip().split("\n", 1)[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    records, lines = [], []
+    cut_at = DELIMITERS.get(delimiter) or (told[1] if told is not None else _delimiter(text))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=cut_at, strict=True)
+    records, lines, before = [], [], 0 if told is None else 1
     try:
         for record in reader:
             if record:
                 records.append([cell.strip() for cell in record])
-                lines.append(reader.line_num)
+                lines.append(reader.line_num + before)
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num} is no CSV: {error}") from None
+        raise ValueError(f"line {reader.line_num + before} is no CSV: {error}") from None
     (names, *rows), lines = records, lines[1:]
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
             raise ValueError(f"line {line} has {len(row)} cells, the header {len(names)}")
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    cells = [_objects([None if cell in MISSING else cell for cell in column]) for column in columns]
-    return names, cells, lambda i: f"line {lines[i]}"
+    return names, [_objects(column) for column in columns], lambda i: f"line {lines[i]}"
+
+
+def _delimiter(text: str) -> str:
+    """What cuts the first records into equally many cells, most of them; else what cuts the header into most."""
+    head = text.lstrip()[: 2**20]
+    widths = {}
+    for delimiter in DELIMITERS.values():
+        records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+        widths[delimiter] = [len(record) for record in islice((r for r in records if r), 50)]
+    if len(head) == 2**20:  # whose last record may be cut off
+        widths = {delimiter: found[:-1] or found for delimiter, found in widths.items()}
+    even = {delimiter: found[0] for delimiter, found in widths.items() if len(set(found)) == 1 and found[0] > 1}
+    most = max((even or {delimiter: found[0] for delimiter, found in widths.items()}).items(), key=lambda pair: pair[1])
+    ways = [key for key, delimiter in DELIMITERS.items() if even.get(delimiter) == most[1]]
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)} cut it into as many cells; data.delimiter={ways[0]} says which does")
+    return most[0]
 
 
 def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
@@ -139,28 +230,26 @@ def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
 
 
 def _arrow(column: Any) -> Array:
+    """Whole numbers and decimals keep their digits, beside None as objects."""
     import pyarrow
     from pyarrow import types
 
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type):
-        return column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if types.is_floating(column.type):
+        return column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    if types.is_integer(column.type) and not column.null_count:
+        return column.to_numpy(zero_copy_only=False)
+    if types.is_integer(column.type) or types.is_decimal(column.type):
+        return _objects(column.to_pylist())
     try:
         cells = column.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowException:
         cells = [None] * len(column)  # lists and the like: empty to us
-    return _objects([None if cell is None or cell.strip() in MISSING else cell.strip() for cell in cells])
+    return _objects([None if cell is None else cell.strip() for cell in cells])
 
 
-def _objects(cells: list[str | None]) -> Array:
+def _objects(cells: Sequence[Any]) -> Array:
     found = np.empty(len(cells), object)
     found[:] = cells
     return found
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return None if "_" in cell else float(cell)  # Python would take 1_000 for a number
-    except ValueError:
-        return None

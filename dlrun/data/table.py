@@ -12,12 +12,15 @@ from dlrun.data import cells, files, targets
 from dlrun.data.cells import Table
 from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.data.features import TableEncoder
+from dlrun.data.numerals import LIKE, mostly, number, point_of
 from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
 
 WHAT = "a CSV or Parquet file with a header"
 BE = f"be {WHAT}"
 CLASSES = 20  # whole numbers of more values than this are numbers to predict
+OFTEN = 10  # rows of each of up to ten times as many may be classes all the same
+POINTS = {"point": ".", "comma": ","}
 NAMES = 100  # a column of more names than this is looked at twice
 Task = Literal["auto", "classification", "regression"]
 
@@ -30,6 +33,9 @@ def table(
     categorical: list[str] = [],  # noqa: B006
     drop: list[str] = [],  # noqa: B006
     test_path: Text | None = None,
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "bar"] = "auto",
+    decimal: Literal["auto", "point", "comma"] = "auto",
+    missing: list[str | float] = list(cells.MISSING),  # noqa: B006
 ) -> Dataset:
     """Rows of a CSV or Parquet file. Missing cells may be in any column but the target.
 
@@ -43,8 +49,13 @@ def table(
       categorical: columns of numbers that are names, such as postal codes.
       drop: columns to leave out, such as the rows' numbers.
       test_path: a file with the same columns to test on; without it, test rows are cut from the first.
+      delimiter: what parts the cells of CSV; auto goes by the first lines.
+      decimal: what parts the fraction of a number that is written as text; the other one may part thousands. auto takes
+        a comma where nothing else can be meant.
+      missing: what stands for a missing cell, beside an empty one.
     """
-    whole = _read(path, "path")
+    read = partial(_read, delimiter=delimiter, missing=tuple(missing))
+    whole = read(path, "path")
     names = list(whole.columns)
     _known([target], names, "target")
     _known(drop, names, "drop", other=target)
@@ -56,28 +67,36 @@ def table(
         where = f"column {names.index('') + 1} has none; data.drop=[''] leaves it out"
         raise Unfit("path", path, f"be {WHAT}, a name for every column: {where}")
 
+    assert target is not None
+    written = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
+    with _unfit("decimal", decimal, "be point or comma"):
+        point = POINTS.get(decimal) or point_of(written, whole.at)
+    whole = replace(whole, point=point)
     with _unfit("path", path, BE):
         columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
-    whole = replace(whole, columns={**whole.columns, **columns})
+        for k, column in columns.items():
+            if column.dtype != object:
+                _check_digits(whole, k, column)
     numeric = {k: column.dtype != object for k, column in columns.items()}
     _few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
-    tables = {"path": whole}
+    tables, xs = {"path": whole}, [_raw(columns)]
     if test_path is not None:
-        tables["test_path"] = tests = _read(test_path, "test_path")
+        tables["test_path"] = tests = replace(read(test_path, "test_path"), point=point)
         if lacking := [k for k in (*used, target) if k not in tests.columns]:
             raise Unfit("test_path", test_path, f"have the columns of data.path; it lacks {lacking[0]!r}")
-    xs = []
-    for key, part in tables.items():
-        with _unfit(key, part.file, BE):
-            xs.append(_raw(part, numeric))
-    assert target is not None
+        with _unfit("test_path", tests.file, BE):
+            xs.append(_raw({k: tests.numbers(k) if numeric[k] else tests.text(k) for k in used}))
     with _unfit("target", target, "be a column to predict"):
         asked, classes, ys = _targets(list(tables.values()), target, task)
+        guessed = _guessed(ys[0], target) if task == "auto" and asked == "regression" else ()
 
     train, *test = [Rows(x, y) for x, y in zip(xs, ys, strict=True)]
     facts = {f"{key}_sha256": files.sha256(part.file) for key, part in tables.items()}
     fit = partial(TableEncoder.fit, names=used, numeric=tuple(numeric.values()))
-    return Dataset("rows", classes, train, test=next(iter(test), None), task=asked, fit=fit, facts=facts)
+    read_as_numbers = [k for k in used if numeric[k]] + [target] * (asked == "regression")
+    warnings = (*_readings(whole, read_as_numbers, used), *guessed)
+    test = next(iter(test), None)
+    return Dataset("rows", classes, train, test=test, task=asked, fit=fit, facts=facts, warnings=warnings)
 
 
 @contextmanager
@@ -89,10 +108,21 @@ def _unfit(key: str, value: Any, must: str) -> Iterator[None]:
         raise Unfit(key, value, f"{must}: {error}") from None
 
 
-def _read(path: str | None, key: str) -> Table:
+def _read(path: str | None, key: str, delimiter: str, missing: cells.Missing) -> Table:
     place = files.named(path, WHAT, key)
     with _unfit(key, path, BE):
-        return cells.read(place)
+        return cells.read(place, delimiter, missing)
+
+
+def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iterator[str]:
+    """Tells how numbers were read that are not written as programs write them, and of leading zeros that went."""
+    read = {k: cell for k in numbers if (cell := table.dressed(k)) is not None}
+    if read:
+        told = [f"{table.at(k, cell)}, read as {number(cell[0], table.point):.10g}" for k, cell in read.items()]
+        yield f"{'; '.join(told[:3])}{f'; and {len(told) - 3} more columns' if told[3:] else ''} (data.decimal)"
+    for k in numbers:
+        if k in used and (cell := table.coded(k)) is not None:
+            yield f"{table.at(k, cell)}, read as a number; data.categorical=[{k}] keeps it as a name"
 
 
 def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
@@ -109,20 +139,35 @@ def _few_names(table: Table, names: list[str], drop: Iterable[str]) -> None:
     """Refuses columns that tell rows apart, such as people's names: a feature each would only be learnt by heart."""
     many = []
     for name in names:
-        there = [cell for cell in table.columns[name] if cell is not None]
-        if len(set(there)) > max(NAMES, len(there) / 2):
+        there = table.text_of(name)
+        different = {cell for cell, _ in there}
+        if len(different) > max(NAMES, len(there) / 2):
             many.append(name)
+        elif len(different) > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
+            cell = next(cell for cell in there if LIKE.match(cell[0]))
+            told = f"{table.at(name, cell)}, and {len(different) - 1} other values, neither numbers nor names"
+            raise Unfit("drop", list(drop), f"have {name}: {told}; data.categorical=[{name}] takes each for a name")
     if many:
         several = f"{', '.join(many)}, whose names are mostly of one row each"
         raise Unfit("drop", list(drop), f"have {several}; data.categorical has those to be used all the same")
 
 
-def _raw(table: Table, numeric: dict[str, bool]) -> Array:
-    """Rows as an object array (n, columns) of the columns that ``numeric`` names."""
-    x = np.empty((len(table), len(numeric)), object)
-    for i, (name, number) in enumerate(numeric.items()):
-        x[:, i] = table.numbers(name) if number else table.text(name)
+def _raw(columns: dict[str, Array]) -> Array:
+    """Rows as an object array (n, columns)."""
+    x = np.empty((len(next(iter(columns.values()))), len(columns)), object)
+    for i, column in enumerate(columns.values()):
+        x[:, i] = column
     return x
+
+
+def _check_digits(table: Table, key: str, values: Array) -> None:
+    """Refuses whole numbers that are other ones, or nearly all of what they differ by, as float64."""
+    there = values[~np.isnan(values)]
+    low, high = (there.min(), there.max()) if len(there) else (0, 0)
+    largest = max(abs(low), abs(high))
+    if largest >= targets.EXACT and high - low < 1000 * np.spacing(largest) and len(set(table.columns[key])) > 1:
+        said = f"column {key} has numbers from {low:.0f} to {high:.0f}, too large to be told apart in float64"
+        raise ValueError(f"{said}: subtract {low:.0f} from them, or data.categorical=[{key}] takes them for names")
 
 
 def _targets(
@@ -133,22 +178,52 @@ def _targets(
         missing = [i for i, cell in enumerate(table.text(target)) if cell is None]
         if missing:
             more = f" and {len(missing) - 1} more rows" if len(missing) > 1 else ""
-            raise ValueError(f"it is empty at {table.place(missing[0])}{more} of {table.file}")
+            spelled = table.spelled(target, missing[0])
+            what = f"missing, {spelled!r}," if spelled else "empty"
+            hint = "; data.missing=[] takes it as it is" if spelled else ""
+            raise ValueError(f"it is {what} at {table.place(missing[0])}{more} of {table.file}{hint}")
     first, *others = tables
-    values = first.numbers(target) if task == "regression" else first.column(target)
-    if task == "auto":
-        task = "classification" if values.dtype == object or _counts(values) else "regression"
     if task == "regression":
-        return task, (target,), targets.numbers(values, [table.numbers(target) for table in others])
-    if values.dtype == object:
-        train, *rest = [table.text(target).astype(str) for table in tables]
-    else:
-        train, *rest = [table.numbers(target) for table in tables]
+        return task, (target,), _numbers(tables, target)
+    words = any(table.coded(target) for table in tables) or first.column(target).dtype == object
+    if task == "auto" and not words and not _counts(first, target):
+        return "regression", (target,), _numbers(tables, target)
+    if task == "auto" and words:
+        _no_codes(first, target)
+    if not words:
+        for table in tables:
+            table.numbers(target)  # which says of a word where it is
+    train, *rest = [table.text(target).astype(str) if words else table.exact(target) for table in tables]
     named = {str(table.file): y for table, y in zip(others, rest, strict=True)}
     return "classification", *targets.class_numbers(train, named, cut=True)
 
 
-def _counts(values: Array) -> bool:
+def _numbers(tables: list[Table], target: str) -> list[Array]:
+    first, *others = [table.numbers(target) for table in tables]
+    _check_digits(tables[0], target, first)
+    return targets.numbers(first, others)
+
+
+def _no_codes(table: Table, target: str) -> None:
+    """Refuses to take for classes what is neither numbers nor names, such as dates."""
+    there = table.text_of(target)
+    different = len({cell for cell, _ in there})
+    if different > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
+        said = f"and {different - 1} other values, neither numbers nor names"
+        raise ValueError(f"{table.at(target, there[0])}, {said}; data.task=classification takes each for a class")
+
+
+def _counts(table: Table, target: str) -> bool:
     """Whether numbers look like classes: whole, of few values, more than one row each."""
-    different = len(np.unique(values))
-    return bool((values == np.round(values)).all()) and different <= min(CLASSES, len(values) / 2)
+    values = table.numbers(target)
+    if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
+        return False
+    return len(set(table.exact(target).tolist())) <= min(CLASSES, len(values) / 2)
+
+
+def _guessed(y: Array, target: str) -> Iterator[str]:
+    """Tells of numbers to predict that may be meant as classes: whole, of some values, many rows each."""
+    different = len(np.unique(y))
+    if (y == np.round(y)).all() and different <= min(OFTEN * CLASSES, len(y) / OFTEN):
+        said = f"{target} has {different} different whole numbers and is predicted as a number"
+        yield f"{said}; data.task=classification takes them for classes, data.task=regression says this is meant"

@@ -1,6 +1,7 @@
 """From targets as a user has them to those of :class:`~dlrun.data.dataset.Rows`; what is wrong is a ``ValueError``."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     Returns:
       The classes' names, and the numbers (n,) as int32 of ``train`` and the others.
     """
+    kinds = {part.dtype.kind for part in (train, *others.values())}
+    if len(kinds) > 1:  # which NumPy would compare as float64, and not at all as text and bytes
+        train, *rest = [_comparable(part) for part in (train, *others.values())]
+        others = dict(zip(others, rest, strict=True))
     values, counts = np.unique(train, return_counts=True)
     names = tuple(map(name, values.tolist()))
     if len(set(names)) < len(names):
@@ -61,6 +66,8 @@ def name(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, Decimal):
+        return str(int(value)) if value == value.to_integral_value() else format(value.normalize(), "f")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -82,6 +89,11 @@ def checked(values: Array) -> Array:
                 given = f"column {column} has whole numbers from {low} to {high}"
                 raise ValueError(f"{given}, too large to be told apart in float64: subtract {low} from them")
     return values
+
+
+def _comparable(values: Array) -> Array:
+    """Values as Python's, which compare whole numbers with others to the last digit; bytes as text."""
+    return np.array([name(v) for v in values.tolist()]) if values.dtype.kind == "S" else values.astype(object)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,0 +1,138 @@
+"""Numbers as people and spreadsheets write them: 1,200.5 or 1.200,5, 1 000, $5, 45 %, (12) for -12."""
+
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Literal, NamedTuple
+
+Point = Literal[".", ","]
+SPACES = " \u00a0\u2009\u202f"
+CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|BRL"
+CURRENCY = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20cf]|{CODES}"
+NUMERAL = re.compile(
+    rf"(?P<sign>[-+\u2212(])?[{SPACES}]*(?P<before>{CURRENCY})?[{SPACES}]*(?P<inner>[-+\u2212])?"
+    rf"(?P<body>[.,]?[0-9](?:[0-9.,'\u2019{SPACES}]*[0-9.,])?)(?P<power>[eE][-+]?[0-9]+)?"
+    rf"[{SPACES}]*(?P<after>[%\u2030]|{CURRENCY})?(?P<close>\))?"
+)
+GROUPED = re.compile(  # by thousands, or as in India: 1,20,000
+    rf"[1-9][0-9]{{0,2}}([.,'\u2019{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}}"
+)
+ZEROS = re.compile(r"[-+]?0[0-9]+")
+LIKE = re.compile(rf"[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
+
+
+class Numeral(NamedTuple):
+    """A number as it is written.
+
+    Args:
+      value: of the digits and the sign, exact.
+      mark: the currency or percent sign beside it, or nothing.
+    """
+
+    value: Decimal
+    mark: str
+
+
+def read(cell: str, point: Point = ".") -> Numeral | None:
+    """The number that a cell holds, ``point`` parting its whole from its fraction; None if it holds none."""
+    found = NUMERAL.fullmatch(cell)
+    if found is None or (found["sign"] == "(") != (found["close"] is not None) or (found["before"] and found["after"]):
+        return None
+    signs = [sign for sign in (found["sign"], found["inner"]) if sign]
+    digits = _digits(found["body"], point)
+    if digits is None or len(signs) > 1:
+        return None
+    try:
+        value = Decimal(digits + (found["power"] or ""))
+    except InvalidOperation:  # a power beyond all measure
+        return None
+    return Numeral(value.copy_negate() if signs and signs[0] != "+" else value, found["before"] or found["after"] or "")
+
+
+def _digits(body: str, point: Point) -> str | None:
+    whole, _, fraction = body.partition(point)
+    if not whole.isdigit() and whole:
+        if GROUPED.fullmatch(whole) is None:
+            return None
+        whole = re.sub("[^0-9]", "", whole)
+    return f"{whole or 0}.{fraction or 0}" if fraction.isdigit() or not fraction else None
+
+
+def plain(cell: str) -> float | None:
+    """The number that a cell holds as programs write it, which may be infinite."""
+    try:
+        value = None if "_" in cell else float(cell)  # Python would take 1_000 for a number
+    except ValueError:
+        return None
+    return None if value != value else value
+
+
+def number(cell: str, point: Point = ".") -> float | None:
+    """The number that a cell holds in either way."""
+    if point == "." and (value := plain(cell)) is not None:
+        return value
+    found = read(cell, point)
+    return None if found is None else float(found.value)
+
+
+def exact(cell: str, point: Point = ".") -> int | Decimal:
+    """The same to the last digit, of a cell that holds one."""
+    found = read(cell, point)
+    value = Decimal(cell) if found is None else found.value
+    return int(value) if value == value.to_integral_value() else value
+
+
+Cell = tuple[str, int]
+"""What a cell holds, and the number of its row."""
+
+
+def point_of(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> Point:
+    """Whether the numbers in a table's columns have a decimal point or a comma.
+
+    A comma counts as decimal where it can't be anything else (1,5 or 1.234,5), and so does a point.
+
+    Args:
+      columns: cells of the columns that hold text, by name.
+      at: tells of a cell in errors.
+
+    Raises:
+      ValueError: where both are possible, or both are there.
+    """
+    found: dict[str, tuple[str, Cell]] = {}
+    written = {key: there for key, there in columns.items() if any(plain(cell) is None for cell, _ in there)}
+    numbers = {key: there for key, there in written.items() if mostly(there, either)}
+    _evidence(numbers, found)
+    if not found.keys() & {"comma", "either comma"}:
+        return "."
+    _evidence({k: v for k, v in columns.items() if k not in written or k in numbers}, found)
+    comma, point, both = (at(*found[k]) if k in found else "" for k in ("comma", "point", "either point"))
+    if comma and (point or both):
+        raise ValueError(f"{comma}, but {point or both}")
+    if not comma and not point:
+        key, cell = found["either comma"]
+        raise ValueError(f"{at(key, cell)}, which is {number(cell[0], '.'):.10g} or {number(cell[0], ','):.10g}")
+    return "," if comma else "."
+
+
+def mostly(there: Iterable[Cell], holds: Callable[[str], bool]) -> bool:
+    """Whether more than half of the cells do."""
+    which = [holds(cell) for cell, _ in there]
+    return 2 * sum(which) > len(which)
+
+
+def either(cell: str) -> bool:
+    """Whether a cell holds a number, with a point or a comma."""
+    return plain(cell) is not None or any(read(cell, point) is not None for point in (".", ","))
+
+
+def _evidence(columns: dict[str, list[Cell]], found: dict[str, tuple[str, Cell]]) -> None:
+    """Adds the first cells that can be read one way alone, or both ways, to ``found``."""
+    for key, there in columns.items():
+        for cell in there:
+            if "," not in cell[0] and "." not in cell[0]:
+                continue
+            values = [read(cell[0], point) for point in (".", ",")]
+            if values[0] == values[1]:
+                continue
+            which = "comma" if values[0] is None else "point" if values[1] is None else ""
+            found.setdefault(which or ("either comma" if "," in cell[0] else "either point"), (key, cell))
