@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from dlrun import catalogue, losses, schedules, sinks, step, trained
+from dlrun.data.checks import checked
 from dlrun.data.dataset import Dataset, cut
 from dlrun.data.fingerprint import changes
 from dlrun.devices import mesh
@@ -178,7 +179,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
             if not isinstance(source, Dataset):
                 name = plan.values["data"]["name"]
                 raise Unfit("name", name, f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
-            loaded[which] = cut(source, settings.split, known_by)
+            loaded[which] = checked(cut(source, settings.split, known_by))
         data = loaded[which]
     devices = jax.devices()
     if settings.devices is not None and settings.devices > len(devices):

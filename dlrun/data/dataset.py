@@ -69,7 +69,7 @@ class Dataset:
       facts: what else a result depends on, as plain values.
       encoder: the one that was fitted.
       fingerprint: of the rows as they were cut; see :mod:`dlrun.data.fingerprint`.
-      warnings: what a person should know of how the source was read.
+      warnings: what a person should know of it before a run starts, a line each.
     """
 
     kind: Literal["image", "rows", "tokens"]

@@ -1,86 +1,92 @@
 """A user's own folder of images."""
 
-import errno
-import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from annotated_types import Gt
 
-from dlrun.data import files
+from dlrun.data import files, folders, pictures
 from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.folders import Found
+from dlrun.data.pictures import Form, Head
 from dlrun.schema import Count, Unfit
 from dlrun.settings import Text
 
 WHAT = "a folder with a folder of images for each class, or with train/ and perhaps val/ and test/ that have those"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 MODES = {"rgb": "RGB", "gray": "L"}
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+SHOWN = 8  # reasons in a line
 Channels = Literal["rgb", "gray"]
-Listing = dict[str, list[str]]
-"""File names by class."""
+Background = Literal["white", "black"]
 
 
-def images(*, path: Text | None = None, size: Count = 64, channels: Channels = "rgb") -> Dataset:
+def images(
+    *,
+    path: Text | None = None,
+    size: Count = 64,
+    channels: Channels = "rgb",
+    white: Annotated[float, Gt(0)] | None = None,
+    background: Background = "white",
+) -> Dataset:
     """Images in a folder for each class, decoded anew each time they are asked for.
 
     An image is turned as its camera says, shrunk or enlarged to ``size`` along its shorter side (bilinear), and cut to
-    the middle of the longer; grey, palette and CMYK images are converted, transparency is dropped.
+    the middle of the longer; grey, palette and CMYK images are converted. Numbers of 8 bits stay bytes; those of more,
+    and floats, are kept in full.
 
     Args:
-      path: the folder; the splits that are not in it are cut from training. Only files whose names end like an image's
-        count, and hidden ones do not.
+      path: the folder; the splits that are not in it are cut from training. Files in folders within a class's folder
+        belong to it. Only files whose names end like an image's count, and hidden ones do not.
       size: height and width, in pixels.
       channels: rgb or gray.
+      white: the number that is white in images of more than 8 bits, 65535 or 4095 or 1, for a folder that has others
+        beside them; None leaves the numbers as they are.
+      background: what transparent pixels are laid over.
     """
     root = files.named(path, WHAT)
     if not root.is_dir():
         raise Unfit("path", path, f"name {WHAT}: it is a file")
     try:
-        folders = _splits(root)
-        listings = {split: _listing(folder) for split, folder in folders.items()}
+        found = folders.search(root, path)
     except OSError as error:
         raise Unfit("path", path, f"name {WHAT}: {error.filename} can't be read: {files.reason(error)}") from None
-    classes = tuple(listings["train"])
-    if len(classes) < 2:
-        has = f"only the class {classes[0]}" if classes else "no folder"
-        raise Unfit("path", path, f"name {WHAT}, of two classes or more: {folders['train']} has {has}")
-    for split, listing in listings.items():
-        for name in sorted(listing.keys() ^ set(classes)):
-            one, other = ("train", split) if name in classes else (split, "train")
-            raise Unfit("path", path, f"hold the same classes in each split: {one}/ has {name}, {other}/ has not")
-        for name, found in listing.items():
-            if not found:
-                raise Unfit("path", path, f"hold images in each class folder: {folders[split] / name} has none")
-    rows = {split: _rows(folders[split], listing, size, MODES[channels]) for split, listing in listings.items()}
-    _check(rows, path)
-    return Dataset("image", classes, rows["train"], rows.get("val"), rows.get("test"))
+    classes = _classes(found, path)
+    heads = _heads(found, path)
+    depths = Counter(head.depth for head in heads)
+    _check_depths(found, heads, depths, white)
+    dtype = np.dtype(np.uint8 if depths.keys() == {pictures.BYTES} else np.float32)
+    form = Form(size, MODES[channels], dtype, white, BACKGROUNDS[background])
+    rows = {split: _rows(listing, form) for split, listing in found.files.items()}
+    facts = {"files": _counts(found, heads), "depth": dict(depths), "white": white, "background": background}
+    warnings = _warnings(found, facts, path)
+    return Dataset("image", classes, rows["train"], rows.get("val"), rows.get("test"), facts=facts, warnings=warnings)
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images as an array (n, size, size, channels) of bytes that is decoded where it is indexed.
+    """Images as an array (n, size, size, channels) that is decoded where it is indexed.
 
     Args:
       files: their paths, an array (n,).
-      size: height and width, in pixels.
-      mode: Pillow's, ``RGB`` or ``L``.
+      form: what they are made into.
 
     Raises:
       OSError: when one that is asked for can't be decoded; the error names it.
     """
 
     files: np.ndarray
-    size: int
-    mode: str
+    form: Form
 
-    dtype = np.dtype(np.uint8)
+    @property
+    def dtype(self) -> np.dtype:
+        return self.form.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self.files), self.size, self.size, len(self.mode)
+        return len(self.files), self.form.size, self.form.size, len(self.form.mode)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -89,68 +95,87 @@ class ImageFiles:
         wanted = self.files[index]
         found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         for i, file in enumerate(wanted):
-            found[i] = decode(file, self.size, self.mode).reshape(self.shape[1:])
+            found[i] = pictures.decode(file, self.form).reshape(self.shape[1:])
         return found
 
 
-def decode(file: str, size: int, mode: str) -> np.ndarray:
-    """The middle square of an image as bytes, (size, size) or (size, size, 3). Raises ``OSError`` with the file."""
-    try:
-        with Image.open(file) as image:
-            image.draft(mode, (2 * size, 2 * size))  # a JPEG much larger than that is decoded smaller, and faster
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip
-                image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-            return np.asarray(ImageOps.fit(image.convert(mode), (size, size), Image.Resampling.BILINEAR))
-    except Exception as error:  # a damaged file can make a decoder fail in any way
-        raise OSError(errno.EIO, f"an image can't be decoded ({files.reason(error)})", file) from None
+def _rows(listing: dict[str, list[str]], form: Form) -> Rows:
+    paths = [file for found in listing.values() for file in found]
+    y = np.repeat(np.arange(len(listing), dtype=np.int32), [len(found) for found in listing.values()])
+    return Rows(ImageFiles(np.array(paths, object), form), y)  # pyright: ignore[reportArgumentType]
 
 
-def _splits(root: Path) -> dict[str, Path]:
-    """The folder of each split that is there; a class may be called train, and then holds no folders."""
-    if not _folders(root / "train"):
-        return {"train": root}
-    return {split: root / split for split in ("train", "val", "test") if (root / split).is_dir()}
+def _classes(found: Found, path: str | None) -> tuple[str, ...]:
+    """Names of the classes, which each split must have images of."""
+    classes, train = tuple(found.files["train"]), found.folders["train"]
+    if len(classes) < 2:
+        has = f"only the class {classes[0]}" if classes else "no folder"
+        below = f"; or name {train / classes[0]}" if classes and found.inner else ""
+        raise Unfit("path", path, f"name {WHAT}, of two classes or more: {train} has {has}{below}")
+    for split, listing in found.files.items():
+        folder = found.folders[split]
+        if not listing:
+            alone = f"to cut it from training, name {train}"
+            raise Unfit("path", path, f"hold a folder for each class in each split: {folder.name}/ has none; {alone}")
+        for name in sorted(listing.keys() ^ set(classes)):
+            one, other = (train, folder) if name in classes else (folder, train)
+            has = f"{one.name}/ has {name}, {other.name}/ has not"
+            raise Unfit("path", path, f"hold the same classes in each split: {has}")
+        for name, images in listing.items():
+            if not images:
+                raise Unfit("path", path, f"hold images in each class folder: {folder / name} has none")
+    return classes
 
 
-def _listing(folder: Path) -> Listing:
+def _heads(found: Found, path: str | None) -> list[Head]:
+    """The head of each file, which tells most of what is no image; decoding all would take minutes."""
+    everything = _files(found)
+    with ThreadPoolExecutor(8) as pool:
+        heads = list(pool.map(pictures.head, everything))
+    bad = [f"{file} {head}" for file, head in zip(everything, heads, strict=True) if isinstance(head, str)]
+    if bad:
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Unfit("path", path, f"hold images that can be read: {bad[0]}{more}")
+    return [head for head in heads if isinstance(head, Head)]
+
+
+def _files(found: Found) -> list[str]:
+    return [file for listing in found.files.values() for images in listing.values() for file in images]
+
+
+def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: float | None) -> None:
+    """One rule for all images: numbers of several depths need to be told what is white."""
+    if white is not None and depths.keys() == {pictures.BYTES}:
+        raise Unfit("white", white, "be null: all images are of 8 bits")
+    if white is None and len(depths) > 1:
+        examples = dict(zip((head.depth for head in heads), _files(found), strict=True))
+        there = ", ".join(f"{n:,} of {depth} ({examples[depth]})" for depth, n in sorted(depths.items()))
+        wanted = "be the number that is white in images of more than 8 bits, such as 65535, 4095 or 1"
+        raise Unfit("white", None, f"{wanted}, as there are several depths: {there}")
+
+
+def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
+    """How many files were taken and left out, and what was made of some."""
     return {
-        name: sorted(
-            entry.name
-            for entry in os.scandir(folder / name)
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
-        )
-        for name in _folders(folder)
+        "taken": {split: sum(map(len, listing.values())) for split, listing in found.files.items()},
+        "left_out": dict(found.left.most_common()),
+        "in_inner_folders": found.inner,
+        "several_frames": sum(head.frames for head in heads),
+        "transparent": sum(head.alpha for head in heads),
     }
 
 
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _rows(folder: Path, listing: Listing, size: int, mode: str) -> Rows:
-    paths = [os.path.join(folder, name, file) for name, found in listing.items() for file in found]
-    y = np.repeat(np.arange(len(listing), dtype=np.int32), [len(found) for found in listing.values()])
-    return Rows(ImageFiles(np.array(paths, object), size, mode), y)  # pyright: ignore[reportArgumentType]
-
-
-def _check(rows: dict[str, Rows], path: str | None) -> None:
-    """Reads the head of each file, which tells most of what is no image; decoding all would take minutes."""
-    everything = np.concatenate([part.x.files for part in rows.values()])  # pyright: ignore[reportAttributeAccessIssue]
-    with ThreadPoolExecutor(8) as pool:
-        found = [(file, why) for file, why in zip(everything, pool.map(_trouble, everything), strict=True) if why]
-    if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise Unfit("path", path, f"hold images that can be read: {found[0][0]} {found[0][1]}{more}")
-
-
-def _trouble(file: str) -> str | None:
-    try:
-        with open(file, "rb") as raw, Image.open(raw) as image:
-            return "has floating-point pixels" if image.mode == "F" else None
-    except UnidentifiedImageError:
-        return "is no image" if os.path.getsize(file) else "is empty"
-    except (OSError, Image.DecompressionBombError) as error:
-        return f"can't: {files.reason(error)}"
+def _warnings(found: Found, facts: dict[str, Any], path: str | None) -> tuple[str, ...]:
+    """What was left out, and what was made of some, a line each."""
+    counts, below = facts["files"], facts["background"]
+    taken, lines = sum(counts["taken"].values()), []
+    if left := [f"{why} {n:,}" for why, n in counts["left_out"].items()]:
+        more = [f"and {len(left) - SHOWN} other kinds"] if len(left) > SHOWN else []
+        lines.append(f"{taken:,} images taken; left out: {', '.join([*left[:SHOWN], *more])}")
+    if n := counts["in_inner_folders"]:
+        lines.append(f"{n:,} of {taken:,} images lie in folders within the folder of their class, and belong to it")
+    if n := counts["several_frames"]:
+        lines.append(f"{n:,} of {taken:,} images have several frames; the first is taken")
+    if n := counts["transparent"]:
+        lines.append(f"{n:,} of {taken:,} images may be transparent, and are laid over data.background={below}")
+    return *found.doubts, *(f"data.path={path}: {line}" for line in lines)

@@ -103,6 +103,10 @@ def sample(x: Any) -> Any:
     """``x``, or of rows that are decoded some drawn at random, always the same: 10,000, or as many as 256 MiB hold."""
     if not decoded(x):
         return x
-    n = min(len(x), SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x)))
+    return drawn(x, min(SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x))))
+
+
+def drawn(x: Any, n: int) -> np.ndarray:
+    """``n`` rows drawn at random, always the same; all where there are no more."""
     random = np.random.Generator(np.random.PCG64(0))
-    return x[np.sort(random.choice(len(x), n, replace=False))]
+    return x[np.sort(random.choice(len(x), min(n, len(x)), replace=False))]

@@ -1,0 +1,46 @@
+"""Whether a model could learn anything from the inputs at all."""
+
+import contextlib
+from dataclasses import replace
+
+import numpy as np
+
+from dlrun.data import lazy
+from dlrun.data.dataset import Array, Dataset
+
+ROWS = 1000
+DECODED = 64  # rows of those that are decoded one by one
+
+
+def checked(data: Dataset) -> Dataset:
+    """The data set, with a warning where its training inputs are constant."""
+    with contextlib.suppress(OSError):  # a file that can't be decoded fails the run, by its name
+        return replace(data, warnings=(*data.warnings, *constant_inputs(data)))
+    return data
+
+
+def constant_inputs(data: Dataset) -> list[str]:
+    """A line where the training inputs, or most of them, are constant, by a sample that is always the same.
+
+    An image or a sequence is constant when all its numbers are one and the same; a feature of rows when it is in all.
+    """
+    x = lazy.drawn(data.train.x, DECODED if lazy.decoded(data.train.x) else ROWS)
+    n, name = len(x), {"image": "images", "rows": "rows", "tokens": "sequences"}[data.kind]
+    whose = f"the training {name}" if n == len(data.train) else f"{n:,} training {name} drawn at random"
+    flat = x.reshape(n, -1)
+    same = (flat == flat[0]).all(0)
+    if n > 1 and same.all():
+        return [f"nothing can be learnt from the inputs: {whose} are all the same"]
+    if data.kind == "rows":
+        count, among = int(same.sum()), len(same)
+        return [f"{count:,} of {among:,} features have one value in {whose}"] if n > 1 and 2 * count > among else []
+    constant = (flat == flat[:, :1]).all(1)
+    if flat.shape[1] == 1 or 2 * constant.sum() < n:
+        return []
+    return [f"{constant.sum():,} of {whose} have one value throughout, {_values(flat[constant, 0])}"]
+
+
+def _values(found: Array) -> str:
+    """The commonest."""
+    values, counts = np.unique(found, return_counts=True)
+    return f"mostly {values[counts.argmax()]:g}" if len(values) > 1 else f"{values[0]:g}"

@@ -1,0 +1,90 @@
+"""Inputs that nothing can be learnt from are told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlrun.data import arrays, digits, synthetic, text
+from dlrun.data.checks import constant_inputs
+from dlrun.data.dataset import Dataset, Rows, cut
+from dlrun.settings import Splitting
+
+RANDOM = np.random.default_rng(0)
+PICTURES = RANDOM.integers(0, 256, (40, 5, 5, 3)).astype(np.uint8)
+ROWS = RANDOM.normal(size=(40, 10)).astype(np.float32)
+TOKENS = RANDOM.integers(0, 7, (40, 6)).astype(np.uint8)
+
+
+def told(x: np.ndarray, kind: str) -> list[str]:
+    y = np.arange(len(x), dtype=np.int32) % 2
+    return constant_inputs(Dataset(kind, ("a", "b"), Rows(x, y)))  # pyright: ignore[reportArgumentType]
+
+
+def changed(x: np.ndarray, *where: object, to: float | np.ndarray = 0) -> np.ndarray:
+    x = x.copy()
+    x[where if len(where) > 1 else where[0]] = to  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return x
+
+
+ALL = slice(None)
+BLACK = np.zeros_like(PICTURES)
+CONSTANT: dict[str, tuple[str, np.ndarray, str | None]] = {
+    "images": ("image", PICTURES, None),
+    "black": ("image", BLACK, "nothing can be learnt from the inputs: the training images are all the same"),
+    "black of floats": ("image", BLACK.astype(np.float32), "the training images are all the same"),
+    "one image": ("image", np.stack([PICTURES[0]] * 40), "the training images are all the same"),
+    "half are black": ("image", changed(PICTURES, slice(20)), "20 of the training images have one value throughout, 0"),
+    "most are white": (
+        "image", changed(PICTURES, slice(30), to=255), "30 of the training images have one value throughout, 255"
+    ),
+    "some are black": ("image", changed(PICTURES, slice(19)), None),
+    "grey shades": (
+        "image", np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None, None], (40, 5, 5, 3)), "mostly 0"
+    ),
+    "colours": ("image", np.broadcast_to(PICTURES[:, :1, :1], PICTURES.shape), None),
+    "a single pixel": ("image", PICTURES[:, :1, :1, :1], None),
+    "rows": ("rows", ROWS, None),
+    "rows all the same": ("rows", np.stack([ROWS[0]] * 40), "the training rows are all the same"),
+    "most features": ("rows", changed(ROWS, ALL, slice(6)), "6 of 10 features have one value in the training rows"),
+    "half of the features": ("rows", changed(ROWS, ALL, slice(5)), None),
+    "one feature": ("rows", ROWS[:, :1], None),
+    "rows of zeros": ("rows", changed(ROWS, slice(30)), None),
+    "tokens": ("tokens", TOKENS, None),
+    "one token": (
+        "tokens", changed(TOKENS, slice(25), to=3), "25 of the training sequences have one value throughout, 3"
+    ),
+    "a single row": ("rows", ROWS[:1], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONSTANT)
+def test_constant_inputs(case: str) -> None:
+    kind, x, message = CONSTANT[case]
+    lines = told(x, kind)
+    assert len(lines) == (message is not None)
+    assert message is None or lines[0].endswith(message)
+
+
+def test_a_sample_stands_for_many(own_folder: Path) -> None:
+    x = np.zeros((5000, 3, 3, 1), np.float32)
+    x[::4] = RANDOM.normal(size=(1250, 3, 3, 1))
+    (line,) = told(x, "image")
+    count, rest = line.split(" ", 1)
+    assert rest == "of 1,000 training images drawn at random have one value throughout, 0"
+    assert abs(int(count) - 750) < 60
+    assert told(x, "image") == [line]
+
+
+@pytest.mark.parametrize("source", [digits.digits, synthetic.synthetic, text.text])
+def test_what_can_be_learnt_is_not_told(source: Callable[..., Dataset]) -> None:
+    assert constant_inputs(cut(source(), Splitting())) == []
+
+
+def test_arrays_on_the_command_line(dlrun, own_folder: Path) -> None:
+    np.savez("x.npz", x=changed(ROWS, ALL, slice(9)), y=np.arange(40) % 2)
+    assert arrays.arrays(path="x.npz").warnings == ()
+    done = dlrun("data=arrays", "data.path=x.npz", "batch_size=8", "model.widths=[4]", "epochs=1", "log.plot=false")
+    assert done.code == 0, done.err
+    assert "warning: 9 of 10 features have one value in the training rows" in done.err.splitlines()
