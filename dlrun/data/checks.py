@@ -32,8 +32,12 @@ def constant_inputs(data: Dataset) -> list[str]:
     if n > 1 and same.all():
         return [f"nothing can be learnt from the inputs: {whose} are all the same"]
     if data.kind == "rows":
-        count, among = int(same.sum()), len(same)
-        return [f"{count:,} of {among:,} features have one value in {whose}"] if n > 1 and 2 * count > among else []
+        if n == 1 or 2 * same.sum() <= len(same):
+            return []
+        for part in lazy.pieces(data.train.x):  # a category may be too rare for a sample
+            same &= (data.train.x[part] == flat[0]).all(0)
+        few = 2 * same.sum() <= len(same)
+        return [] if few else [f"{same.sum():,} of {len(same):,} features have one value in all training rows"]
     constant = (flat == flat[:, :1]).all(1)
     if flat.shape[1] == 1 or 2 * constant.sum() < n:
         return []
