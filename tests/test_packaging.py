@@ -201,7 +201,7 @@ def test_readme_knows_every_file_and_field_of_a_run(dlrun) -> None:
     keys = {re.sub(r"^(train|val|test|best/val)/\w+$", r"\1/<metric>", key) for key in outcome.summary}
     assert keys == table("summary.json")
     there = {p.name + "/" * p.is_dir() for p in outcome.directory.iterdir()}
-    assert there == table("Files") - {"metrics.csv", "tensorboard/", "wandb/"}
+    assert there == table("Files") - {"history/<n>/", "metrics.csv", "tensorboard/", "wandb/"}
 
 
 def test_readme_names_every_option() -> None:

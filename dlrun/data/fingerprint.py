@@ -16,10 +16,12 @@ from dlrun.data import lazy
 By = Literal["files", "content"]
 MAPPED_BYTES = 2**31
 """An array mapped from a file that is larger than this is known by its file, unless its content is asked for."""
+FEW = 100
+"""So many rows tell a split whose rows are decoded one by one, from no file that is known."""
 OBJECT_ROWS = 10_000  # read at a time
 NEAR = 1e-3
 """Standard deviations by which inputs may move: versions of a library round otherwise, and no result depends on it."""
-PREPARED = ("kind", "task", "shape", "vocabulary", "tokeniser", "encoder")
+PREPARED = ("kind", "task", "shape", "vocabulary", "tokeniser", "encoder", "white", "background")
 """Parts of data.json that say how a row becomes an input, beside means and standard deviations."""
 
 
@@ -48,7 +50,7 @@ def digest(x: Any, by: By) -> str:
         _add_files(sha, [str(base.filename)], by)
         sha.update(x.rows.tobytes() if base is not x else b"")
     elif by == "files" and lazy.decoded(x):
-        _add_rows(sha, lazy.sample(x))
+        _add_rows(sha, lazy.drawn(x, min(FEW, len(x))))
         return f"sample:{sha.hexdigest()}"
     else:
         _add_rows(sha, x)
