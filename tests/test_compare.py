@@ -101,22 +101,59 @@ def test_numbers_of_groups_are_those_of_scipy(dlrun):
 def test_pairs_match_in_all_else(dlrun):
     # Norms matter far more than activations: only pairs within a norm show the small difference.
     for i, norm in enumerate(("batch", "layer", "none")):
-        for seed in range(2):
-            for act, better in (("gelu", 0.0), ("relu", 0.01 + 0.001 * seed)):
+        for seed in range(3):
+            for act, better in (("gelu", 0.0), ("relu", 0.01 + 0.001 * seed + 0.002 * i)):
                 value = 0.5 + 0.15 * i + better
                 trained(f"{norm}{seed}{act}", value, norm__name=norm, act__name=act, seed=seed)
     rows = records(dlrun("compare", "--group-by", "act", "--format", "csv", "--baseline", "gelu"))
     (row,) = [row for row in rows if row["group"] == "relu"]
-    assert float(row["val/accuracy difference"]) == pytest.approx(0.0105)
-    assert float(row["val/accuracy corrected"]) < 0.001
-    assert "paired over 6 runs" in dlrun("compare", "--group-by", "act", "--baseline", "gelu").out
-    assert "within groups runs differ in norm, not in seeds alone" in dlrun("compare", "--group-by", "act").out
+    assert float(row["val/accuracy difference"]) == pytest.approx(0.013)
+    assert float(row["val/accuracy p"]) == pytest.approx(stats.ttest_1samp([0.012, 0.013, 0.014], 0).pvalue)
+    assert (row["n"], row["runs"]) == ("3", "9")
+    outcome = dlrun("compare", "--group-by", "act", "--baseline", "gelu")
+    assert "paired over 3 seeds" in outcome.out
+    assert (
+        "runs of a seed differ in norm and count as one, their mean: n, ± and intervals are over seeds" in outcome.out
+    )
+    assert outcome.out.split()[:3] == ["act", "n", "runs"]
+    shutil.rmtree("outputs/none2relu")
+    assert "1 run without a partner" in dlrun("compare", "--group-by", "act", "--baseline", "gelu").out
+    for path in Path("outputs").glob("*2*"):
+        shutil.rmtree(path)
     outcome = dlrun("compare", "--group-by", "act,norm", "--baseline", "act=gelu and norm=layer")
-    assert "within groups" not in outcome.out
-    assert "5 groups against act=gelu norm=layer: fewer than 3 runs to compare are too few to say" in outcome.out
+    assert "runs of a seed" not in outcome.out
+    assert "5 groups against act=gelu norm=layer: fewer than 3 seeds to compare are too few to say" in outcome.out
     outcome = dlrun("compare", "--where", "act=gelu", "--baseline", "none")
     assert outcome.out.count("2 seeds are too few to say") == 2
     assert outcome.out.splitlines()[0].endswith("  − none")  # neither p nor the size of an effect
+
+
+def test_what_groups_differ_in_beside_is_said(dlrun):
+    def line(**rates: tuple[float, ...]) -> str:
+        shutil.rmtree("outputs", ignore_errors=True)
+        for act, values in {"gelu": GELU, "relu": RELU}.items():
+            for seed, value in enumerate(values):
+                for i, lr in enumerate(rates[act]):
+                    trained(
+                        f"{act}{seed}{lr}", value + i / 100 + seed * i / 1000, act__name=act, seed=seed, optim__lr=lr
+                    )
+        (found,) = [line for line in dlrun("compare", "--group-by", "act").out.splitlines() if "paired over" in line]
+        return found
+
+    apart = "(paired over 4 seeds, p = 0.005); the groups also differ in optim.lr: "
+    assert line(gelu=(0.01,), relu=(0.001,)).endswith(f"{apart}0.001 against 0.01")
+    assert line(gelu=(0.1,) * 1, relu=(0.001, 0.01)).endswith(" optim.lr: 0.001, 0.01 against 0.1")
+    assert line(gelu=(0.1,), relu=(1.0, 2.0, 3.0, 4.0, 5.0)).endswith(" optim.lr: 5 values against 0.1")
+    both = line(gelu=(0.01, 0.1), relu=(0.01, 0.001))
+    assert both.endswith("left out: 8 runs without a partner; compared only where both have optim.lr=0.01")
+    assert "differ" not in line(gelu=(0.01, 0.1), relu=(0.01, 0.1))
+    for folder in Path("outputs").iterdir():  # split.seed of one group alone
+        run = json.loads((folder / "run.json").read_text())
+        run["config"]["split"] = {"seed": int(folder.name.startswith("gelu"))}
+        (folder / "run.json").write_text(json.dumps(run))
+    out = dlrun("compare", "--group-by", "act").out
+    assert "paired over 4 seeds" in out
+    assert "; the groups also differ in split.seed: 0 against 1" in out
 
 
 def test_seeds_of_any_section_are_seeds(dlrun):
@@ -479,7 +516,7 @@ def test_a_long_name_of_the_baseline_is_said_once(dlrun):
     base = "act=gelu optim.beta_1=0.12346 optim.weight_decay=0.00012346"
     outcome = dlrun("compare")
     assert f"  {base.replace('gelu', 'relu')} beats the baseline by 3.0" in outcome.out
-    assert "4 groups against the baseline: fewer than 3 runs to compare" in outcome.out
+    assert "4 groups against the baseline: fewer than 3 seeds to compare" in outcome.out
     assert f"\n\nbaseline: {base}\n\n" in outcome.out
     assert "  − baseline" in outcome.out
     found = json.loads(dlrun("compare", "--format", "json").out)

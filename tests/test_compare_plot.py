@@ -88,6 +88,20 @@ def test_means_bands_and_runs_that_did_not_complete(drawn):
     assert not list(Path().glob(".curves*"))
 
 
+def test_runs_of_a_seed_are_one_curve(drawn):
+    for act in ("relu", "gelu"):
+        for seed in range(3):
+            for rate in range(2):
+                end = 0.5 + 0.01 * seed + 0.1 * rate
+                trained(f"{act}{seed}{rate}", [0.1, 0.3, 0.4, end], act__name=act, optim__lr=0.1**rate, seed=seed)
+    figure = drawn("--group-by", "act")
+    (line,) = lines(figure, BASELINE)
+    assert line.get_ydata()[-1] == pytest.approx(0.56)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert np.ptp(band[band[:, 0] == 40, 1]) == pytest.approx(2 * 0.01)
+    assert figure.texts[0].get_text().startswith("mean ± standard deviation over the seeds of 12 completed runs")
+
+
 def test_many_groups(drawn):
     for i in range(200):
         trained(f"{i:03}", [0.1, 0.2, 0.3, 0.5 + i / 1000], optim__lr=0.1 + i)

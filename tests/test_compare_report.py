@@ -95,6 +95,13 @@ def test_it_says_what_the_command_says(tmp_path: Path):
     assert "train/accuracy" not in kinds
 
 
+def test_runs_of_a_seed_are_told(tmp_path: Path):
+    runs = said(written(at_rates, tmp_path, "--group-by", "act"))["runs"]
+    shared = {name[:-1]: number for name, number in zip(runs["names"], runs["seed"], strict=True)}
+    assert sorted(shared.values()) == list(range(6))
+    assert all(shared[name[:-1]] == number for name, number in zip(runs["names"], runs["seed"], strict=True))
+
+
 def test_verdicts_and_their_side(tmp_path: Path):
     found = said(written(sweep, tmp_path, "--group-by", "act", "--baseline", "tanh"))
     sides = {verdict["text"].split()[0]: verdict["side"] for verdict in found["verdicts"]}
@@ -193,10 +200,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield browser
 
 
+def at_rates() -> None:
+    """Two activations, each with three seeds at two learning rates."""
+    for act, accuracy in (("relu", 0.6), ("gelu", 0.8)):
+        for seed in range(3):
+            for rate in range(2):
+                end = accuracy + 0.01 * seed + 0.1 * rate
+                trained(f"{act}/{seed}{rate}", end, act__name=act, optim__lr=10.0**-rate, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     flags = {"sweep": ("--group-by", "act", "--baseline", "tanh"), "search": (), "hurtful": ()}
-    make = {"sweep": sweep, "search": sweep, "hurtful": hurtful}
+    flags["rates"] = ("--group-by", "act", "--columns", "start,seed")
+    make = {"sweep": sweep, "search": sweep, "hurtful": hurtful, "rates": at_rates}
     return {name: written(make[name], tmp_path_factory.mktemp(name), *flags[name]) for name in flags}
 
 
@@ -376,6 +393,19 @@ def test_the_pointer_shows_the_mean_of_the_runs_that_are_there(opened):
     leave = "document.querySelector('#curves svg').dispatchEvent(new PointerEvent('pointerleave'))"
     browser.execute_script(leave)
     assert not browser.find_element("css selector", ".note").is_displayed()
+
+
+def test_a_band_is_over_seeds_not_over_runs(opened):
+    browser = opened("rates")
+    browser.execute_script(
+        """const line = document.querySelector("#curves .curve.c0 .line");
+        const at = line.getPointAtLength(line.getTotalLength()).matrixTransform(line.getScreenCTM());
+        const event = new PointerEvent("pointermove", { clientX: at.x, clientY: at.y, bubbles: true });
+        line.ownerSVGElement.dispatchEvent(event);"""
+    )
+    values = [0.8 + 0.01 * seed + 0.05 for seed in range(3)]
+    rows = [row.strip() for row in texts(browser, ".note div")]
+    assert f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.4g} (3)  gelu" in rows
 
 
 def test_hyperparameters(opened):

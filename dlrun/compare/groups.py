@@ -1,5 +1,6 @@
 """Groups of runs that are alike but for the seed, and how they stand against one of them.
 
+Where the runs of a group differ in more, such as the learning rate, those of a seed are averaged: seeds are counted.
 Only completed runs are averaged. Those that diverged, failed, stopped or still run are counted beside them: the mean of
 what survived says too much for a setting that loses every second run.
 """
@@ -13,7 +14,8 @@ from typing import Any
 
 from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import SEEDS, Run, Runs
-from dlrun.compare.statistics import FEWEST, Comparison, Summary, compare, summary
+from dlrun.compare.statistics import FEWEST, Comparison, Result, Summary, compare, summary
+from dlrun.compare.units import Seeds, units
 from dlrun.compare.verdict import verdict
 from dlrun.compare.where import parse
 from dlrun.schema import InvalidConfig, nearest, printable, show
@@ -21,6 +23,7 @@ from dlrun.schema import InvalidConfig, nearest, printable, show
 MOST = 100  # groups that a verdict is given for; a search is no comparison
 LONGEST = 40  # letters of a baseline's name in other groups' verdicts
 LISTED = 8  # groups that an error names
+FEW = 4  # values of a key that a verdict lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +34,13 @@ class Group:
       name: the values by short keys, as they may be typed: ``act=relu optim.lr=0.01``; of one key, if text, ``relu``.
       values: by whole key, as tuples where they are lists; None for a key that its runs don't have.
       runs: all of them.
+      seeds: the keys of seeds by which its runs are counted.
     """
 
     name: str
     values: dict[str, Hashable]
     runs: Runs
+    seeds: tuple[str, ...] = ("seed",)
 
     @property
     def completed(self) -> Runs:
@@ -46,8 +51,31 @@ class Group:
         """How many runs of each status are not averaged."""
         return dict(sorted(Counter(state(run) for run in self.runs if not averaged(run)).items()))
 
+    @property
+    def n(self) -> int:
+        """How many seeds have completed."""
+        return units(self.seeded(run) for run in self.completed)
+
+    def seeded(self, run: Run) -> Seeds:
+        """The seeds of a run."""
+        return tuple([_valued(run, key) for key in self.seeds])
+
+    def by_seeds(self, runs: Iterable[Run]) -> list[list[Run]]:
+        """Runs that share their seeds, together."""
+        found: dict[Seeds, list[Run]] = {}
+        for run in runs:
+            found.setdefault(self.seeded(run), []).append(run)
+        return list(found.values())
+
     def summary(self, quantity: Quantity) -> Summary:
-        return summary(quantity.values[run] for run in self.completed)
+        return summary(self.results(quantity))
+
+    def results(self, quantity: Quantity, others: Sequence[str] = ()) -> list[Result]:
+        """What came out of each completed run; ``others`` are the keys in which it may differ beside seeds."""
+        return [
+            Result(self.seeded(run), quantity.values[run], {key: _valued(run, key) for key in others})
+            for run in self.completed
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +85,16 @@ class Groups:
     Args:
       groups: in the order in which their first runs were found.
       baseline: what the others are held against; None where there is nothing to compare.
-      paired: the keys that tell the runs of a group apart. Runs of two groups with equal values of them are pairs.
+      seeds: the keys that tell independent runs apart, by which runs are counted and paired.
+      others: the keys in which runs may differ beside, that groups are not told apart by.
       across: whether groups of different data are held against each other, as somebody asked for.
     """
 
     keys: list[str]
     groups: list[Group]
     baseline: Group | None
-    paired: list[str]
+    seeds: list[str]
+    others: list[str]
     across: bool = False
 
     @property
@@ -78,10 +108,24 @@ class Groups:
         return "" if self.baseline is None else name if len(name := self.baseline.name) <= LONGEST else "the baseline"
 
     @property
+    def averaged(self) -> list[str]:
+        """The keys in which runs of one seed differ: means are over these."""
+        return self._differing(some for group in self.groups for some in group.by_seeds(group.completed))
+
+    @property
     def mixed(self) -> list[str]:
-        """The keys, but seeds, in which runs of a group differ: they add to its spread."""
-        keys = [key for key in self.paired if not key.endswith(SEEDS)]
-        return [key for key in keys if any(len({_valued(run, key) for run in g.completed}) > 1 for g in self.groups)]
+        """The keys in which runs of a group differ, each seed having a value of its own: they add to its spread."""
+        averaged = self.averaged
+        return [key for key in self._differing(group.completed for group in self.groups) if key not in averaged]
+
+    def _differing(self, several: Iterable[Iterable[Run]]) -> list[str]:
+        values = [[{_valued(run, key) for run in runs} for key in self.others] for runs in map(list, several)]
+        return [key for i, key in enumerate(self.others) if any(len(some[i]) > 1 for some in values)]
+
+    @property
+    def crossed(self) -> bool:
+        """Whether there is a group whose runs have several seeds that vary independently."""
+        return any(g.n < len(g.by_seeds(g.completed)) for g in self.groups) and len(self.seeds) > 1
 
     def ranked(self, quantity: Quantity, worst: bool = False) -> list[Group]:
         """Best mean first, or the ``worst``; those without a value last."""
@@ -94,7 +138,7 @@ class Groups:
         if self.baseline is None or not self.repeated or len(self.groups) > MOST:
             return {}
         chosen = [group for group in self.groups if group is self.baseline or not self.foreign(group)]
-        values = {g.name: [(self._pair(run), quantity.values[run]) for run in g.completed] for g in chosen}
+        values = {g.name: g.results(quantity, self.others) for g in chosen}
         found = {c.group: c for c in compare(values, self.baseline.name)}
         return {group: found[group.name] for group in chosen if group is not self.baseline}
 
@@ -104,16 +148,12 @@ class Groups:
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
         """A comparison in one line of plain English."""
-        of = "seeds" if all(key.endswith(SEEDS) for key in self.paired) else "runs"
         sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
         lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
-        line = verdict(replace(c, baseline=self.against), quantity.measure, detect, of)
+        line = verdict(replace(c, baseline=self.against), quantity.measure, detect)
         if not c.significant:  # else the line names both
             line = f"{group.name} against {self.against}: {line}"
-        return f"{line}; not counted: {', '.join(lost)}" if lost else line
-
-    def _pair(self, run: Run) -> Hashable:
-        return tuple([_valued(run, key) for key in self.paired])
+        return "; ".join([line, *_differing(c), *([f"not counted: {', '.join(lost)}"] if lost else [])])
 
 
 def grouped(
@@ -137,19 +177,48 @@ def grouped(
         named = dict(zip(names, values, strict=True))
         name = _unused(_name(named, members[0]), groups)
         groups[name] = Group(name, named, members)
-    found = list(groups.values())
-    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
     # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
     chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
-    others = [key for key in differing if key not in names and not key.startswith(chosen)]
-    return Groups(names, found, against, others or ["seed"], keys is not None and "data.name" in names)
+    left = [key for key in differing if key not in names and not key.startswith(chosen)]
+    seeds = _seeds([key for key in left if key.endswith(SEEDS)], groups.values())
+    others = [key for key in left if key not in seeds]
+    found = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
+    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
+    return Groups(names, found, against, seeds, others, keys is not None and "data.name" in names)
+
+
+def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
+    """Of the keys of seeds that differ, those by which runs are counted. One of which no group has values enough to be
+    tested is, beside others, a key like any: what is found holds for these few splits.
+    """
+    most = {key: max(len({_valued(run, key) for run in g.completed}) for g in groups) for key in keys}
+    return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]
 
 
 def _first(groups: list[Group], by: Quantity | None) -> Group:
     def values(group: Group) -> int:
-        return sum(averaged(run) and (by is None or by.values[run] is not None) for run in group.runs)
+        runs = [run for run in group.completed if by is None or by.values[run] is not None]
+        return units(map(group.seeded, runs))
 
     return max(groups, key=lambda group: min(values(group), FEWEST))
+
+
+def _differing(c: Comparison) -> list[str]:
+    """In what two groups differ that they were not asked for, and where they were compared."""
+    sides = {short(key): [_listed(side) for side in values] for key, values in c.apart.items()}
+    apart = [f"{key}: {' against '.join(dict.fromkeys(values))}" for key, values in sides.items()]
+    shared = [f"{short(key)}={_listed(values)}" for key, values in c.shared.items()]
+    return [
+        *([f"the groups also differ in {', '.join(apart)}"] if apart else []),
+        *([f"compared only where both have {', '.join(shared)}"] if shared else []),
+    ]
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """Values of a key (as JSON), in order, or how many they are."""
+    numbers = lambda v: (0, v) if isinstance(v, int | float) else (1, told(v))  # noqa: E731
+    known = sorted(map(json.loads, values), key=numbers)
+    return ", ".join(show(told(v)) for v in known) if len(known) <= FEW else f"{len(known)} values"
 
 
 def averaged(run: Run) -> bool:
@@ -176,7 +245,9 @@ def told(value: Any) -> str:
 
 
 def _valued(run: Run, key: str) -> str:
-    return repr(run.config.get(key, run.value(key)))
+    """A value as JSON; 1 and 1.0 are the same number."""
+    value = run.config.get(key, run.value(key))
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _name(values: dict[str, Hashable], run: Run) -> str:

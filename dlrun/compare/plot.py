@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], file: Path) -> None:
-    """Draws a panel a metric: means over the completed runs of each group, ± their standard deviation.
+    """Draws a panel a metric: means over the seeds of each group's completed runs, ± their standard deviation.
 
     Runs that did not complete are thin dashed lines. The best groups and the baseline have a colour and a label, those
     of more than these few are grey.
@@ -76,7 +76,7 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
     pale = min(max(25 / len(order), 0.2), 0.8)  # a crowd hides nothing
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
         color = colors.get(group, OTHERS)
-        mean = mean_line([line for run in group.completed if (line := _line(run, metric)).steps.size])
+        mean = _mean(group, metric)
         broken = [line for run in group.runs if not averaged(run) and (line := _line(run, metric)).steps.size]
         for line in broken:
             alpha = 0.8 if group in colors else pale
@@ -89,17 +89,25 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
         if mean.spread.any() and group in colors:
             low, high = mean.values - mean.spread, mean.values + mean.spread
             panel.fill_between(mean.steps, low, high, color=color, alpha=0.15, linewidth=0)
-        if len(order) <= FEW and metric.startswith("val/"):
-            training = [_line(run, metric.replace("val/", "train/")) for run in group.completed]
-            if (faint := mean_line([line for line in training if line.steps.size])).steps.size:
-                panel.plot(faint.steps, faint.values, color=color, linewidth=0.8, alpha=0.45)
-                thin = True
+        training = len(order) <= FEW and metric.startswith("val/")
+        if training and (faint := _mean(group, metric.replace("val/", "train/"))).steps.size:
+            panel.plot(faint.steps, faint.values, color=color, linewidth=0.8, alpha=0.45)
+            thin = True
         if group in colors and (mean.steps.size or broken):
             labels.append((group, mean if mean.steps.size else broken[-1]))
     _frame(panel, metric, seen or [line for _, line in labels])
     if len(order) > 1:
         _label(panel, labels, colors)
     return thin
+
+
+def _mean(group: Group, metric: str) -> Line:
+    """Mean and standard deviation over the seeds of a group; of a seed's runs the mean."""
+    seeds = [
+        [line for run in runs if (line := _line(run, metric)).steps.size] for runs in group.by_seeds(group.completed)
+    ]
+    means = [mean_line(lines) for lines in seeds if lines]
+    return mean_line([Line(m.steps, m.values, np.zeros_like(m.values)) for m in means])
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
@@ -177,12 +185,17 @@ def _title(order: Sequence[Group], colors: dict[Group, str], training: bool) -> 
     runs, all_runs = sum(counted), sum(len(group.runs) for group in order)
     said = f"{runs} completed {'run' if runs == 1 else 'runs'}"
     if max(counted, default=0) > 1:
-        said = f"mean ± standard deviation over {said}"
+        said = f"mean ± standard deviation over {'the seeds of ' * _several(order)}{said}"
         said += f" in {len(order)} groups" if len(order) > 1 else ""
     notes = [f"{len(colors)} of {len(order)} groups in colour"] if len(order) > len(colors) else []
     notes += ["thin: training"] if training else []
     notes += [f"dashed: {all_runs - runs} not completed"] if all_runs > runs else []
     return "\n".join([said, "; ".join(notes)] if notes else [said])
+
+
+def _several(order: Sequence[Group]) -> bool:
+    """Whether a seed has several runs."""
+    return any(len(group.by_seeds(group.completed)) < len(group.completed) for group in order)
 
 
 def _short(name: str) -> str:

@@ -62,6 +62,8 @@ def found(view: View, file: Path) -> dict[str, Any]:
     paths = [os.path.abspath(run.path) for run in view.runs]
     root = os.path.commonpath(paths) if len(paths) > 1 else ""
     number = {id(run): i for i, group in enumerate(view.order) for run in group.runs}
+    seeds = [some for group in view.order for some in group.by_seeds(group.runs)]
+    seed = {id(run): i for i, some in enumerate(seeds) for run in some}
     baseline = view.groups.baseline
     return {
         "facts": _facts(view),
@@ -83,6 +85,7 @@ def found(view: View, file: Path) -> dict[str, Any]:
             "status": [state(run) for run in view.runs],
             "counted": [averaged(run) for run in view.runs],
             "group": [number[id(run)] for run in view.runs],
+            "seed": [seed[id(run)] for run in view.runs],  # those of a seed of a group share a number
             "columns": _columns(view),
         },
         "curves": points.curves(view.runs),

@@ -1,7 +1,7 @@
 """Is the difference between two groups of runs real, how large is it, and how many more seeds would tell?
 
-**The test.** Runs of two groups that share a key (the seed, and everything else that matches) are pairs, and their
-differences are tested: by sign flips, exactly, where that test has the resolution to reach a verdict, else by Student's
+**The test.** Runs of two groups that match in seed and all else are pairs; the differences of a seed's pairs are
+averaged, and the seeds' differences are tested: by sign flips, exactly, where that test has the resolution to reach a verdict, else by Student's
 t. Groups without enough pairs are compared by Welch's t. Each choice looks at the number of values only, never at how
 they came out. Fewer than three seeds are never tested.
 
@@ -16,6 +16,19 @@ False alarms at the 5% level, in percent, of groups drawn alike (20,000 times; 5
     0.975 of 360 rows right (ties)   4.0  4.9  5.2    0  3.6  3.4    3.4  4.7  5.8
     one run in ten fails             2.8  2.1  2.1    0  4.9  4.4    1.7  2.0  2.6
 
+The unit is the seed, as its luck is in all its runs. Of seeds at four learning rates each, of normal values (4,000
+times, ``benchmarks/error_rates.py``), as if each run were a pair of its own, and as they are tested::
+
+                                     by runs             by seeds            no pairs, by seeds
+    seeds                            3     5     12      3     5     12      3     5     12
+    no effect of a seed in a group   4.7   5.3   4.5     4.8   5.0   4.7     3.3   4.8   4.9
+    half as large as the noise      12.4  13.0  10.8     5.1   4.7   4.7     3.3   4.7   4.6
+    twice as large                  35.3  33.2  29.6     5.6   4.4   4.8     3.4   4.5   4.9
+    the same, a fifth of runs gone  25.1  24.6  22.5     5.5   4.5   4.7     3.4   4.0   4.6
+
+Each of 3 or 5 seeds on each of as many splits: 27 to 39% by runs with an effect twice the noise, 1 to 2% as they are
+tested (:mod:`dlrun.compare.units`).
+
 The smallest two-sided p of n sign flips is 2/2^n: below six pairs they can never alarm, nor detect anything. Power for
 normal differences of d_z = 1.4, 1.15, 1 at n = 6, 8, 10: t 0.79, 0.79, 0.80; sign flips 0.61, 0.77, 0.80. Hence t for
 few pairs and the exact test, whose level needs no normal distribution, from 2/2^n ≤ 0.01/(number of comparisons) on:
@@ -27,7 +40,7 @@ spreads differ (1 to 4, 5:5 runs) it alarms in 8.2% against Welch's 5.7% (8:4 ru
 stronger where they do not (5:5, 2 standard deviations: 0.76 both). What no test here repairs is few pairs whose
 differences are skewed about a mean of zero (exponential: 9 to 11% false alarms).
 
-**Seeds to come.** How many more would show a difference is reckoned as if the true spread were the one seen, which is
+**Seeds to come.** Power is exact for normal values of the spread that was seen (:mod:`dlrun.compare.power`). How many more would show a difference is reckoned as if the true spread were the one seen, which is
 uncertain with few seeds, and often too small. Of as many new pairs as were asked for 80%, this share showed a true
 difference of 0.5, 0.7, 1.1 standard deviations d_z: 63, 70, 74% (after 3 seeds), 74, 78, 84% (5), 75, 79, 92% (8).
 
@@ -38,15 +51,16 @@ Everything is computed by ``scipy.special``, as ``scipy.stats`` does, which take
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
 
-__all__ = ["Comparison", "Summary", "compare", "holm", "summary"]
+from dlrun.compare.power import Power, critical
+from dlrun.compare.units import RESOLUTION, Match, Result, Sample, Seeds, match, sample
+
+__all__ = ["Comparison", "Result", "Summary", "compare", "holm", "summary"]
 
 ALPHA = 0.05
 """Level of tests; intervals hold the true value with probability 1 - ALPHA."""
@@ -59,23 +73,19 @@ RESOLVED = 5
 """An exact test is used where its smallest p is this many times below the level that Holm's first step asks for."""
 MORE = 100
 """As many more seeds are ever suggested."""
-RESOLUTION, TINIEST, LARGEST = 2.0**-23, 2.0**-149, (2 - 2.0**-23) * 2.0**127
-"""Of float32: the relative distance of neighbours, the smallest and the largest number."""
-
-Runs = Sequence[tuple[Hashable, float | None]]
-"""The runs of a group: what a run is paired by (None: by nothing), and its value (None: it has none)."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A group of values.
+    """A group of values, by seeds: runs of one count as their mean.
 
     Args:
-      n: values that are numbers in float32's range; all else is of these only. None where they are too few for it.
-      mean, min, max: of the n.
-      std: standard deviation of a value, with n - 1.
+      n: seeds with values that are numbers in float32's range; all else is of these only. None where they are too few.
+      mean: of the seeds.
+      std: standard deviation of a seed, with n - 1.
       interval: of the mean, 95%, by Student's t with n - 1 degrees of freedom: mean ± t·std/√n. It held the mean of 3,
         5 and 10 normal values in 95% of draws, of Beta(50, 1), accuracies near 1 with a long tail, in 89 to 90%.
+      min, max: of the runs.
     """
 
     n: int
@@ -93,17 +103,18 @@ class Comparison:
     Args:
       group, baseline: their names.
       method: the test of the difference, a key of :data:`METHODS`; where nothing is tested, what it would have been.
-      sizes: (pairs,), or how many values the group and the baseline have.
+      sizes: (pairs,), or how many values the group and the baseline have: seeds, over whose runs means are taken.
       spreads: standard deviations that go with ``sizes``: of the differences, or of the values of each.
       missing: runs of the group and of the baseline that have no finite value, left out.
-      unpaired: finite values without a partner, left out.
-      repeats: runs whose key another run of the group has. Those of a key count as one, by their mean: runs alike in
-        seed and all else are not independent.
+      unpaired: runs with a finite value that go with none of the other group, left out.
+      repeats: runs that another run of the group equals in seed and all else.
+      apart, shared: keys in which the groups differ; see :class:`Match`.
       difference: in the metric's unit; None without values.
       interval: 95%, of the difference; not corrected for the number of comparisons. None where nothing is tested.
       p: two-sided; None where the values are too few.
       corrected: p by Holm's method over all comparisons: what the verdict goes by.
       comparisons: how many were tested with the same baseline.
+      flips: whether pairs may be tested by sign flips; those of several seeds that vary independently are not.
       effect: Cohen's d_z, the mean difference of pairs over its standard deviation; unpaired, Hedges' g. None without
         spread.
     """
@@ -122,6 +133,9 @@ class Comparison:
     corrected: float | None = None
     comparisons: int = 1
     effect: float | None = None
+    flips: bool = True
+    apart: dict[str, tuple[list[Hashable], list[Hashable]]] = field(default_factory=dict)
+    shared: dict[str, list[Hashable]] = field(default_factory=dict)
 
     @property
     def paired(self) -> bool:
@@ -134,39 +148,39 @@ class Comparison:
     def power(self, difference: float, more: int = 0) -> float | None:
         """The probability that a true difference of this size is found, were the true spread the one seen.
 
-        P(|T| > t) for T of the noncentral t distribution, with the level shared by the comparisons (Bonferroni: the
-        strictest step of Holm's). For sign flips this is close (0.77 for 0.79 at eight pairs). Source: J. Cohen,
-        Statistical Power Analysis for the Behavioral Sciences, 1988.
+        The level is shared by the comparisons (Bonferroni: the strictest step of Holm's). For sign flips it is that of
+        t at the level that they attain, 2·⌊2^n·α/2⌋/2^n, which is right to 0.02, with dozens of comparisons to 0.04.
 
         Args:
           difference: in the metric's unit.
           more: seeds beyond those there are, for each group.
         """
-        return None if self._flat else float(self._powers(difference, np.array([more]))[0])
+        return None if self._flat else self._power(more).at(difference)
 
     def more(self, difference: float) -> int | None:
         """How many more seeds would detect this with 80% power; None for more than MORE, or where that is not known."""
-        if self._flat:
+        if self._flat or self._power(MORE).at(difference) < POWER:
             return None
-        enough = np.flatnonzero(self._powers(difference, np.arange(MORE + 1)) >= POWER)
-        return int(enough[0]) if len(enough) else None
+        low, high = -1, MORE
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._power(middle).at(difference) < POWER else (low, middle)
+        return high
 
     @property
     def detectable(self) -> float | None:
         """The difference that as many seeds as there are detect with 80% power."""
-        if self._flat:
-            return None
-        error, df = _error(self.spreads or (), self.sizes)
-        return float(error * special.nctdtrinc(df, 1 - POWER, _critical(df, ALPHA / self.comparisons)))
+        return None if self._flat else self._power(0).detectable(POWER)
 
     @property
     def _flat(self) -> bool:
         return self.p is None or not any(self.spreads or ())
 
-    def _powers(self, difference: float, more: np.ndarray) -> np.ndarray:
-        error, df = _error(self.spreads or (), [n + more for n in self.sizes])
-        critical, shift = _critical(df, ALPHA / self.comparisons), abs(difference) / error
-        return 1 - special.nctdtr(df, shift, critical) + special.nctdtr(df, shift, -critical)
+    def _power(self, more: int) -> Power:
+        alpha, sizes = ALPHA / self.comparisons, [n + more for n in self.sizes]
+        if self.paired and self.flips and _resolved(sizes[0], self.comparisons):
+            alpha = 2 * math.floor(2 ** sizes[0] * alpha / 2) / 2 ** sizes[0]
+        return Power.of(self.spreads or (), sizes, alpha)
 
 
 METHODS = {
@@ -178,32 +192,24 @@ METHODS = {
 """The tests, and what gives the same p."""
 
 
-def summary(values: Iterable[float | None]) -> Summary:
+def summary(runs: Sequence[Result]) -> Summary:
     """Mean, spread and interval of a group's values."""
-    x = np.array([v for v in values if _finite(v)], float)
-    if not len(x):
+    values = [(r.seeds, r.value) for r in runs if r.finite and r.value is not None]
+    if not values:
         return Summary(0)
-    mean = float(x.mean())
-    found = Summary(len(x), mean, min=float(x.min()), max=float(x.max()))
-    if len(x) == 1:
-        return found
-    std = 0.0 if np.ptp(x) <= RESOLUTION * np.abs(x).max() else float(x.std(ddof=1))
-    half = float(_critical(len(x) - 1) * std / math.sqrt(len(x)))
-    return replace(found, std=std, interval=(mean - half, mean + half))
+    low, high = min(v for _, v in values), max(v for _, v in values)
+    found = sample(values, RESOLUTION * max(-low, high))
+    if found.std is None:
+        return Summary(found.n, found.mean, min=low, max=high)
+    half = float(critical(found.n - 1, ALPHA) * found.std / math.sqrt(found.n))
+    return Summary(found.n, found.mean, found.std, (found.mean - half, found.mean + half), low, high)
 
 
-def compare(groups: Mapping[str, Runs], baseline: str) -> list[Comparison]:
-    """Every other group against the baseline, in order, with Holm's correction over those that are tested.
-
-    Pairs are used where they cover at least two thirds of the smaller group and are three or more (or all it has): what
-    is left out for them costs more power than they bring, unless seeds decide most of a value (a correlation of 0.6 at
-    four pairs of six and six).
-    """
-    base = _units(groups[baseline])
-    found = [_untested(name, _units(runs), baseline, base) for name, runs in groups.items() if name != baseline]
-    tested = sum(min(c.sizes) >= FEWEST for c, _ in found)
-    results = [replace(c, comparisons=max(tested, 1)) for c, _ in found]
-    results = [_tested(c, x) for c, (_, x) in zip(results, found, strict=True)]
+def compare(groups: Mapping[str, Sequence[Result]], baseline: str) -> list[Comparison]:
+    """Every other group against the baseline, in order, with Holm's correction over those that are tested."""
+    found = [_untested(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
+    tested = sum(min(c.sizes) >= FEWEST for c, _, _ in found)
+    results = [_tested(replace(c, comparisons=max(tested, 1)), m, samples) for c, m, samples in found]
     corrected = iter(holm([c.p for c in results if c.p is not None]))
     return [c if c.p is None else replace(c, corrected=next(corrected)) for c in results]
 
@@ -221,61 +227,41 @@ def holm(p: Sequence[float]) -> list[float]:
     return found.tolist()
 
 
-@dataclass(frozen=True)
-class _Units:
-    """The independent values of a group, by what they are paired by."""
-
-    values: dict[Hashable, float]
-    missing: int
-    repeats: int
-
-
-def _units(runs: Runs) -> _Units:
-    found: dict[Hashable, list[float]] = defaultdict(list)
-    for key, value in runs:
-        if value is not None and _finite(value):
-            found[object() if key is None else key].append(value)
-    finite = sum(map(len, found.values()))
-    means = {key: math.fsum(values) / len(values) for key, values in found.items()}
-    return _Units(means, missing=len(runs) - finite, repeats=finite - len(means))
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and abs(value) <= LARGEST
-
-
-def _untested(name: str, group: _Units, against: str, base: _Units) -> tuple[Comparison, list[np.ndarray]]:
-    """What is compared with what, and the values: those of pairs in the same order."""
-    both = [key for key in group.values if key in base.values]
-    smaller = min(len(group.values), len(base.values))
-    paired = len(both) >= max(1, min(FEWEST, smaller), smaller * 2 / 3)
-    sides = [[v[k] for k in both] if paired else list(v.values()) for v in (group.values, base.values)]
-    values = [np.array(side, float) for side in sides]
+def _untested(
+    name: str, group: Sequence[Result], against: str, base: Sequence[Result]
+) -> tuple[Comparison, Match, list[Sample]]:
+    """What is compared with what: the differences of pairs, or the values of both."""
+    found = match(group, base)
+    sides = list(found.sides) if found.pairs is None else [found.pairs]
+    samples = [_sample(side, 2 * found.equal) for side in sides]
     common = Comparison(
         name,
         against,
-        "paired t" if paired else "Welch",
-        sizes=(len(both),) if paired else (len(values[0]), len(values[1])),
-        missing=(group.missing, base.missing),
-        unpaired=len(group.values) + len(base.values) - 2 * len(both) if paired else 0,
-        repeats=group.repeats + base.repeats,
+        "Welch" if found.pairs is None else "paired t",
+        sizes=tuple([s.n for s in samples]),
+        missing=(sum(not r.finite for r in group), sum(not r.finite for r in base)),
+        unpaired=found.left,
+        repeats=found.repeats,
+        flips=all(s.values is not None for s in samples),
+        apart=found.apart,
+        shared=found.shared,
     )
-    return common, values
+    return common, found, samples
 
 
-def _tested(c: Comparison, values: Sequence[np.ndarray]) -> Comparison:
-    a, b = values
+def _sample(values: Sequence[tuple[Seeds, float]], equal: float) -> Sample:
+    return sample(values, equal) if values else Sample(0, 0.0, None, None)
+
+
+def _tested(c: Comparison, found: Match, x: Sequence[Sample]) -> Comparison:
     if min(c.sizes) == 0:
         return c
-    equal = max(RESOLUTION * max(np.abs(a).max(), np.abs(b).max()), TINIEST)  # numbers nearer than this
-    x = [a - b] if c.paired else [a, b]
-    difference = float(a.mean() - b.mean())
-    difference = 0.0 if abs(difference) <= equal else difference
+    difference = x[0].mean - (0.0 if c.paired else x[1].mean)
+    difference = 0.0 if abs(difference) <= found.equal else difference
     c = replace(c, difference=difference)
     if min(c.sizes) < 2:
         return c
-    # Spreads that only rounding makes are none.
-    c = replace(c, spreads=tuple(0.0 if np.ptp(v) <= 2 * equal else float(v.std(ddof=1)) for v in x))
+    c = replace(c, spreads=tuple([s.std or 0.0 for s in x]))
     c = replace(c, effect=_effect(c))
     flat = not any(c.spreads or ())
     if min(c.sizes) < FEWEST:
@@ -285,13 +271,13 @@ def _tested(c: Comparison, values: Sequence[np.ndarray]) -> Comparison:
         interval = (difference, difference) if p <= ALPHA else None
         method = "sign flips" if c.paired else "permutation"
         return replace(c, method=method, p=p if difference else 1.0, interval=interval)
-    if c.paired and _resolved(c.sizes[0], c.comparisons):
-        p, interval = _sign_flips(x[0], equal)
+    if c.paired and (pairs := x[0].values) is not None and _resolved(c.sizes[0], c.comparisons):
+        p, interval = _sign_flips(pairs, found.equal)
         return replace(c, method="sign flips", p=p, interval=interval)
     error, df = _error(c.spreads or (), c.sizes)
-    half = float(_critical(df) * error)
+    half = critical(df, ALPHA) * error
     p = float(2 * special.stdtr(df, -abs(difference) / error))
-    return replace(c, p=p, interval=(difference - half, difference + half))
+    return replace(c, p=p, interval=(float(difference - half), float(difference + half)))
 
 
 def _resolved(pairs: int, comparisons: int) -> bool:
@@ -321,25 +307,17 @@ def _sign_flips(x: np.ndarray, equal: float) -> tuple[float, tuple[float, float]
     return min(1.0, 2 * tail / 2 ** len(x)), (float(means[k - 1]), float(means[-k]))
 
 
-def _error(spreads: Sequence[float], sizes: Sequence[Any]) -> tuple[Any, Any]:
+def _error(spreads: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
     """Standard error of a difference, and its degrees of freedom.
 
     Source: B. L. Welch, The generalization of 'Student's' problem, Biometrika 34 (1947). With one spread, that of the
     differences of pairs, the degrees are n - 1.
-
-    Args:
-      sizes: numbers, or arrays of one shape.
     """
     parts = [s**2 / n for s, n in zip(spreads, sizes, strict=True)]
     total = sum(parts)
     # Of shares, as the squares of small parts are nothing.
     df = 1 / sum((v / total) ** 2 / (n - 1) for v, n in zip(parts, sizes, strict=True))
-    return np.sqrt(total), df
-
-
-def _critical(df: Any, alpha: float = ALPHA) -> np.ndarray:
-    """What Student's t exceeds in magnitude with probability ``alpha``."""
-    return -special.stdtrit(df, alpha / 2)
+    return math.sqrt(total), df
 
 
 def _effect(c: Comparison) -> float | None:

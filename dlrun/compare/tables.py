@@ -81,7 +81,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
 def of_groups(
     groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: dict[Group, Comparison]
 ) -> Table:
-    """A line a group: its values, how many runs, mean ± standard deviation, 95% interval, range, picture, difference.
+    """A line a group: its values, how many seeds, mean ± standard deviation, 95% interval, range, picture, difference.
 
     Args:
       order: the groups to show.
@@ -91,7 +91,10 @@ def of_groups(
     for key in groups.keys or [""]:
         cells = [told(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
         columns.append(Column(short(key) or "group", cells, all(map(_numeric, cells)), _rank(key)))
-    columns.append(Column("n", [str(len(g.completed)) for g in order], right=True))
+    n = {g: g.n for g in order}
+    columns.append(Column("n", [str(n[g]) for g in order], right=True))
+    if any(len(g.completed) != n[g] for g in order):
+        columns.append(Column("runs", [str(len(g.completed)) for g in order], right=True, rank=7))
     if any(g.left_out for g in order):
         columns.append(Column("not counted", [", ".join(f"{n} {s}" for s, n in g.left_out.items()) for g in order]))
     for place, quantity in enumerate(quantities):
@@ -99,7 +102,7 @@ def of_groups(
         more, rank = quantity.measure.better == "min", 6 if place == 0 else 2
         best, worst = [[(s.min, s.max)[side != more] for s in found] for side in (True, False)]
         columns += [
-            Column(quantity.name, [_some(s, len(g.completed)) for s, g in zip(found, order, strict=True)], right=True),
+            Column(quantity.name, [_some(s, n[g]) for s, g in zip(found, order, strict=True)], right=True),
             Column("95% interval", [_interval(s) for s in found], right=True, rank=rank),
             Column("best", _numbers(best), right=True, rank=rank // 2),
             Column("worst", _numbers(worst), right=True, rank=rank // 2),
@@ -242,7 +245,7 @@ def records(
     found = []
     for group in order:
         row: dict[str, Any] = {"group": group.name, **{k: _listed(v) for k, v in group.values.items()}}
-        row |= {"n": len(group.completed), "not counted": sum(group.left_out.values())}
+        row |= {"n": group.n, "runs": len(group.completed), "not counted": sum(group.left_out.values())}
         for q in quantities:
             s = group.summary(q)
             row |= {f"{q.name} {k}": getattr(s, k) for k in ("n", "mean", "std", "min", "max")}

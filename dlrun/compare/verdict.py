@@ -42,24 +42,23 @@ class Measure:
         return f"{text} {unit}" if unit else text
 
 
-def verdict(c: Comparison, measure: Measure, detect: float | None = None, of: str = "seeds") -> str:
+def verdict(c: Comparison, measure: Measure, detect: float | None = None) -> str:
     """A comparison in one line of plain English.
 
     Args:
       detect: the difference that is worth finding, in the metric's unit; None takes the one seen.
-      of: what the values are one of, in the plural.
     """
-    return "; ".join([_said(c, measure, detect, of), *_notes(c, measure)])
+    return "; ".join([_said(c, measure, detect), *_notes(c, measure)])
 
 
-def _said(c: Comparison, measure: Measure, detect: float | None, of: str) -> str:
+def _said(c: Comparison, measure: Measure, detect: float | None) -> str:
     n = min(c.sizes)
     if c.p is None or c.difference is None:
         if n == 0:
             return f"{c.group if c.sizes[0] == 0 else c.baseline} has no value to compare"
         whose = "" if len({*c.sizes}) == 1 else f" of {c.group if c.sizes[0] == n else c.baseline}"
-        return f"{_counted(n, of)}{whose} {'is' if n == 1 else 'are'} too few to say"
-    over = f"paired over {_values(c, of)}" if c.paired else f"unpaired, {_values(c, of)}"
+        return f"{_counted(n, 'seeds')}{whose} {'is' if n == 1 else 'are'} too few to say"
+    over = f"paired over {_values(c)}" if c.paired else f"unpaired, {_values(c)}"
     said = f"({over}, {_p(c)})"
     if c.significant:
         words = {"max": ("beats", "loses to"), "min": ("loses to", "beats"), None: ("exceeds", "is below")}
@@ -69,7 +68,7 @@ def _said(c: Comparison, measure: Measure, detect: float | None, of: str) -> str
         if not c.difference:
             return f"no difference: all values are equal ({over})"
         return f"no difference shown: {measure.size(c.difference)} without any spread {said}"
-    return f"no difference shown {said}; {_outlook(c, measure, detect, of)}"
+    return f"no difference shown {said}; {_outlook(c, measure, detect)}"
 
 
 def _by(c: Comparison, measure: Measure) -> str:
@@ -85,16 +84,16 @@ def _by(c: Comparison, measure: Measure) -> str:
     return measure.named(f"{by} ± {below}") if below == above else measure.named(f"{by} ({low_text} to {high_text})")
 
 
-def _outlook(c: Comparison, measure: Measure, detect: float | None, of: str) -> str:
+def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
     """What would have shown a difference."""
     wanted = abs(c.difference or 0.0) if detect is None else abs(detect)
     more = c.more(wanted)
     if more:
         each = "" if c.paired else " of each"
-        return f"{more} more {_noun(more, of)}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
+        return f"{more} more {_noun(more, 'seeds')}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
     # The size asked for, or that of the difference seen, is either far off or would have been found already.
     reach = wanted if more == 0 else c.detectable or 0.0
-    return f"{_values(c, of)} detect {measure.size(reach)} with {POWER:.0%} power"
+    return f"{_values(c)} detect {measure.size(reach)} with {POWER:.0%} power"
 
 
 def _p(c: Comparison) -> str:
@@ -120,9 +119,9 @@ def _notes(c: Comparison, measure: Measure) -> list[str]:
     return notes + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])
 
 
-def _values(c: Comparison, of: str) -> str:
+def _values(c: Comparison) -> str:
     """``8 seeds``, or ``8 and 6 seeds``."""
-    return " and ".join(map(str, (*c.sizes[:-1], _counted(c.sizes[-1], of))))
+    return " and ".join(map(str, (*c.sizes[:-1], _counted(c.sizes[-1], "seeds"))))
 
 
 def _counted(n: int, plural: str) -> str:

@@ -79,7 +79,7 @@ class View:
         tested = [v for v in found if v.method]
         if (few := len(found) - len(tested)) <= FOLDED:
             return [v.text for v in found]
-        rest = f"{few} groups against {self.groups.against}: fewer than {FEWEST} runs to compare are too few to say"
+        rest = f"{few} groups against {self.groups.against}: fewer than {FEWEST} seeds to compare are too few to say"
         return [*(v.text for v in tested), rest]
 
     def notes(self) -> list[str]:
@@ -93,6 +93,14 @@ class View:
         if mixed := self.groups.mixed:
             keys = ", ".join(map(groups.short, mixed))
             found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
+        if averaged := self.groups.averaged:
+            keys = ", ".join(map(groups.short, averaged))
+            found.append(
+                f"runs of a seed differ in {keys} and count as one, their mean: n, ± and intervals are over seeds"
+            )
+        if self.groups.crossed:
+            several = " and ".join(self.groups.seeds)
+            found.append(f"runs share values of {several}: n counts those of which there are fewer")
         if foreign := [group for group in order if self.groups.foreign(group)]:
             named = ", ".join(group.name for group in foreign)
             data = ", ".join(sorted(set().union(*(groups.data(group.runs) for group in foreign))))

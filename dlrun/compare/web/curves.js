@@ -85,10 +85,17 @@ function linesOf({ metric, time, single, hidden }) {
       lines.push({ ...line, name, group, n: 1, dashed: !runs.counted[r] });
     }
     if (!single && counted.length) {
-      lines.push({ ...mean(counted.map(([, line]) => line)), name: groupNames[group], group, dashed: false });
+      lines.push({ ...mean(ofSeeds(counted)), name: groupNames[group], group, dashed: false });
     }
   });
   return lines;
+}
+
+/* Means over the runs that share a seed. */
+function ofSeeds(members) {
+  const found = new Map();
+  for (const [r, line] of members) found.set(runs.seed[r], [...(found.get(runs.seed[r]) ?? []), line]);
+  return [...found.values()].map((lines) => mean(lines));
 }
 
 const membersOf = groups.names.map(() => []);

@@ -38,7 +38,7 @@ function showGroups(section) {
   const whole = table("Groups", columns, groups.names.length, (g) => (g === groups.baseline ? "baseline" : null));
   const bold = groups.baseline == null ? "" : " The baseline is bold.";
   section.append(whole.element, html("p", { class: "aside" },
-    `Mean ± standard deviation over completed runs; bars: 95% interval of the mean, dots: runs.${bold}`));
+    `Mean ± standard deviation over the seeds of completed runs; bars: 95% interval of the mean, dots: runs.${bold}`));
 }
 
 /* A column of means with their intervals, and the runs as dots, on one scale. */
