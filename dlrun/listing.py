@@ -13,6 +13,7 @@ from dlrun import rundir
 from dlrun.arguments import Also, Parser
 from dlrun.compare import loading
 from dlrun.compare.runs import Run, Runs
+from dlrun.compare.times import instant
 from dlrun.progress import number
 from dlrun.schema import show
 
@@ -95,10 +96,8 @@ def none(args: argparse.Namespace) -> str:
 
 def start(run: Run) -> float:
     """When a run started, in seconds since 1970; of one that can't say so, when its run.json was last written."""
-    try:
-        return datetime.fromisoformat(run.facts["start"]).timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return _written(run.path) or 0.0
+    found = instant(run.facts.get("start"))
+    return (_written(run.path) or 0.0) if found is None else found
 
 
 def _written(path: str) -> float | None:

@@ -9,12 +9,12 @@ import re
 import sys
 import time
 from collections import Counter
-from datetime import datetime
 
 from dlrun import rundir
 from dlrun.arguments import Also, Parser
 from dlrun.compare import loading
 from dlrun.compare.runs import Run, Runs
+from dlrun.compare.times import instant
 from dlrun.schema import InvalidConfig, nearest, show
 from dlrun.thinning import Left, Plan, delete, plan, size
 
@@ -101,8 +101,8 @@ def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
 
 def _ended(run: Run) -> float:
     """When a run ended, in seconds since 1970; of one that could not say so, when it last wrote."""
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return datetime.fromisoformat(run.facts.get("end")).timestamp()  # pyright: ignore[reportArgumentType]
+    if (found := instant(run.facts.get("end"))) is not None:
+        return found
     wrote = -math.inf
     for name in (rundir.RUN, rundir.METRICS):
         with contextlib.suppress(OSError):

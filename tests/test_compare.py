@@ -10,12 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from dlrun import rundir
 from dlrun.cli import TOOLS
 from dlrun.compare import load
 from tests.conftest import Outcome
@@ -347,6 +349,30 @@ def test_runs_that_have_no_metric_yet(dlrun):
     for words in (("--group-by", "act"), ("--format", "json"), ("--format", "csv"), ("--paths",)):
         assert dlrun("compare", *words).code == 0
     assert dlrun("compare", "--best").err == "error: --best: none of 2 runs completed with a metric\n"
+
+
+def test_times_of_other_zones_are_in_order(dlrun):
+    # By text c, a, d, b; by time b, d, a, c. The clocks were put back between d and a.
+    starts = {"a": "2026-10-25T02:10:00+0100", "b": "2026-10-25T03:05:00+0300", "c": "2026-10-24T20:20:00-0500"}
+    starts["d"] = "2026-10-25T02:40:00+0200"
+    for i, (name, start) in enumerate(starts.items()):
+        rundir.update_run(trained(name, 0.9, seed=i, optim__lr=float(i)), start=start, end=start)
+    made("e", status="running", seed=9)
+    for column in ("start", "end"):
+        paths = dlrun("compare", "--paths", "--sort", column).out.split()
+        assert [Path(path).name for path in paths] == ["b", "d", "a", "c", "e"]
+        paths = dlrun("compare", "--paths", "--sort", column, "--reverse").out.split()
+        assert [Path(path).name for path in paths] == ["c", "a", "d", "b", "e"]
+        grouped = records(dlrun("compare", "--group-by", column, "--sort", column, "--format", "csv"))
+        assert [row[column] for row in grouped][:4] == sorted(starts.values(), key=datetime.fromisoformat)
+    for words in (("compare", "--paths"), ("ls",)):
+        found = dlrun(*words, "--where", "start>2026-10-25T01:00Z").out
+        assert [name for name in "abcde" if f"outputs/{name}" in found] == ["a", "c"], words
+        outcome = dlrun(*words, "--where", "start>yesterday")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err.startswith(
+            "error: where: start: 'yesterday': not allowed; allowed: a time such as 2026-11-23"
+        )
 
 
 def test_what_can_be_wrong(dlrun):

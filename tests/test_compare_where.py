@@ -2,6 +2,7 @@
 
 import json
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ def holds(text: str) -> bool:
         ("model.widths=[16]", False), ("log.sinks=[csv,wandb]", True), ("log.sinks=['csv', 'wandb']", True),
         ("act in relu,gelu", True), ("act in (relu, gelu)", True), ("act in [relu, 'gelu']", True),
         ("act in (relu)", False), ("act in []", False), ("seed in (1, 2, 3) and act=relu", False),
-        ("start>2026-11-23", True), ("start<2026-11-23T05", False), ("val/accuracy>0.85", True),
+        ("val/accuracy>0.85", True),
         ("eval.every=1epoch", True), ('note="it\'s a test, and more"', True), (r"note='it\'s a test, and more'", True),
         ("'and'=1", True), ("not act=relu", True), ("not not act=relu", False), ("NOT act=relu AND seed=3", True),
         ("act=relu and seed=0 or seed=3", True), ("act=relu and (seed=0 or seed=3)", False),
@@ -57,6 +58,50 @@ def holds(text: str) -> bool:
 )  # fmt: skip
 def test_what_a_condition_means(text: str, expected: bool):
     assert holds(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # 2026-11-23T05:22:39+0000 is 2026-11-22T21:22:39 in California.
+        ("start>2026-11-22", True), ("start<2026-11-23", True), ("start>2026-11-22T21:22:38", True),
+        ("start>=2026-11-22T21:22:39", True), ("start>2026-11-22T21:22:39", False), ("start<'2026-11-22 21:23'", True),
+        ("start>2026-11-23T05:22:38Z", True), ("start<2026-11-23T06:22:38+0100", False), ("start>2026", True),
+        ("start=2026-11-23T06:22:39+01:00", True), ("start!=2026-11-23T05:22:39z", False), ("start<2026-11", False),
+        ("start in (2026-11-22, 2026-11-22T21:22:39)", True), ("start in [2026-11-22]", False),
+        ("start=null", False), ("start!=null", True), ("end=null", True), ("end<2026-11-23", False),
+        ("summer>2026", False), ("note>2026", True),  # text of other columns stays text
+    ],
+)  # fmt: skip
+def test_times_are_instants(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    try:
+        full = lambda name: name if name in ("end", "summer") else column(name)  # noqa: E731
+        assert where.parse(text, full)(Fake()) is expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("told", ["yesterday", "", "2026-02-30T10:00:00+0000", "9" * 400, 7, [1]])
+def test_a_time_that_is_none_is_before_and_after_nothing(told):
+    class One:
+        def value(self, name: str):
+            return told
+
+    relations = {sign: where.parse(f"start{sign}2026-11-23", column)(One()) for sign in ("<", ">", "=", "!=")}
+    assert relations == {"<": False, ">": False, "=": False, "!=": True}
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-13-01", "2026-02-30", "12", "true", "'null'", "2026-11-23T25"])
+@pytest.mark.parametrize("sign", [">", "=", "!=", "in"])
+def test_what_is_no_time_is_told(value: str, sign: str):
+    with pytest.raises(InvalidConfig) as error:
+        where.parse(f"start {sign} {value}", column)
+    said = value.strip("'")
+    allowed = "a time such as 2026-11-23, 2026-11-23T05:22 or 2026-11-23T05:22:39, local unless Z or +01:00 follows"
+    assert error.value.problems == [f"where: start: {said!r}: not allowed; allowed: {allowed}"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from dlrun.compare.groups import Group, averaged, state
 from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import SEEDS
 from dlrun.compare.statistics import Comparison
+from dlrun.compare.times import TIMES, instant
 from dlrun.compare.view import View
 from dlrun.schema import show
 
@@ -140,13 +141,17 @@ def _mean(group: Group, quantities: Sequence[Quantity]) -> list[float | None]:
 def _columns(view: View) -> list[dict[str, Any]]:
     """The columns of the table of runs.
 
-    ``kind``: ``key`` (of the configuration, and not a seed), ``metric`` (with ``better``: min or max), or ``fact``.
+    ``kind``: ``key`` (of the configuration, and not a seed), ``metric`` (with ``better``: min or max), ``time`` (its
+    values are seconds since 1970), or ``fact``.
     """
     runs = view.runs
     columns = []
     for name in [name for name in view.columns if name not in ("directory", "status")]:
         key = any(name in run.config for run in runs) and not name.endswith(SEEDS)
-        columns.append(_column(tables.column(runs, name), [run.value(name) for run in runs], name, key and "key"))
+        kind, values = "key" if key else "fact", [run.value(name) for run in runs]
+        if name in TIMES:
+            kind, values = "time", [instant(value) for value in values]
+        columns.append(_column(tables.column(runs, name), values, name, kind))
     for q in view.quantities:
         cells = tables.Column(q.name, [tables.number(q.values[run]) for run in runs], right=True)
         columns.append(
@@ -161,10 +166,10 @@ def _columns(view: View) -> list[dict[str, Any]]:
     return columns
 
 
-def _column(column: tables.Column, values: Sequence[Any], name: str, kind: str | bool) -> dict[str, Any]:
+def _column(column: tables.Column, values: Sequence[Any], name: str, kind: str) -> dict[str, Any]:
     plain = [_plain(value) for value in values]
     return {
-        "name": column.name, "key": name, "kind": kind or "fact", "right": column.right, "cells": column.cells,
+        "name": column.name, "key": name, "kind": kind, "right": column.right, "cells": column.cells,
         "values": None if plain == column.cells else plain,
     }  # fmt: skip
 

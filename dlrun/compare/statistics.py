@@ -1,9 +1,9 @@
 """Is the difference between two groups of runs real, how large is it, and how many more seeds would tell?
 
 **The test.** Runs of two groups that match in seed and all else are pairs; the differences of a seed's pairs are
-averaged, and the seeds' differences are tested: by sign flips, exactly, where that test has the resolution to reach a verdict, else by Student's
-t. Groups without enough pairs are compared by Welch's t. Each choice looks at the number of values only, never at how
-they came out. Fewer than three seeds are never tested.
+averaged, and those of the seeds are tested: by sign flips, exactly, where that test has the resolution to reach a
+verdict, else by Student's t. Groups without enough pairs are compared by Welch's t. Each choice looks at the number of
+values only, never at how they came out. Fewer than three seeds are never tested.
 
 False alarms at the 5% level, in percent, of groups drawn alike (20,000 times; 5,000 for 10 pairs, 4,000 unpaired)::
 
@@ -40,9 +40,10 @@ spreads differ (1 to 4, 5:5 runs) it alarms in 8.2% against Welch's 5.7% (8:4 ru
 stronger where they do not (5:5, 2 standard deviations: 0.76 both). What no test here repairs is few pairs whose
 differences are skewed about a mean of zero (exponential: 9 to 11% false alarms).
 
-**Seeds to come.** Power is exact for normal values of the spread that was seen (:mod:`dlrun.compare.power`). How many more would show a difference is reckoned as if the true spread were the one seen, which is
-uncertain with few seeds, and often too small. Of as many new pairs as were asked for 80%, this share showed a true
-difference of 0.5, 0.7, 1.1 standard deviations d_z: 63, 70, 74% (after 3 seeds), 74, 78, 84% (5), 75, 79, 92% (8).
+**Seeds to come.** How many more would show a difference is reckoned as if the true spread were the one seen, which is
+uncertain with few seeds, and often too small; were it that, power would be what :mod:`dlrun.compare.power` says. Of
+as many new pairs as were asked for 80%, this share showed a true difference of 0.5, 0.7, 1.1 standard deviations d_z:
+63, 70, 74% (after 3 seeds), 74, 78, 84% (5), 75, 79, 92% (8).
 
 **Resolution.** Metrics are float32 in training. Numbers nearer than that resolves are equal: else ties, as between
 accuracies of few rows, would be broken by rounding, and differences that are all equal would seem to have a spread.

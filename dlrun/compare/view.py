@@ -10,6 +10,7 @@ from typing import Any
 from dlrun.compare import groups, quantities
 from dlrun.compare.runs import SEEDS, Run, Runs
 from dlrun.compare.statistics import FEWEST, METHODS
+from dlrun.compare.times import TIMES, instant
 from dlrun.schema import InvalidConfig, printable, show
 
 NAMED = 5  # runs and folders that a notice lists
@@ -144,7 +145,9 @@ class View:
         if full not in known and full not in found.keys:
             names = ", ".join([*map(groups.short, found.keys), *known])
             raise InvalidConfig([f"--sort {show(name)}: not allowed; allowed of groups: {names}"])
-        values = {g: g.summary(known[full]).mean if full in known else g.values[full] for g in found.groups}
+        values = {
+            g: g.summary(known[full]).mean if full in known else _sorted(full, g.values[full]) for g in found.groups
+        }
         return sorted(found.groups, key=lambda group: _rank(values[group], down))
 
     def _order(self, runs: Runs) -> Callable[[Run], tuple[Any, ...]]:
@@ -156,7 +159,7 @@ class View:
         if name in known:
             return lambda run: _rank(known[name].values[run], down)
         full = runs.column(name)
-        return lambda run: _rank(run.value(full), down)
+        return lambda run: _rank(_sorted(full, run.value(full)), down)
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,11 @@ def notice(what: str, of: str, items: Sequence[str]) -> None:
         print(f"{what} {len(items)} {of}{'s' if len(items) > 1 else ''}:", file=sys.stderr)
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
         print("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]), file=sys.stderr)
+
+
+def _sorted(name: str, value: Any) -> Any:
+    """What a column is sorted by: times as instants."""
+    return value if name not in TIMES or (found := instant(value)) is None else found
 
 
 def _rank(value: Any, down: bool) -> tuple[Any, ...]:

@@ -8,17 +8,19 @@
 
 A name is a column's: a key of the configuration, ``status``, a metric. A value is a number, ``true``, ``false``,
 ``null``, a list such as ``[16,32]``, or text, in quotes where it has blanks or signs. Numbers are compared by size,
-text by the alphabet (so that dates are by time), anything else only for being equal. A run without the key equals
-``null`` alone, and is neither below nor above anything. Nothing is ever evaluated as a program.
+``start`` and ``end`` as instants, other text by the alphabet, anything else only for being equal. A run without the key
+equals ``null`` alone, and is neither below nor above anything. Nothing is ever evaluated as a program.
 """
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
+from dlrun.compare.times import ALLOWED, TIMES, instant
 from dlrun.schema import InvalidConfig, show
 
 __all__ = ["Condition", "Valued", "parse"]
@@ -155,14 +157,24 @@ class _Parser:
         sign = self.take(*RELATIONS)
         if sign is None:
             self.expected(", ".join(RELATIONS))
+        of = _instant if name in TIMES else lambda told: told
         if sign == "in":
-            values = self.values()
-            return lambda run: any(_equal(run.value(name), value) for value in values)
-        value = self.value()
+            values = self.timed(name, self.values())
+            return lambda run: any(_equal(of(run.value(name)), value) for value in values)
+        (value,) = self.timed(name, [self.value()])
         if sign in ORDER:
             holds = ORDER[sign]
-            return lambda run: _ordered(holds, run.value(name), value)
-        return lambda run: _equal(run.value(name), value) == (sign != "!=")
+            return lambda run: _ordered(holds, of(run.value(name)), value)
+        return lambda run: _equal(of(run.value(name)), value) == (sign != "!=")
+
+    def timed(self, name: str, values: "list[_Value]") -> "list[_Value]":
+        """Values that are held against a column: of times, as instants."""
+        if name not in TIMES:
+            return values
+        for value in values:
+            if value.meant is not None and instant(value.text) is None:
+                raise InvalidConfig([f"where: {name}: {show(value.text)!r}: not allowed; allowed: {ALLOWED}"])
+        return [value if value.meant is None else _Value(value.text, instant(value.text)) for value in values]
 
     def values(self) -> "list[_Value]":
         token = self.tokens[self.next]
@@ -203,6 +215,11 @@ def _value(text: str, quoted: bool = False) -> _Value:
         return _Value(text, float(text))
     except ValueError:
         return _Value(text, text)
+
+
+def _instant(told: Any) -> Any:
+    """When a time was; what is none equals nothing that can be typed."""
+    return None if told is None else math.nan if (found := instant(told)) is None else found
 
 
 def _equal(found: Any, value: _Value) -> bool:

@@ -73,7 +73,7 @@ function showRuns(section) {
   const box = html("input", { type: "search", placeholder: help, size: 40, "aria-label": `filter runs: ${help}`, input: () => {
     const { test, wrong } = condition(box.value, columns);
     const left = whole.show(test);
-    said.textContent = wrong.length ? `no column ${wrong.join(", ")}` : `${left} of ${count} runs`;
+    said.textContent = wrong.length ? wrong.join(", ") : `${left} of ${count} runs`;
     box.toggleAttribute("aria-invalid", wrong.length > 0);
   } });
   const below = runs.below ? html("span", { class: "aside" }, `below ${runs.below}`) : "";

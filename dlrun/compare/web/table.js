@@ -78,8 +78,22 @@ function compare(a, b, down) {
   return sign * a.localeCompare(b, undefined, { numeric: true });
 }
 
+/* Seconds since 1970 of a time such as 2026-11-23, 2026-11-23T05:22 or 2026-11-23T05:22:39+01:00, local without an
+   offset; null for what is none. */
+function instant(text) {
+  const match = /^([12]\d{3})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?)?)?$/i.exec(text);
+  if (!match) return null;
+  const [year, month, day, hour, minute, second] = [0, 1, 1, 0, 0, 0].map((least, i) => Number(match[i + 1] ?? least));
+  if (month < 1 || month > 12 || day < 1 || day > new Date(year, month, 0).getDate()) return null;
+  if (hour > 23 || minute > 59 || second >= 60) return null;
+  const parts = [year, month - 1, day, hour, minute, Math.floor(second), Math.round((second % 1) * 1000)];
+  if (!match[7]) return new Date(...parts).getTime() / 1000;
+  const [, sign, hours, minutes] = /([+-])(\d\d):?(\d\d)?/.exec(match[7]) ?? ["", "+", "0", "0"];
+  return Date.UTC(...parts) / 1000 - Number(`${sign}1`) * (3600 * Number(hours) + 60 * Number(minutes ?? 0));
+}
+
 /* A filter such as "gelu lr<0.01 act=relu": all its words hold. Gives {test, wrong}: a function of a row, and the words
-   whose column there is none of.
+   whose column there is none of, or whose time is none.
    columns: {name, key, cells, values?}. */
 function condition(text, columns) {
   const wrong = [];
@@ -93,7 +107,8 @@ function condition(text, columns) {
     }
     const [, name, sign, value] = match;
     const column = columnOf(name, columns);
-    if (!column) wrong.push(name);
+    if (!column) wrong.push(`no column ${name}`);
+    else if (column.kind === "time" && value && instant(value.replaceAll('"', "")) == null) wrong.push(`${value}: no time`);
     else tests.push(relation(column, sign, value.replaceAll('"', "")));
   }
   return { test: (i) => tests.every((holds) => holds(i)), wrong };
@@ -111,7 +126,7 @@ function columnOf(name, columns) {
 }
 
 function relation(column, sign, text) {
-  const wanted = text.trim() !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+  const wanted = column.kind === "time" ? instant(text) : text.trim() !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
   return (i) => {
     const value = column.values ? column.values[i] : column.cells[i];
     const equal = value === wanted || column.cells[i] === text || (value == null && text === "");
