@@ -166,6 +166,26 @@ def test_seeds_of_any_section_are_seeds(dlrun):
     assert "no difference: all values are equal (paired over 3 seeds)" in dlrun("compare").out
 
 
+@pytest.mark.parametrize(
+    ("splits", "n", "note"),
+    [
+        (2, "4", "runs of a seed differ in split.seed and count as one, their mean: n, ± and intervals are over seeds"),
+        (3, "3", "runs share values of seed and split.seed: n counts those of which there are fewer"),
+    ],
+)
+def test_each_seed_on_each_split(dlrun, splits: int, n: str, note: str):
+    for i, act in enumerate(("gelu", "relu")):
+        for seed in range(4):
+            for split in range(splits):
+                value = 0.5 + 0.1 * i + 0.01 * seed + 0.02 * split + 0.003 * i * ((3 * seed + split) % 4)
+                trained(f"{act}{seed}{split}", value, act__name=act, seed=seed, split__seed=split)
+    rows = records(dlrun("compare", "--group-by", "act", "--format", "csv"))
+    assert [(row["n"], row["runs"]) for row in rows] == [(n, str(4 * splits))] * 2
+    out = dlrun("compare", "--group-by", "act").out
+    assert f"(paired over {n} seeds, p" in out
+    assert f"\n\n{note}\n\n" in out
+
+
 def test_without_pairs_welch(dlrun):
     for seed, (a, b) in enumerate(zip(GELU, RELU, strict=True)):
         trained(f"r{seed}", a, act__name="gelu", seed=seed)

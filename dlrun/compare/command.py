@@ -22,11 +22,12 @@ LINES = 20  # of a table on a terminal, unless --limit says another number
 DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
 EPILOG = """\
 Runs are found at any depth below the folders. Those that differ in seeds alone
-are a group; only completed runs are averaged. A group is tested against the
-baseline by pairs of runs that match in seed and all else (Student's t for few,
-sign flips, exactly, from 8 pairs on), or by Welch's t where there are no pairs;
-p is corrected for the number of comparisons (Holm). Fewer than 3 seeds are
-never tested.
+are a group; only completed runs are averaged. Seeds are counted, not runs: of
+a seed's runs, as at several learning rates, the mean. A group is tested against
+the baseline by pairs of runs that match in seed and all else (Student's t for
+few seeds, sign flips, exactly, from 8 on), or by Welch's t where there are no
+pairs; p is corrected for the number of comparisons (Holm). Fewer than 3 seeds
+are never tested.
 
   dlrun compare                                  all runs below outputs/
   dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -107,7 +108,7 @@ class Groups:
         """What the baseline is called in the verdicts of others."""
         return "" if self.baseline is None else name if len(name := self.baseline.name) <= LONGEST else "the baseline"
 
-    @property
+    @cached_property
     def averaged(self) -> list[str]:
         """The keys in which runs of one seed differ: means are over these."""
         return self._differing(some for group in self.groups for some in group.by_seeds(group.completed))
@@ -153,7 +154,7 @@ class Groups:
         line = verdict(replace(c, baseline=self.against), quantity.measure, detect)
         if not c.significant:  # else the line names both
             line = f"{group.name} against {self.against}: {line}"
-        return "; ".join([line, *_differing(c), *([f"not counted: {', '.join(lost)}"] if lost else [])])
+        return "; ".join([line, *_apart(c), *([f"not counted: {', '.join(lost)}"] if lost else [])])
 
 
 def grouped(
@@ -203,7 +204,7 @@ def _first(groups: list[Group], by: Quantity | None) -> Group:
     return max(groups, key=lambda group: min(values(group), FEWEST))
 
 
-def _differing(c: Comparison) -> list[str]:
+def _apart(c: Comparison) -> list[str]:
     """In what two groups differ that they were not asked for, and where they were compared."""
     sides = {short(key): [_listed(side) for side in values] for key, values in c.apart.items()}
     apart = [f"{key}: {' against '.join(dict.fromkeys(values))}" for key, values in sides.items()]
