@@ -46,6 +46,16 @@ def options(group: str, dirs: list[Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def holds(folder: Path) -> bool:
+    """Whether a folder has a config.yaml or any option, as nested as may be."""
+    return (folder / "config.yaml").is_file() or any(folder.glob("*/**/*.yaml"))
+
+
+def misnamed(folder: Path) -> list[Path]:
+    """Files in the folders of groups that are not read, since their names end in ``.yml``."""
+    return sorted(file for group in GROUPS for file in (folder / group).glob("*.yml"))
+
+
 def config(dirs: list[Path]) -> Path:
     """The config.yaml that counts."""
     return next((file for d in dirs if (file := d / "config.yaml").is_file()), conf() / "config.yaml")

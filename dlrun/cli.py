@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrun import __version__, help
+from dlrun import __version__, help, isolation
 from dlrun.arguments import Parser
 from dlrun.schema import InvalidConfig, nearest
 
@@ -60,6 +60,7 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command line; gives the exit code."""
+    isolation.of_children()
     if argv is None:
         argv = sys.argv[1:]
         gc.set_threshold(50_000, 50, 100)  # importing and tracing make millions of objects that stay: 10% of a start
@@ -127,10 +128,11 @@ def show(words: list[str], args: argparse.Namespace) -> int:
 
 def train(overrides: list[str], args: argparse.Namespace) -> int:
     """Composes, checks, and only then makes the run directory and trains. The last line on stdout is the directory."""
-    from dlrun import config
+    from dlrun import config, ignored
 
     hydra = config.loader(args.config_dir)
     cfg, found = config.compose(hydra, overrides, multirun=args.multirun)
+    found += ignored.of_mode(overrides, multirun=args.multirun)
     if args.cfg:
         if found:
             raise InvalidConfig(found)
@@ -159,16 +161,21 @@ def sweep(
             raise InvalidConfig(
                 ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
             )
-        return foreign.sweep(hydra, cfg, overrides, found, trust, partial(_job, debug=args.debug))
+        return foreign.sweep(hydra, cfg, overrides, found, trust, partial(_job, args=args))
     asked = naming.Asked(cfg, overrides, args.config_dir, trust)
     _notice(cfg, args)
     how = tuning.search if foreign.searches(cfg) else sweep.sweep
     return how(asked, hydra, found, dry_run=args.dry_run)
 
 
-def _job(cfg: Any, directory: Path, *, debug: bool) -> None:
-    """One run of a sweep by Hydra."""
-    code = _guarded(lambda: _run(_prepare(_checked(cfg, [])), directory, say=False), debug)
+def _job(cfg: Any, directory: Path, *, args: argparse.Namespace) -> None:
+    """One run of a sweep by Hydra, perhaps in another process."""
+
+    def run() -> int:
+        _trust(args)
+        return _run(_prepare(_checked(cfg, [])), directory, say=False)
+
+    code = _guarded(run, args.debug)
     if code > 128:
         raise SystemExit(code)  # a signal stops the sweep, not this run alone
 
@@ -197,9 +204,9 @@ def _trust(args: argparse.Namespace) -> tuple[str, ...]:
 
     # In the environment, so that the processes of a launcher trust what this command trusts.
     os.environ["DLRUN_TRUST"] = " ".join([*args.trust, os.environ.get("DLRUN_TRUST", "")]).strip()
-    if os.environ["DLRUN_TRUST"]:
-        importable(args.config_dir)
-    return trusted([])
+    if trust := trusted([]):
+        importable(args.config_dir, trust)
+    return trust
 
 
 def _checked(cfg: Any, found: list[str]) -> Any:

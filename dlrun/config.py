@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from dlrun import catalogue, rundir
+from dlrun import catalogue, ignored, rundir
 from dlrun.schema import InvalidConfig, nearest, show
 
 Config: TypeAlias = DictConfig
@@ -71,7 +71,7 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
         found += refused
     for text in one_duration(overrides)[len(overrides) :]:  # not typed, so not among the overrides on record
         OmegaConf.update(cfg, text.partition("=")[0], None, force_add=True)
-    return cfg, found + _not_ours(cfg)
+    return cfg, found + ignored.of_experiments(hydra, cfg, overrides, mode) + _not_ours(cfg)
 
 
 def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
@@ -121,9 +121,10 @@ def _not_ours(cfg: Config) -> list[str]:
 
 
 def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
-    """Notices for the chosen options of which a user's file replaces the packaged one."""
+    """Notices for folders and files that are no options, and for chosen options that replace a packaged one."""
     packaged = catalogue.conf()
-    found = []
+    found = [f"--config-dir {d}: holds no options (GROUP/OPTION.yaml)" for d in config_dirs if not catalogue.holds(d)]
+    found += [f"{file}: not read; allowed: the suffix .yaml" for d in config_dirs for file in catalogue.misnamed(d)]
     for file in ["config.yaml", *(f"{group}/{option}.yaml" for group, option in cfg.hydra.runtime.choices.items())]:
         own = next((d / file for d in config_dirs if (d / file).is_file()), None)
         if own and (packaged / file).is_file():
@@ -205,12 +206,13 @@ def load(file: Path) -> Config:
 
 def override(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
     """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
-    cfg, found = copy.deepcopy(cfg), _twice(overrides)
+    cfg, found = copy.deepcopy(cfg), [*_twice(overrides), *ignored.typed(overrides)]
     for text in one_duration(overrides):
         parsed, problem = parse(text)
         if parsed is not None and (parsed.is_sweep_override() or parsed.type is not OverrideType.CHANGE):
             problem = f"{text}: not allowed here; allowed: key=value"
         found += _set(cfg, parsed) if parsed and not problem else [problem]
+    ignored.taken(cfg)
     return cfg, found + _not_ours(cfg)
 
 
@@ -346,4 +348,6 @@ def said(error: BaseException) -> str:
     if isinstance(error, YAMLError):
         return " ".join(str(error).split())
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if f"@{ignored.EXPERIMENT}." in lines[0] if lines else False:
+        return f"{lines[0]} The first line of an experiment's file must be: {ignored.HEADER}"
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

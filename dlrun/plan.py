@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +88,9 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
             continue
         found += problems(components[group], given[group], group)
 
-    fixed = {k: v for k, v in values.items() if k not in HOMES and k != "experiment"}
+    fixed = {k: v for k, v in values.items() if k not in HOMES}
     known = keys(Settings)
-    unknown = [k for k in fixed if k not in known]
-    found += [f"{k}: unknown key{nearest(k, [*known, *HOMES])}; dlrun --help lists all" for k in unknown]
+    found += [_unknown(k, [*known, *HOMES]) for k in fixed if k not in known]
     fixed = filled(Settings, {k: v for k, v in fixed.items() if k in known})
     found += problems(Settings, fixed, "") or _conflicts(Settings.of(fixed))
     if found:
@@ -148,29 +149,54 @@ def trusted(flags: list[str]) -> tuple[str, ...]:
     return tuple(t for t in [*flags, *os.environ.get("DLRUN_TRUST", "").replace(",", " ").split()] if t)
 
 
-def importable(config_dirs: list[Path]) -> None:
+class Own(MetaPathFinder):
+    """Finds the trusted modules, and no others, in the user's folders."""
+
+    def __init__(self, folders: list[Path], trust: tuple[str, ...]):
+        self.folders, self.names = [*map(str, folders)], {name.split(".")[0] for name in trust}
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        return self.spec(fullname) if path is None and fullname in self.names else None
+
+    def spec(self, name: str) -> Any:
+        """What the folders have under a name."""
+        return PathFinder.find_spec(name, self.folders)
+
+
+def importable(config_dirs: list[Path], trust: tuple[str, ...]) -> None:
     """Lets trusted modules be found in the working folder, and beside the user's configs and their YAML files.
 
-    After everything installed, so that a file there never takes the place of a module that we import.
+    After everything installed, so that a file there never takes the place of a module that we import; and those alone,
+    since libraries try many a module that is not installed.
     """
     above = [p for d in config_dirs for p in (d.resolve().parent, d.resolve())]
     beside = [d.resolve() / group for d in config_dirs for group in HOMES if (d / group).is_dir()]
-    for folder in [Path.cwd(), *above, *beside]:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Own)]
+    sys.meta_path.append(Own([Path.cwd(), *above, *beside], trust))
 
 
 def _choice(group: str, options: Any) -> tuple[str, dict[str, Any]]:
     """The name of the component that is chosen in a group, and the values for it."""
     if isinstance(options, dict) and isinstance(options.get("name"), str):
         return options["name"], {k: v for k, v in options.items() if k != "name"}
-    known = ", ".join(catalogue.options(group, [catalogue.conf()]))
+    packaged = catalogue.options(group, [catalogue.conf()])
+    known = ", ".join(packaged)
+    if isinstance(options, str) and options in packaged:  # in a file; on the command line it is a choice
+        how = f"- override /{group}: {options}"
+        raise InvalidConfig([f"{group}={options}: text where a choice is; allowed in a file: {how} in its defaults"])
     if options is None:
         raise InvalidConfig([f"{group}: missing; allowed: {known}"])
     if not isinstance(options, dict):
         raise InvalidConfig([f"{group}={show(options)}: not a choice; allowed: {known}"])
     name = f"={show(options['name'])}: not allowed" if "name" in options else ": missing"
     raise InvalidConfig([f"{group}.name{name}; allowed: {known}, or module:name for your own"])
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    section, _, below = str(key).partition(".")
+    if section in known and below:
+        return f"{key}: unknown key with a dot in its name; allowed in a file: {section}: {{{below}: ...}}"
+    return f"{key}: unknown key{nearest(key, known)}; dlrun --help lists all"
 
 
 def _conflicts(settings: Settings) -> list[str]:
@@ -199,7 +225,7 @@ def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # the user's module may fail in any way while it is imported
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) + _helper(error)
         raise InvalidConfig([f"{path}: importing {module_name} failed: {type(error).__name__}: {reason}"]) from error
     component = getattr(module, attribute, None)
     if not callable(component):
@@ -213,6 +239,13 @@ def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any
     if len(positional) != len(given(group, component)):
         raise InvalidConfig([f"{path}: must take {wanted}; it takes {', '.join(positional) or 'nothing'} by position"])
     return component
+
+
+def _helper(error: Exception) -> str:
+    """What helps where a module is missing that the user has, but does not trust."""
+    missing = str(error.name).split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    theirs = missing and any(isinstance(finder, Own) and finder.spec(missing) for finder in sys.meta_path)
+    return f"; if it is yours too, allow importing it: --trust {missing}" if theirs else ""
 
 
 def _positional(component: Callable[..., Any]) -> list[str]:

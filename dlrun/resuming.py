@@ -1,11 +1,14 @@
 """What changes when a run goes on: its configuration, within limits, and its log."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrun import catalogue, config, rundir
+import yaml
+
+from dlrun import catalogue, config, ignored, rundir
 from dlrun.schema import InvalidConfig, show
 
 # What may change without making the saved state, or the order of batches, another run's. Numbers of the state may too.
@@ -54,12 +57,17 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config,
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
         if group not in catalogue.NOT_OF_A_RUN:
             cfg.setdefault(group, {"name": option})
+    stray = ignored.of_a_record(cfg, file)
     before, _ = config.plain(cfg)
+    chosen = _chosen(directory)
+    choices = [text for text in overrides if _name(text).split("@")[0] in catalogue.GROUPS]
     # An option that is typed again is no change.
-    changes = [text for text in overrides if "=" not in text or not _chosen(before, *text.split("=", 1))]
-    cfg, found = config.override(cfg, changes)
+    stray += [_choice(text) for text in choices if not _again(before, chosen, *text.split("=", 1))]
+    how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
+    stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
+    cfg, found = config.override(cfg, [text for text in overrides if text not in [*choices, *how]])
     after, _ = config.plain(cfg)
-    return cfg, found + _forbidden(rundir.flat(before), rundir.flat(after))
+    return cfg, stray + found + _forbidden(rundir.flat(before), rundir.flat(after))
 
 
 def accept(directory: Path, cfg: config.Config) -> None:
@@ -82,6 +90,31 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return found
 
 
-def _chosen(values: dict[str, Any], key: str, option: str) -> bool:
-    choice = values.get(key)
-    return isinstance(choice, dict) and choice.get("name") == option
+def _chosen(directory: Path) -> dict[str, Any]:
+    """The options that a run was made with, by group, as they were typed; none where its record is lost."""
+    try:
+        record = yaml.safe_load((directory / rundir.HYDRA).read_text(encoding="utf-8"))
+        return dict(record["hydra"]["runtime"]["choices"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+
+
+def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: str = "") -> bool:
+    """Whether a run has this option, which may be an alias, or one of the user's own."""
+    name = values[group].get("name") if isinstance(values.get(group), dict) else None
+    packaged = catalogue.options(group, [catalogue.conf()])
+    if option in packaged and group != "experiment":
+        return name in (option, catalogue.component(packaged[option]))
+    return bool(option) and option in (name, chosen.get(group))
+
+
+def _choice(text: str) -> str:
+    """Why an option can't be chosen any more."""
+    group = _name(text).split("@")[0]
+    if group in catalogue.NOT_OF_A_RUN:
+        return f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ..."
+    if group == "experiment":
+        return f"{text}: can't be chosen for a resumed run, start a new one; allowed: single keys of it"
+    if not re.fullmatch(rf"{group}=.*", text, re.DOTALL):
+        return f"{text}: not allowed here; allowed: key=value"
+    return f"{text}: can't change in a resumed run, start a new one: its {group} is that of its state"

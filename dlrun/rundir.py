@@ -16,6 +16,7 @@ from dlrun.schema import InvalidConfig
 FORMAT = 1
 
 CONFIG = ".hydra/config.yaml"
+HYDRA = ".hydra/hydra.yaml"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"

@@ -96,8 +96,26 @@ def test_resume_checks_its_values(dlrun: Callable, run: Path) -> None:
     for override, says in {
         "seed=1": "seed=1: can't change in a resumed run, start a new one; allowed: epochs, steps, dropout",
         "model.widths=[8]": "model.widths=[8]: can't change in a resumed run",
-        "model=resnet": "model=resnet: can't change in a resumed run",
+        "model=resnet": "model=resnet: can't change in a resumed run, start a new one: its model is that of its state",
+        "model=cnn": "model=cnn: can't change in a resumed run, start a new one: its model is that of its state",
+        "model=nope": "model=nope: can't change in a resumed run",
+        "model=": "model=: can't change in a resumed run",
+        "act=gelu": "act=gelu: can't change in a resumed run",
         "optim=sgd": "optim=sgd: can't change in a resumed run",
+        "data=iris": "data=iris: can't change in a resumed run",
+        "loss=mse": "loss=mse: can't change in a resumed run",
+        "schedule=cosine": "schedule=cosine: can't change in a resumed run",
+        "augment=flip": "augment=flip: can't change in a resumed run",
+        "model={name:cnn}": "model={name:cnn}: can't change in a resumed run",
+        "model@x=cnn": "model@x=cnn: not allowed here; allowed: key=value",
+        "+model=cnn": "+model=cnn: not allowed here; allowed: key=value",
+        "~model": "~model: not allowed here; allowed: key=value",
+        "experiment=digits_cnn": "experiment=digits_cnn: can't be chosen for a resumed run",
+        "launcher=ray": "launcher=ray: not allowed for one run",
+        "launcher.workers=2": "launcher.workers=2: not allowed in a resumed run",
+        "hydra.run.dir=x": "hydra.run.dir=x: not allowed in a resumed run",
+        "hydra/sweeper=optuna": "hydra/sweeper=optuna: not allowed in a resumed run",
+        "+hydra.verbose=true": "+hydra.verbose=true: not allowed in a resumed run",
         "optim.name=sgd": "optim.name=sgd: can't change in a resumed run",
         "dropout=0.5": "dropout=0.5: can't be switched on or off in a resumed run",
         "ema=0.9": "ema=0.9: can't be switched on or off in a resumed run",
@@ -115,6 +133,7 @@ def test_resume_checks_its_values(dlrun: Callable, run: Path) -> None:
         done = dlrun("resume", str(run), override)
         assert (done.code, done.out) == (2, ""), override
         assert f"error: {says}" in done.err
+        assert "=" not in override or "name" in override or len(done.err.splitlines()) == 1, done.err
         assert "Traceback" not in done.err
     assert {f: f.read_bytes() for f in run.rglob("*") if f.is_file()} == before
 
@@ -132,6 +151,18 @@ def test_resume_with_the_same_values_and_from_an_older_configuration(dlrun: Call
     assert done.summary["epoch"] == 2
     assert done.run["config"]["augment"] == {"name": "none"}
     assert done.run["config"]["max_skipped"] == 100
+
+
+def test_resume_with_the_options_that_were_typed(dlrun: Callable, own_folder: Path) -> None:
+    """An alias and an option of the user's own are what they were; the component's name says neither."""
+    (own_folder / "conf/optim").mkdir(parents=True)
+    (own_folder / "conf/optim/mine.yaml").write_text("name: sgd\nlr: 0.1\n")
+    words = ("act=silu", "optim=mine")
+    run = dlrun("--config-dir", "conf", *QUICK, *words)
+    assert run.code == 0, run.err
+    assert dlrun("resume", str(run.directory), *words, "epochs=2").code == 0
+    assert run.summary["epoch"] == 2
+    assert dlrun("resume", str(run.directory), "act=swish", "optim=sgd", "epochs=3").code == 0  # their other names
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "seed: 0\nseed: 1\n", "model: mlp\n", "hello", "\x00"])

@@ -178,6 +178,19 @@ def test_faults_of_the_module(dlrun: Callable, own: Callable, own_folder: Path, 
     assert not (own_folder / "outputs").exists()
 
 
+def test_a_helper_is_imported_where_it_is_trusted_too(dlrun: Callable, own: Callable, own_folder: Path) -> None:
+    module = own(f"from helper_of_a_test import GAIN\n{MODEL}", model__mynet="name: MODULE:Net\n")
+    (own_folder / "helper_of_a_test.py").write_text("GAIN = 2\n")
+    words = ("--config-dir", "conf", "--trust", module, "model=mynet", "model.width=0")
+    done = dlrun(*words)
+    assert done.code == 2
+    assert (
+        "No module named 'helper_of_a_test'; if it is yours too, allow importing it: --trust helper_of_a_test"
+        in done.err
+    )
+    assert "model.width=0: not allowed" in dlrun(*words, "--trust", "helper_of_a_test").err
+
+
 def test_data_source_that_gives_something_else(dlrun: Callable, own: Callable) -> None:
     module = own("def rows():\n    return {'x': 1}", data__rows="name: MODULE:rows\n")
     done = dlrun("--config-dir", "conf", "--trust", module, "data=rows")

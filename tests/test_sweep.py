@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from dlrun import config
+from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.status import Status
 from tests.digest import digest
 from tests.sweeps import SMALL, TINY, record, runs, statuses, words
@@ -320,3 +323,16 @@ def test_progress_lines_where_there_is_no_terminal(dlrun, monkeypatch):
     assert sorted(line.split()[0] for line in table[1:]) == ["0", "1", "2"]
     values = [float(line.split()[2]) for line in table[1:]]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("says", ["", "no such library\n"])
+def test_a_failed_sweep_names_logs_that_are_there(dlrun, monkeypatch, says):
+    """Of a process that died before its run had a directory's files: its own output, if there was any."""
+    code = f"import sys; sys.stderr.write({says!r}); sys.exit(3)"
+    monkeypatch.setitem(Launcher.launch.__kwdefaults__, "command", (sys.executable, "-c", code))
+    done = dlrun("-m", *TINY, "launcher.workers=1", "launcher.retries=0", "seed=0,1")
+    assert done.code == 1
+    named = [Path(line.rpartition("; see ")[2]) for line in done.err.splitlines() if "; see " in line]
+    assert all(file.is_file() and file.read_text() == says for file in named)
+    assert len(named) == (2 if says else 0), done.err
+    assert re.search(r"^2 of 2 jobs failed: 0, 1", done.err, re.M)

@@ -84,13 +84,13 @@ class Status:
             self.told_once.add(text)
             self.note(f"warning: {text}")
 
-    def job(self, number: int, log: Path) -> "JobProgress":
-        """The display of a job, that logs to this file."""
+    def job(self, number: int, log: Callable[[], Path | None]) -> "JobProgress":
+        """The display of a job; ``log`` gives its log as far as there is one."""
         return JobProgress(self, number, log)
 
-    def failed(self, number: int, text: str, log: Path) -> None:
+    def failed(self, number: int, text: str, log: Path | None) -> None:
         """Tells at once that a job failed, and where to read on."""
-        self.note(f"{self.name(number)}: {text}; see {log}")
+        self.note(f"{self.name(number)}: {text}{see(log)}")
 
     def ended(self, number: int, status: str) -> None:
         """A job came to ``status``."""
@@ -206,9 +206,9 @@ def _time(seconds: float) -> str:
 class JobProgress(Progress):
     """The display of one job: its part of the sweep's. What it has to say goes to its log.txt, too."""
 
-    def __init__(self, status: Status, number: int, file: Path):
+    def __init__(self, status: Status, number: int, log: Callable[[], Path | None]):
         super().__init__(status.metric)
-        self.status, self.number, self.file = status, number, file
+        self.status, self.number, self.log = status, number, log
 
     def start(self, step: int, total: int) -> None:
         self.status.steps[self.number] = (step, step, total)
@@ -226,13 +226,18 @@ class JobProgress(Progress):
     def note(self, text: str) -> None:
         log.info("%s", text)
         if text.startswith(("failed", "diverged")):
-            self.status.failed(self.number, text, self.file)
+            self.status.failed(self.number, text, self.log())
         elif not text.startswith(("pruned", "stopped")):  # by the dozen, and the sweep's table has them
             self.status.note(f"{self.status.name(self.number)}: {text}")
 
     def warn(self, text: str) -> None:
         log.warning("%s", text)
         self.status.warn(text)
+
+
+def see(file: Path | None) -> str:
+    """Names a file where to read on, if it is there and says anything."""
+    return f"; see {file}" if file is not None and file.is_file() and file.stat().st_size else ""
 
 
 def _short(text: str) -> str:

@@ -21,7 +21,7 @@ from dlrun.sweep.groups import Group, grouped, same_data
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.naming import Asked, names
-from dlrun.sweep.status import Status
+from dlrun.sweep.status import Status, see
 from dlrun.sweep.trainer import FAILED, Trainer
 
 
@@ -96,9 +96,8 @@ def conducted(
             status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
         if failed := [n for n in status.statuses if status.statuses[n] in FAILED]:
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
-            status.note(
-                f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}; see {folder.path(failed[0]) / rundir.LOG}"
-            )
+            where = next(filter(None, map(running.log, failed)), None)
+            status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")
     if asked.cfg.log.plot:
         picture(status, folder)
     print(folder.directory, flush=True)

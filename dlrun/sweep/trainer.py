@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from dlrun.sweep import work
 from dlrun.sweep.folder import OVER, UNITS, Folder, begun, digest
 from dlrun.sweep.groups import Group, known, same_data
 from dlrun.sweep.job import Job
+from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.naming import Asked, names
 from dlrun.sweep.pruning import Pruner
-from dlrun.sweep.status import Status
+from dlrun.sweep.status import Status, see
 
 ENGINES = 4  # that are kept: a search goes on with them
 LOOK = 2.0  # seconds between two looks at what worker processes have come to
@@ -42,6 +44,7 @@ class Trainer:
         self.engines: dict[str, Engine] = {}
         self.rows: dict[int, Rows] = {}
         self.data = folder.data()
+        self.units: dict[int, Path] = {}  # the files by which jobs were handed to other processes
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
         """Takes jobs up; gives those that are not over yet.
@@ -103,7 +106,7 @@ class Trainer:
                 members,
                 vmap=self.launcher.vmap,
                 chunk=self.launcher.chunk,
-                progress=lambda number: self.status.job(number, self._log(number)),
+                progress=lambda number: self.status.job(number, partial(self.log, number)),
                 stop=self.stop,
                 pruner=pruner,
                 done=self._done,
@@ -134,6 +137,7 @@ class Trainer:
                     continue
                 file = folder / f"{jobs[0].number}.json"
                 units[file] = [job.number for job in jobs]
+                self.units |= dict.fromkeys(units[file], file)
                 unit = {**self._unit(jobs, pruner), "data": known(group.setups[0].data)}
                 rundir.write(file, json.dumps(unit))
         seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
@@ -164,9 +168,8 @@ class Trainer:
             look(units[unit], ended=True)
             lost = [n for n in units[unit] if n not in over and seen[n] != "stopped"]
             if lost and not self.stop.signum:
-                self.status.note(
-                    f"job {', '.join(map(str, lost))}: its process ended with code {code}; {unit.with_suffix('.log')}"
-                )
+                said = f"job {', '.join(map(str, lost))}: its process ended with code {code}"
+                self.status.note(said + see(process.log(unit)))
                 for number in lost:
                     self._changed(number, "failed")
             return self.enough
@@ -209,7 +212,7 @@ class Trainer:
         self.failed |= status in FAILED
         error = (rundir.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
         if error and status in FAILED and not self.launcher.inside:
-            self.status.failed(number, f"{status}: {error}", self._log(number))
+            self.status.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
         self._look(number)
         if status == "running":
@@ -228,8 +231,11 @@ class Trainer:
             self.status.advance(number, step)
         self.status.value(number, (seen.least if self.status.mode == "min" else seen.most).get(self.status.metric))
 
-    def _log(self, number: int) -> Path:
-        return self.folder.path(number) / rundir.LOG
+    def log(self, number: int) -> Path | None:
+        """Where more is said of a job: its own log, or that of the process that had it; None where there is neither."""
+        unit = self.units.get(number)
+        places = [self.folder.path(number) / rundir.LOG, *([] if unit is None else [process.log(unit)])]
+        return next((file for file in places if file.is_file() and file.stat().st_size), None)
 
     def _look(self, number: int) -> None:
         """Takes the best value of a run that is over from its directory."""

@@ -251,7 +251,7 @@ def main(file: str) -> int:
     """Trains the unit of a file; gives the exit code: 0 done, 1 a job failed, 128 + a signal's number."""
     unit = json.loads(Path(file).read_text(encoding="utf-8"))
     if unit["trust"]:
-        plan.importable([Path(d) for d in unit["config_dirs"]])
+        plan.importable([Path(d) for d in unit["config_dirs"]], tuple(unit["trust"]))
     root, how = Path(unit["sweep"]), unit["launcher"]
     members: list[Member] = []
     for job in unit["jobs"]:

@@ -43,7 +43,7 @@ class Ray(Launcher):
 
     @contextlib.contextmanager
     def _opened(self, units: Sequence[Path], command: Sequence[str]) -> Iterator[Start]:
-        with connected(self.address) as ray:
+        with connected(self.address, units[0].absolute().parent) as ray:
             gpus = self.num_gpus if self.num_gpus is not None else min(1, ray.cluster_resources().get("GPU", 0))
             errand = ray.remote(process.Errand.__call__)
             run = errand.options(num_cpus=self.num_cpus, num_gpus=gpus, max_retries=0)
@@ -86,13 +86,17 @@ class Job(Task):
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """Ray, started on this machine unless there is an address; its handlers of signals don't replace ours."""
+def connected(address: str | None, folder: Path) -> Iterator[Any]:
+    """Ray, started on this machine unless there is an address; its handlers of signals don't replace ours.
+
+    Ray has its processes import from the folder that it is started in: from ``folder``, rather than the user's.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody that it is used, unless the user wants it
     ray: Any = importlib.import_module("ray")  # `import ray` is this very file to a type checker where Ray is missing
     handlers = {s: signal.getsignal(s) for s in SIGNALS}
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with contextlib.chdir(folder):
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         problem = f"launcher.address={show(address)}: {str(error).splitlines()[0]}"
         raise InvalidConfig([problem]) from None

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from dlrun import isolation
 from dlrun.schema import Count, Unfit
 from dlrun.settings import Text
 from dlrun.sweep.launchers import process
@@ -78,6 +79,8 @@ class Submitit(Launcher):
         logging.getLogger("submitit").setLevel(logging.ERROR)  # the display is the sweep's
         cluster = "slurm" if self.slurm else "local"
         executor = submitit.AutoExecutor(folder, cluster, **{f"{cluster}_max_num_timeout": self.max_num_timeout})
+        # SLURM may hand no environment on, and submitit's process shall not import from the working folder either.
+        setup = [*([f"export {isolation.SAFE}=1"] if self.slurm else []), *self.setup]
         slurm = ("partition", "account", "qos", "constraint", "exclude")
         executor.update_parameters(
             name="dlrun",
@@ -87,7 +90,7 @@ class Submitit(Launcher):
             mem_gb=self.mem_gb,
             slurm_array_parallelism=self.workers,
             **{f"slurm_{key}": getattr(self, key) for key in slurm},
-            **({f"{cluster}_setup": list(self.setup)} if self.setup else {}),
+            **({f"{cluster}_setup": setup} if setup else {}),
         )
         return executor
 
