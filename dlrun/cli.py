@@ -14,7 +14,7 @@ from typing import Any
 
 from dlrun import __version__, help, isolation
 from dlrun.arguments import Parser
-from dlrun.schema import InvalidConfig, nearest
+from dlrun.schema import InvalidConfig, nearest, printable
 
 TOOLS = {
     "ls": "dlrun.listing",
@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         gc.set_threshold(50_000, 50, 100)  # importing and tracing make millions of objects that stay: 10% of a start
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # of libraries: for us, not for who trains a model
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")  # a directory's name may be any bytes
     if argv[:1] == ["--complete"]:  # the completion script asks
         from dlrun import completion
 
@@ -76,6 +78,10 @@ def main(argv: list[str] | None = None) -> int:
 def called(argv: list[str]) -> int:
     """Calls the tool that the first word names, or looks at the words as overrides."""
     words = [word for word in argv if word != "--debug"]
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InvalidConfig([f"working folder: {error.strerror}; allowed: one that is there"]) from None
     if words and words[0] in TOOLS:
         return importlib.import_module(TOOLS[words[0]]).main(words[1:])
     return dispatch(parser().read(argv))
@@ -130,6 +136,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     """Composes, checks, and only then makes the run directory and trains. The last line on stdout is the directory."""
     from dlrun import config, ignored
 
+    _text([*overrides, *map(str, args.config_dir), os.getcwd()])
     hydra = config.loader(args.config_dir)
     cfg, found = config.compose(hydra, overrides, multirun=args.multirun)
     found += ignored.of_mode(overrides, multirun=args.multirun)
@@ -184,9 +191,10 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     """Goes on with a run where its last sound state is, with changes that keep the state's form; or with a sweep."""
     from dlrun import resuming
 
-    if not words or "=" in words[0]:
+    if not words or ("=" in words[0] and not os.path.isdir(words[0])):
         raise InvalidConfig(["resume: which run? dlrun resume DIR [key=value ...]"])
     directory, overrides = Path(words[0]), words[1:]
+    _text(overrides)
     if (asked := resuming.sweep(directory, overrides)) is not None:
         if args.accept_data:
             raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
@@ -197,6 +205,12 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     setup = _prepare(_checked(cfg, found))
     how = {"resumed": overrides, "accept_data": args.accept_data}
     return _run(setup, directory, **how, accept=lambda: resuming.accept(directory, cfg))
+
+
+def _text(words: list[str]) -> None:
+    """Raises :class:`InvalidConfig` for what can't be written into a record: names that are no text."""
+    if wrong := [word for word in words if not word.isascii() and word != word.encode(errors="ignore").decode()]:
+        raise InvalidConfig([f"{word}: no UTF-8; allowed: text in UTF-8" for word in wrong])
 
 
 def _trust(args: argparse.Namespace) -> tuple[str, ...]:
@@ -244,7 +258,7 @@ def _notice(cfg: Any, args: argparse.Namespace) -> None:
 
 def _wrong(problems: list[str]) -> int:
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     return 2
 
 

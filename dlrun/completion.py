@@ -7,6 +7,7 @@ Imports neither Hydra nor JAX: an answer takes a blink.
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 import typing
@@ -38,7 +39,7 @@ def candidates(words: list[str], current: str) -> Candidates:
         flag, _, value = word.partition("=")
         if awaited or (flag in flags and value):
             if (awaited or flags[flag]).dest == "config_dir":
-                folders.append(Path(value if not awaited else word).expanduser())
+                folders.append(Path(os.path.expanduser(value if not awaited else word)))
             awaited = None
         elif word in flags:
             awaited = flags[word] if flags[word].nargs != 0 else None
@@ -61,7 +62,7 @@ def candidates(words: list[str], current: str) -> Candidates:
         return _starting(current, _shown(current, dirs))
     if command == "resume":
         return _overrides(
-            current, _fixed(catalogue.entries(Path(plain[1]).expanduser() / ".hydra" / "config.yaml")), {}
+            current, _fixed(catalogue.entries(Path(os.path.expanduser(plain[1])) / ".hydra" / "config.yaml")), {}
         )
     subcommands: Candidates = {} if plain else dict.fromkeys(map(str, SUBCOMMANDS), "subcommand")
     groups = {g: catalogue.options(g, dirs) for g in catalogue.groups(dirs)}

@@ -15,7 +15,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
 from hydra.errors import ConfigCompositionException, HydraException
@@ -159,7 +159,7 @@ def run(hydra: Hydra, cfg: Config, task: Callable[[Path], Any]) -> Any:
 def create(cfg: Config, key: str) -> Path:
     """Makes the directory that ``key`` names, which nobody else may have."""
     while True:
-        name = OmegaConf.select(cfg, key)
+        name = _directory(cfg, key)
         if not name or not isinstance(name, str):
             raise InvalidConfig([f"{key}={show(name)}: not allowed; allowed: a folder's name"])
         try:
@@ -174,8 +174,15 @@ def create(cfg: Config, key: str) -> Path:
 
 def named_directory(cfg: Config, key: str) -> str | None:
     """The directory that ``key`` names, where it is the user's name rather than a fresh one."""
-    name = OmegaConf.select(cfg, key)
+    name = _directory(cfg, key)
     return name if isinstance(name, str) and name and "run_dir" not in raw(cfg, key) else None
+
+
+def _directory(cfg: Config, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException as error:
+        raise InvalidConfig([f"{key}={show(raw(cfg, key))}: {said(error)}"]) from None
 
 
 def raw(cfg: Config, key: str) -> str:
@@ -316,6 +323,11 @@ def parse(text: str) -> tuple[Override | None, str]:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
         why = said(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
         return None, f"{show(text)}: can't be read as key=value: {why}{quote}"
+
+
+def quoted(text: str) -> str:
+    """Text as the value of an override that stands for itself, whatever it holds."""
+    return QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes()
 
 
 def one_duration(overrides: list[str]) -> list[str]:

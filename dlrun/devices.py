@@ -1,14 +1,17 @@
 """What JAX computes with: devices, other machines, and the cache of compiled programs."""
 
+import functools
 import hashlib
-import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from dlrun import homes
+from dlrun.schema import InvalidConfig, show
 from dlrun.settings import Settings
 
 
@@ -16,13 +19,23 @@ def initialize(settings: Settings) -> None:
     """Settings of JAX that must be made before its first use: the compilation cache, other machines."""
     cache, others = settings.compile_cache, settings.distributed
     if cache:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = home / "dlrun" / "xla" if cache == "auto" else Path(cache).expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        own = homes.cache()
+        folder = (own and own / "dlrun" / "xla") if cache == "auto" else homes.expanded(cache)
+        if folder is not None:
+            jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        elif cache == "auto":
+            _told("there is no home folder: compiled programs are not kept; compile_cache=FOLDER keeps them")
+        else:
+            raise InvalidConfig([f"compile_cache={show(cache)}: there is no such home folder; allowed: another path"])
     if others.processes > 1:
         jax.distributed.initialize(others.coordinator, others.processes, others.process, initialization_timeout=60)
+
+
+@functools.cache  # once, though a sweep asks for every group
+def _told(text: str) -> None:
+    print(f"notice: {text}", file=sys.stderr)
 
 
 def mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:

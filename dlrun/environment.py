@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+GIT_SECONDS = 5  # a repository on a slow network is no reason to wait
 PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "hydra-core", "numpy", "pillow")
 
 
@@ -46,16 +47,29 @@ def peak_memory() -> int:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether the work tree differs from it; None outside a git work tree."""
+    """Commit, null before the first one, and whether the work tree differs from it; None outside a git work tree.
+
+    Where git can't tell, an ``error`` says why. A repository's settings are no reason to run anything of its choice.
+    """
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch"]
     try:
         status = subprocess.run(
-            ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"],
-            cwd=folder, capture_output=True, text=True, timeout=5, check=True,
-        ).stdout.splitlines()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    commit = next((line.split()[-1] for line in status if line.startswith("# branch.oid")), None)
-    return {"commit": commit, "dirty": any(not line.startswith("#") for line in status)}
+            [*command, "--untracked-files=no"], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL,
+            timeout=GIT_SECONDS, check=True,
+        ).stdout.splitlines()  # fmt: skip  # bytes: names of files and branches may hold any
+    except (OSError, subprocess.SubprocessError) as failed:
+        if not any((place / ".git").exists() for place in (folder, *folder.parents)):
+            return None
+        return {"commit": None, "dirty": None, "error": _why(failed)}
+    commit = next((line.split()[-1].decode() for line in status if line.startswith(b"# branch.oid ")), None)
+    known = commit != "(initial)"
+    return {"commit": commit if known else None, "dirty": any(not line.startswith(b"#") for line in status)}
+
+
+def _why(failed: Exception) -> str:
+    """Why git could not be asked, on a line."""
+    said = (getattr(failed, "stderr", None) or b"").decode(errors="replace").splitlines()
+    return said[0] if said else "git is not installed" if isinstance(failed, FileNotFoundError) else str(failed)
 
 
 def _version(package: str) -> str | None:

@@ -208,4 +208,4 @@ def _table(rows: dict[str, str], indent: int = 2) -> list[str]:
 
 
 def _columns() -> int:
-    return min(shutil.get_terminal_size((110, 24)).columns, 130)
+    return min(max(shutil.get_terminal_size((110, 24)).columns, 20), 130)

@@ -37,8 +37,10 @@ def sweep(directory: Path, overrides: list[str]) -> Again | None:
         return None
     new = {_name(text) for text in overrides}
     kept = [text for text in record["overrides"] if _name(text) not in new | {"hydra.sweep.dir"}]
-    quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
-    return Again([*kept, *overrides, f"hydra.sweep.dir='{quoted}'"], [Path(d) for d in record.get("config_dirs", [])])
+    return Again(
+        [*kept, *overrides, f"hydra.sweep.dir={config.quoted(str(directory))}"],
+        [Path(d) for d in record.get("config_dirs", [])],
+    )
 
 
 def _name(override: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import shlex
 import sys
 import threading
 import time
@@ -123,7 +124,10 @@ def run(
                 with contextlib.suppress(OSError):  # a full disk was reported before
                     close(setup, directory, status, error, result, began, pictures)
         if error:
-            progress.note(f"{status}: {error}" + (f"; go on with: dlrun resume {directory}" if code > 128 else ""))
+            progress.note(
+                f"{status}: {error}"
+                + (f"; go on with: dlrun resume {shlex.quote(str(directory))}" if code > 128 else "")
+            )
         return code
 
 

@@ -46,7 +46,9 @@ def write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with part.open("w", encoding="utf-8") as f:
+        with part.open(
+            "w", encoding="utf-8", errors="backslashreplace"
+        ) as f:  # as JSON has bytes of names that are no text
             f.write(text)
             f.flush()
             os.fsync(f.fileno())

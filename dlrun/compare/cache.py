@@ -14,6 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from dlrun import homes
+
 T = TypeVar("T")
 VERSION = 1  # of what is written; each has a file of its own, so that two versions of dlrun may take turns
 WAIT = 1.0  # seconds for another process that writes
@@ -35,8 +37,9 @@ class Kept(NamedTuple):
     answers: str = "{}"
 
 
-def file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlrun" / f"compare-{VERSION}.sqlite"
+def file() -> Path | None:
+    """The database; None where the user has no folder for it."""
+    return None if (folder := homes.cache()) is None else folder / "dlrun" / f"compare-{VERSION}.sqlite"
 
 
 def read(folders: Iterable[str]) -> dict[str, Kept]:
@@ -78,7 +81,8 @@ def write(new: dict[str, Kept], gone: Iterable[str] = ()) -> None:
 
 def _with(work: Callable[[sqlite3.Connection], T]) -> T | None:
     """What ``work`` makes of the database; None where that can't be used."""
-    path = file()
+    if (path := file()) is None:
+        return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=WAIT)) as database:

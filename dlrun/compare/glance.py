@@ -176,7 +176,7 @@ def _environment(found: dict[str, Any]) -> Iterator[Line]:
 
     versions, git, rows = told("versions."), told("git."), told("rows.")
     code = [f"dlrun {show(versions.pop('dlrun'))}"] if "dlrun" in versions else []
-    code += [f"git {show(git['commit'])[:12]}"] if "commit" in git else []
+    code += [f"git {show(git['commit'])[:12]}"] if git.get("commit") else []
     code += ["with changes that were not committed"] if git.get("dirty") is True else []
     machine = [show(found[key]) for key in ("host", "platform") if found.get(key)]
     device = [show(found["device"])] if found.get("device") else []

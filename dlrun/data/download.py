@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from dlrun import __version__
+from dlrun import __version__, homes
 from dlrun.schema import Unfit
 
 TIMEOUT = 20.0
@@ -96,6 +96,8 @@ def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
             f"hold {_names(missing)}; looked in {', '.join(map(str, places))}; "
             f"get them by {install}data.download=true or by hand from {source.mirrors[0]}",
         )
+    if folder is None and not os.environ.get("DLRUN_DATA") and homes.data() is None:
+        raise Unfit("folder", None, f"name a folder to fetch {source.folder} into, as there is no home folder")
     target, found = places[0], []
     for file in source.files:
         found.append(file.within(target) or _fetch(source, file, target, folder))
@@ -111,7 +113,7 @@ def _places(source: Source, folder: str | None) -> list[Path]:
         if not os.access(place, os.R_OK | os.X_OK):
             raise Unfit("folder", folder, "be a folder that can be read")
         return [place]
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    home = homes.data()
     system = (os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
     places = [Path(d) / "datasets" / source.folder for d in (home, *system) if d]
     if own := os.environ.get("DLRUN_DATA"):
