@@ -10,7 +10,7 @@ import numpy as np
 
 from dlrun import checkpoint, step
 from dlrun.data.feed import Feed
-from dlrun.engine import Engine
+from dlrun.engine import Engine, Evaluation
 from dlrun.progress import Progress
 from dlrun.setup import Setup
 from dlrun.signals import Stop
@@ -82,8 +82,8 @@ class Member(Protocol):
     def scale(self, lr_scale: float) -> None:
         """Sets what the learning rate is multiplied by, where the schedule follows the validation metric."""
 
-    def evaluate(self, split: str, between: Callable[[], None]) -> tuple[dict[str, float], dict[str, Any]]:
-        """Metrics of a split, and results for each class; ``between`` is called while it goes on."""
+    def evaluate(self, split: str, between: Callable[[], None]) -> Evaluation:
+        """What comes of a split; ``between`` is called while it goes on."""
         ...
 
     def close(self) -> None:
@@ -165,13 +165,13 @@ class Alone:
             scale = jax.device_put(np.float32(lr_scale), self.setup.everywhere)
             self.state = replace(self.state, numbers={**self.state.numbers, "lr_scale": scale})
 
-    def evaluate(self, split: str, between: Callable[[], None]) -> tuple[dict[str, float], dict[str, Any]]:
+    def evaluate(self, split: str, between: Callable[[], None]) -> Evaluation:
         engine, sums = self.engine, jax.device_put(self.engine.counts, self.setup.everywhere)
         most = engine.eval_batches if self.setup.program.loop else 1
         for table, order, first, count in self.feed.evaluate(split, engine.eval_size, engine.eval_batches, most):
             sums = engine.eval_steps(self.state, sums, table, order, np.int32(first), np.int32(count))
             between()
-        return engine.metrics(split, jax.device_get(sums))
+        return engine.evaluation(split, jax.device_get(sums))
 
     def close(self) -> None:
         if self._feed is not None:

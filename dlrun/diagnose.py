@@ -1,6 +1,7 @@
 """What went wrong when a number was not finite: which quantity, in which layer, at which step."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -17,7 +18,7 @@ from dlrun.setup import Setup
 
 
 class NonFinite(Exception):
-    """A loss, gradient, parameter or statistic is not finite; the message names it, its layer and the step."""
+    """A loss, gradient, parameter, statistic or output is not finite; the message names it, its layer and the step."""
 
 
 def nonfinite(state: step.TrainState) -> dict[str, Array]:
@@ -28,6 +29,18 @@ def nonfinite(state: step.TrainState) -> dict[str, Array]:
         for kind, tree in trees.items()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def unsound(split: str, sums: dict[str, Any]) -> str | None:
+    """What is not finite in an evaluation, from its sums; None if nothing is."""
+    outputs, losses, inputs = map(int, sums["nonfinite"])
+    if not (bad := outputs + losses):
+        return None if math.isfinite(sums["loss"]) else f"{split}: the mean loss is not finite"
+    what = " or ".join(name for name, n in (("outputs", outputs), ("losses", losses)) if n)
+    share = 100 * bad / int(sums["count"])
+    shown = f"{share:.1f}" if share >= 0.1 else f"{share:.1g}"
+    also = f", nor are the inputs of {inputs} of them" if inputs else ""
+    return f"{split}: the {what} of {bad} of {int(sums['count'])} examples ({shown} %) are not finite{also}"
 
 
 def explain(
@@ -62,6 +75,8 @@ def culprit(setup: Setup, state: step.TrainState, batch: step.Batch) -> str:
     batch = step.augmented(program, state, batch)
     if not bool(step.all_finite(batch["x"])):
         return "an input value"
+    if not bool(step.all_finite(batch.get("teacher"))):
+        return "an output of the teacher"
 
     def loss_fn(params):
         outputs, variables = step.forward(program, setup.graphdef, params, state.variables, batch["x"], train=True)

@@ -1,6 +1,8 @@
 """What the runs of a group share: compiled functions, and rows on the devices."""
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -10,10 +12,25 @@ import numpy as np
 from dlrun import checkpoint, step
 from dlrun.data import batches
 from dlrun.data.feed import Feed, Resident, Table, streams
-from dlrun.diagnose import nonfinite
+from dlrun.diagnose import nonfinite, unsound
 from dlrun.plan import Plan
 from dlrun.setup import Setup, numbers
 from dlrun.snapshot import kept
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of a split.
+
+    Args:
+      metrics: by name; with ``nonfinite``, the number of examples, where ``problem`` says something.
+      details: results for each class.
+      problem: what is not finite, so that the evaluation is no result.
+    """
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+    problem: str | None
 
 
 class Engine:
@@ -130,8 +147,11 @@ class Engine:
         of_step = partial(step.eval_step, setup.program, setup.graphdef)
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(of_step, setup.shapes, batch, mask))
 
-    def metrics(self, split: str, sums: dict[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-        """Metrics of a split by name, and results for each class, from what was summed over its examples."""
+    def evaluation(self, split: str, sums: dict[str, Any]) -> Evaluation:
+        """What came of a split, from what was summed over its examples."""
         task = self.setup.program.task
         means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
-        return task.report(split, means, sums), task.details(sums)
+        if (problem := unsound(split, sums)) is None:
+            return Evaluation(task.report(split, means, sums), task.details(sums), None)
+        of_all = dict.fromkeys(task.names, math.nan)  # an example that is not finite makes all of these so
+        return Evaluation({**of_all, **means, "nonfinite": int(sums["nonfinite"][:2].sum())}, {}, problem)

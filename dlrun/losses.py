@@ -33,7 +33,9 @@ def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0
         raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
     log_p = jax.nn.log_softmax(_whole(outputs))
     true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-    return _by_example(-(1 - smoothing) * true - smoothing * log_p.mean(-1))
+    # An output of -inf rules a class out; without smoothing it must not make 0 times infinity of the mean.
+    smoothed = jnp.where(smoothing > 0, smoothing * log_p.mean(-1), 0)
+    return _by_example(-(1 - smoothing) * true - smoothed)
 
 
 def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:

@@ -19,7 +19,8 @@ class Task:
     """The metrics of a kind of target; the loss comes beside them.
 
     Args:
-      metrics: by name, a value an example: ``f(outputs, targets)``, shape (B,). Reported as a mean over examples.
+      metrics: by name, the share of an example that is right: ``f(outputs, targets)``, shape (B,). Reported as a mean
+        over examples.
       counts: by name, a sum over examples of any shape, ``f(outputs, targets, weights)``, in evaluation only.
         Beside them, ``count`` is the number of examples.
       report: ``f(split, means, counts)`` gives what is reported of a split from the means and counts, on the host.
@@ -140,7 +141,8 @@ def _language_modelling(data: Dataset) -> Task:
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
         a_token = float(counts["nats"]) / float(counts["count"])
         bits = a_token / float(np.log(2)) / data.characters_per_token(split)
-        return {**means, "perplexity": float(np.exp(a_token)), "bits_per_character": bits}
+        with np.errstate(over="ignore"):
+            return {**means, "perplexity": float(np.exp(a_token)), "bits_per_character": bits}
 
     names = ("loss", "accuracy", "perplexity", "bits_per_character")
     return Task({"accuracy": token_accuracy}, "val/bits_per_character", names, {"nats": nats}, report)

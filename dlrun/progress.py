@@ -21,10 +21,13 @@ class Progress:
 
     Args:
       metric: the validation metric to show, such as ``val/accuracy``.
+
+    Attributes:
+      chosen: which state is tested, ``best`` or ``last``.
     """
 
     def __init__(self, metric: str = "val/loss"):
-        self.metric = metric
+        self.metric, self.chosen = metric, "best"
         self.live: Any = None
         self.total = self.step = 0
         self.epoch = 0.0
@@ -79,7 +82,8 @@ class Progress:
             if self.step < self.total:
                 self.note(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
             everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
-            self.note(f"test  {'  '.join(_metrics(row, self._name, *everything))}  (best state, step {row['step']})")
+            metrics = "  ".join(_metrics(row, self._name, *everything))
+            self.note(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
             self.close()
         elif self._due(row):
             self._tell(row)

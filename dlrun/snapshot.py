@@ -1,5 +1,6 @@
 """What a saved state holds: the arrays of the training state, and where the run stands beside them."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,15 +35,28 @@ class Position:
     plateau: tuple[float | None, int] = (None, 0)
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Of a state that an earlier version saved, values that are not finite are none."""
+
+        def known(value: float | None) -> float | None:
+            return None if value is None or not math.isfinite(value) else value
+
+        self.best, self.mark = known(self.best), known(self.mark)
+        self.best_step = None if self.best is None else self.best_step
+        self.plateau = (known(self.plateau[0]), self.plateau[1])
+
     def forget(self) -> None:
         """What was measured so far counts no more: it was on other data."""
         self.evaluated, self.best, self.best_step, self.mark, self.stale = -1, None, None, None, 0
         self.plateau = (None, 0)
 
     def lower_on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> None:
-        """Lowers ``lr_scale`` by ``factor`` after ``patience`` evaluations in a row whose score was no better."""
+        """Lowers ``lr_scale`` by ``factor`` after ``patience`` evaluations in a row whose score was no better.
+
+        NaN is no better than anything.
+        """
         best, flat = self.plateau
-        if best is None or score > best:
+        if score > (-math.inf if best is None else best):
             self.plateau = (score, 0)
             return
         flat += 1

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from dlrun import checkpoint, step
 from dlrun.alone import DISPATCH_SECONDS, next_multiple
 from dlrun.data.feed import Resident
-from dlrun.engine import Engine
+from dlrun.engine import Engine, Evaluation
 from dlrun.progress import Progress
 from dlrun.setup import Setup
 from dlrun.signals import Stop
@@ -295,9 +295,9 @@ class Slot:
         if "lr_scale" in self.setup.numbers:
             self.stack.scales[self.place_in_stack] = lr_scale
 
-    def evaluate(self, split: str, between: Callable[[], None]) -> tuple[dict[str, float], dict[str, Any]]:
+    def evaluate(self, split: str, between: Callable[[], None]) -> Evaluation:
         sums = self.stack.evaluate(split, between)
-        return self.stack.engine.metrics(split, jax.tree.map(lambda a: a[self.place_in_stack], sums))
+        return self.stack.engine.evaluation(split, jax.tree.map(lambda a: a[self.place_in_stack], sums))
 
     def close(self) -> None:
         """Nothing reads in the background."""

@@ -76,6 +76,8 @@ class Rows:
             self.ends[split] = numbers
             for key, value in numbers.items():
                 name = f"{split}/{key}"
+                if "nonfinite" in row:  # such an evaluation is no result
+                    continue
                 self.least[name] = min(value, self.least.get(name, value))
                 self.most[name] = max(value, self.most.get(name, value))
 

@@ -304,14 +304,37 @@ def train_steps(
 def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Batch:
     """Sums over the examples where ``mask`` is 1, by name: of loss and metrics, and what else the task counts.
 
-    ``count`` is the number of examples.
+    ``count`` is the number of examples, ``nonfinite`` that of each kind of :func:`nonfinite`. An example of those is
+    wrong by every metric: the largest of outputs that are not finite says nothing.
     """
+
+    def there(a: Array) -> Array:  # what stands for no example must not spoil a sum: 0 times NaN is NaN
+        return jnp.where(jnp.expand_dims(mask, range(1, a.ndim)) > 0, a, jnp.zeros_like(a))
+
     params = state.params if state.ema is None else state.ema
     outputs, _ = forward(program, graphdef, params, state.variables, batch["x"], train=False)
-    each = {"loss": losses(program, outputs, batch, state.numbers, train=False)}
-    each |= {k: f(outputs, batch["y"]) for k, f in program.task.metrics.items()}
+    outputs, batch = there(outputs), {**batch, "y": there(batch["y"])}
+    loss = losses(program, outputs, batch, state.numbers, train=False)
+    bad = nonfinite(batch, outputs, loss) & (mask > 0)
+    each = {k: jnp.where(bad[:2].any(0), 0, f(outputs, batch["y"])) for k, f in program.task.metrics.items()}
+    sums = {k: there(v).sum() for k, v in (each | {"loss": loss}).items()}
     counts = {k: f(outputs, batch["y"], mask) for k, f in program.task.counts.items()}
-    return {k: (v * mask).sum() for k, v in each.items()} | counts | {"count": mask.sum()}
+    return sums | counts | {"count": mask.sum(), "nonfinite": bad.sum(1)}
+
+
+def nonfinite(batch: Batch, outputs: Array, loss: Array) -> Array:
+    """Which examples' outputs, loss alone, and beside either of them inputs are not finite, bool (3, B).
+
+    An output of -inf for a class rules it out, which is meant where the loss is finite nevertheless.
+    """
+
+    def any_not(finite: Array) -> Array:
+        return ~finite.reshape(len(loss), -1).all(1)
+
+    classes = jnp.issubdtype(batch["y"].dtype, jnp.integer)
+    of_outputs = any_not(jnp.isfinite(outputs) | (jnp.isneginf(outputs) & classes))
+    of_loss = ~jnp.isfinite(loss) & ~of_outputs
+    return jnp.stack([of_outputs, of_loss, any_not(jnp.isfinite(batch["x"])) & (of_outputs | of_loss)])
 
 
 def eval_steps(

@@ -1,5 +1,6 @@
 """The one loop, top to bottom: step, log, evaluate, save, by name."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -14,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from dlrun import checkpoint, rundir, sinks
 from dlrun.alone import Member, next_multiple
-from dlrun.diagnose import explain
+from dlrun.diagnose import NonFinite, explain
 from dlrun.progress import Progress
 from dlrun.resumption import Resumption
 from dlrun.settings import in_steps
@@ -78,7 +79,7 @@ def train(
     Raises:
       Stopped: after a signal.
       Pruned: when the run is not worth going on with.
-      NonFinite: when a loss, gradient, parameter or statistic is not finite.
+      NonFinite: when a loss, gradient, parameter or statistic is not finite, or in an evaluation an output.
       CheckpointError: when a state could not be saved.
     """
     with Run(setup, directory, member, progress, stop) as run:
@@ -187,13 +188,19 @@ class Run:
             self.member.reset()
 
     def evaluate(self, at: Position) -> float:
-        """Validation: a row, the best value and the patience. Gives the metric that counts."""
-        metrics, _ = self.member.evaluate("val", partial(self.stop_if_asked, at))
-        value = metrics[self.setup.metric.split("/")[1]]
+        """Validation: a row, the best value and the patience.
+
+        Gives the metric that counts, NaN where the evaluation is no result: never best, and no improvement.
+        """
+        found = self.member.evaluate("val", partial(self.stop_if_asked, at))
+        value = found.metrics[self.setup.metric.split("/")[1]]
+        if found.problem or not math.isfinite(value):
+            value = math.nan  # which compares to no number
         sign = -1 if self.setup.mode == "min" else 1
-        if at.best is None or sign * (value - at.best) >= 0:  # of equals the later one, which saw more
+        best, mark = (-math.inf if v is None else sign * v for v in (at.best, at.mark))
+        if sign * value >= best:  # of equals the later one, which saw more
             at.best, at.best_step = value, at.step
-        if at.mark is None or sign * (value - at.mark) > self.settings.early_stop.min_delta:
+        if sign * value - mark > self.settings.early_stop.min_delta:
             at.mark, at.stale = value, 0
         else:
             at.stale += 1
@@ -202,7 +209,12 @@ class Run:
             schedule = self.setup.plan.values["schedule"]
             at.lower_on_plateau(sign * value, **{k: v for k, v in schedule.items() if k != "name"})
             self.member.scale(at.lr_scale)
-        self._write(at, "val", metrics)
+        self._write(at, "val", found.metrics)
+        if found.problem:
+            self.check(at)  # a step that failed says more
+            if self.settings.on_nonfinite == "stop":
+                raise NonFinite(f"{found.problem}, at step {at.step}")
+            self.progress.warn(f"{found.problem}, at step {at.step}: this evaluation is no result")
         return value
 
     def prune(self, at: Position) -> None:
@@ -253,6 +265,9 @@ class Run:
     def select(self, at: Position) -> None:
         """Takes the best state, the one to be tested."""
         self.tested = at.step if at.best_step is None else at.best_step
+        if at.best_step is None:
+            self.progress.chosen = "last"
+            self.progress.warn(f"no evaluation has a finite {self.setup.metric}: no state is best, testing the last")
         if self.tested == at.step:
             return
         if self.best and self.best[0].step == self.tested:
@@ -265,9 +280,11 @@ class Run:
 
     def test(self, at: Position) -> dict[str, Any]:
         """The test split, once, by the state that :meth:`select` took; gives its results for each class."""
-        metrics, details = self.member.evaluate("test", partial(self.stop_if_asked, at))
-        self._write(replace(at, step=self.tested), "test", metrics)
-        return details
+        found = self.member.evaluate("test", partial(self.stop_if_asked, at))
+        self._write(replace(at, step=self.tested), "test", found.metrics)
+        if found.problem:
+            raise NonFinite(f"{found.problem}, by the {self.progress.chosen} state, of step {self.tested}")
+        return found.details
 
     # Details
 
@@ -279,7 +296,7 @@ class Run:
         folder = self.directory / rundir.CHECKPOINTS
         if not checkpoint.verify(folder / str(self.tested)):
             self.progress.warn(f"the best state, of step {self.tested}, is incomplete or damaged; testing the last one")
-            self.tested = at.step
+            self.tested, self.progress.chosen = at.step, "last"
         return checkpoint.read(folder, self.tested)[0]
 
     def _stands(self, row: dict[str, Any], last: int) -> bool:

@@ -195,9 +195,11 @@ class Run:
         values = {name: found for name, found in values.items() if name.partition("/")[2] not in NOT_A_METRIC}
         metric, mode = self.main_among(lambda: values)
         best: dict[str, float] = {}
-        if metric in values:
-            extreme = min(values[metric]) if mode == "min" else max(values[metric])
-            step = steps[metric][values[metric].index(extreme)]
+        no_result = {row["step"] for row in rows if "nonfinite" in row and isinstance(row.get("step"), int)}
+        at = zip(values.get(metric, ()), steps.get(metric, ()), strict=True)
+        if results := [(v, s) for v, s in at if not isinstance(s, int) or s not in no_result]:
+            extreme = (min if mode == "min" else max)(value for value, _ in results)
+            step = next(s for value, s in results if value == extreme)
             for name, found in values.items():
                 known = [v for s, v in zip(steps[name], found, strict=True) if _by(s, step)]
                 best |= {name: known[-1]} if known else {}

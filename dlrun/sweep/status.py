@@ -1,6 +1,7 @@
 """What a person sees of a sweep: one moving line on a terminal, failures as they happen, a table at the end."""
 
 import logging
+import math
 import os
 import re
 import sys
@@ -118,8 +119,10 @@ class Status:
         return a < b if self.mode == "min" else a > b
 
     def value(self, job: int, value: Any) -> None:
-        """A job's metric at an evaluation."""
-        if isinstance(value, int | float) and (job not in self.best or self.better(value, self.best[job])):
+        """A job's metric at an evaluation; none of one that is no result."""
+        if not isinstance(value, int | float) or not -math.inf < value < math.inf:
+            return
+        if job not in self.best or self.better(value, self.best[job]):
             self.best[job] = float(value)
 
     def table(self, seconds: Callable[[int], float | None]) -> str:
@@ -220,7 +223,7 @@ class JobProgress(Progress):
         self.status.tick()
 
     def row(self, row: dict[str, Any]) -> None:
-        if row["split"] == "val":
+        if row["split"] == "val" and "nonfinite" not in row:
             self.status.value(self.number, row.get(self._name))
 
     def note(self, text: str) -> None:
