@@ -32,6 +32,7 @@ class Member(Protocol):
       state: of training.
       feed: gives its rows.
       company: how many runs are trained along with it, itself included.
+      eval_size: examples that are evaluated at a time.
     """
 
     @property
@@ -45,6 +46,9 @@ class Member(Protocol):
 
     @property
     def company(self) -> int: ...
+
+    @property
+    def eval_size(self) -> int: ...
 
     def start(self) -> None:
         """Takes the state before the first step."""
@@ -107,6 +111,10 @@ class Alone:
     company = 1
 
     @property
+    def eval_size(self) -> int:
+        return self.engine.eval_size()
+
+    @property
     def feed(self) -> Feed:
         if self._feed is None:
             self._feed = self.engine.feed(self.setup.plan.settings.seed)
@@ -167,8 +175,9 @@ class Alone:
 
     def evaluate(self, split: str, between: Callable[[], None]) -> Evaluation:
         engine, sums = self.engine, jax.device_put(self.engine.counts, self.setup.everywhere)
-        most = engine.eval_batches if self.setup.program.loop else 1
-        for table, order, first, count in self.feed.evaluate(split, engine.eval_size, engine.eval_batches, most):
+        batches = engine.eval_batches(self.eval_size)
+        most = batches if self.setup.program.loop else 1
+        for table, order, first, count in self.feed.evaluate(split, self.eval_size, batches, most):
             sums = engine.eval_steps(self.state, sums, table, order, np.int32(first), np.int32(count))
             between()
         return engine.evaluation(split, jax.device_get(sums))

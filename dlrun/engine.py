@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
-from dlrun import checkpoint, step
+from dlrun import checkpoint, memory, step
 from dlrun.data import batches
 from dlrun.data.feed import Feed, Resident, Table, streams
 from dlrun.diagnose import nonfinite, unsound
@@ -31,6 +32,9 @@ class Evaluation:
     metrics: dict[str, float]
     details: dict[str, Any]
     problem: str | None
+
+
+MOST_EVALUATED = 512  # examples at a time: more make nothing faster
 
 
 class Engine:
@@ -55,9 +59,9 @@ class Engine:
             if other.setup.data is setup.data and other.setup.mesh == setup.mesh and "table" in vars(other):
                 self.table = other.table
 
-        longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
-        self.eval_size = -(-min(setup.plan.settings.eval.batch_size, longest) // setup.mesh.size) * setup.mesh.size
-        self.eval_batches = -(-longest // self.eval_size)
+        self.longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
+        given = min(setup.plan.settings.eval.batch_size or MOST_EVALUATED, self.longest)
+        self.most_evaluated = -(-given // setup.mesh.size) * setup.mesh.size
 
     @cache  # noqa: B019 - an engine lives as long as its group
     def stacked(self, at_once: bool) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
@@ -138,14 +142,52 @@ class Engine:
         """:meth:`zeros` by path, as they are saved."""
         return checkpoint.flat({"totals": self.zeros()})
 
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def eval_size(self, runs: int = 1) -> int:
+        """Examples that are evaluated at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
+
+        Those are a power of two for each device, so that machines of nearly the same memory take the same. Another size
+        sums in another order, and XLA may choose other kernels for it: losses and errors are the same but for rounding;
+        what is counted (accuracy, confusion, and F1 from it) is the same number, as long as rounding decides no tie
+        between outputs.
+
+        Args:
+          runs: that are computed at once; they share the memory.
+        """
+        most, devices = self.most_evaluated, self.setup.mesh.size
+        if self.setup.plan.settings.eval.batch_size is not None:
+            return most
+        room = memory.room(devices) // runs
+        if jax.process_count() > 1:  # which must take the same
+            room = int(multihost_utils.process_allgather(np.int64(room)).min())
+        if most == devices or (of_most := self.eval_bytes(most)) <= room:
+            return most
+        least = self.eval_bytes(devices)
+        fit = 1 + (room - least) * (most / devices - 1) / max(of_most - least, 1)  # on each device
+        return 2 ** int(math.log2(max(fit, 1))) * devices
+
+    def eval_batches(self, size: int) -> int:
+        """How many batches of a size the longest split is evaluated in."""
+        return -(-self.longest // size)
+
+    def eval_bytes(self, size: int) -> int:
+        """What an evaluation of so many examples at a time takes beside states and data, on all devices together."""
+        return self._evaluated(size)[1]
+
     @cached_property
     def counts(self) -> step.Batch:
-        """Sums of an evaluation before the first example; traced once."""
+        """Sums of an evaluation before the first example."""
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._evaluated(self.most_evaluated)[0])
+
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def _evaluated(self, size: int) -> tuple[Any, int]:
+        """The form of an evaluation's sums, and bytes that so many examples at a time take; traced once."""
         setup = self.setup
-        batch = {"x": setup.examples(1), "y": setup.targets(1)}
-        mask = jax.ShapeDtypeStruct((1,), np.float32)
-        of_step = partial(step.eval_step, setup.program, setup.graphdef)
-        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(of_step, setup.shapes, batch, mask))
+        batch = {"x": setup.examples(size), "y": setup.targets(size)}
+        of_step = jax.make_jaxpr(partial(step.eval_step, setup.program, setup.graphdef), return_shape=True)
+        traced, sums = of_step(setup.shapes, batch, jax.ShapeDtypeStruct((size,), np.float32))
+        rows = sum(a.size * a.dtype.itemsize for a in batch.values())
+        return sums, memory.peak(traced.jaxpr) + rows
 
     def evaluation(self, split: str, sums: dict[str, Any]) -> Evaluation:
         """What came of a split, from what was summed over its examples."""

@@ -1,5 +1,6 @@
 """What a result depends on beside its configuration: code, versions, machine."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -44,6 +45,15 @@ def peak_memory() -> int:
     """Largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or less where its control group has a limit."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # not there, or ``max``
+            whole = min(whole, int(Path(limit).read_text()))
+    return whole
 
 
 def git(folder: Path) -> dict[str, Any] | None:

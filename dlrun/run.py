@@ -93,10 +93,11 @@ def run(
             accept()
         for text in [*setup.warnings, *(start.notes if start else ())]:
             progress.warn(text)
-        began = time.time()
+        began, eval_size = time.time(), member.eval_size  # which several processes agree on
         if first:
             again = None if start is None or resumed is None else went_on(directory, start, resumed, progress)
-            rundir.update_run(directory, **opening(setup, directory, command, again), **(facts or environment.facts()))
+            fields = opening(setup, directory, command, again, eval_size)
+            rundir.update_run(directory, **fields, **(facts or environment.facts()))
         if pictures:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
         result, status, error, code = None, "failed", None, 1
@@ -148,7 +149,9 @@ def went_on(directory: Path, start: Resumption, resumed: list[str], notes: Progr
     return {"overrides": resumed, "data": {"step": start.step, "changed": start.changed, "before": before}}
 
 
-def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: dict[str, Any] | None) -> dict[str, Any]:
+def opening(
+    setup: Setup, directory: Path, command: list[str] | None, resumed: dict[str, Any] | None, eval_size: int
+) -> dict[str, Any]:
     """Fields of run.json when a run starts or goes on."""
     before = rundir.read_json(directory / rundir.RUN) or {}
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -160,6 +163,7 @@ def opening(setup: Setup, directory: Path, command: list[str] | None, resumed: d
         "config": setup.plan.values,
         "parameters": setup.parameters,
         "matmul_precision": setup.matmul_precision,
+        "eval_batch_size": eval_size,
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
         **({} if setup.teacher is None else {"teacher": setup.teacher}),

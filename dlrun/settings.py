@@ -46,7 +46,7 @@ class Evaluation:
     """When the validation split is evaluated, and in batches of what size."""
 
     every: Every = "1epoch"
-    batch_size: Count = 512
+    batch_size: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

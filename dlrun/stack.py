@@ -79,6 +79,7 @@ class Stack:
         self.slots = {i: Slot(self, i, *slot) for i, slot in enumerate(slots)}  # by number of the run
         # One by one, a power of two: stacks of about the same size have the same program.
         self.size = len(self.slots) if at_once else 1 << (len(self.slots) - 1).bit_length()
+        self.eval_size = engine.eval_size(self.size if at_once else 1)
         self.state: step.TrainState | None = None
         self.totals: step.Metrics
         self.order: tuple[int, Any] = (-1, None)
@@ -146,10 +147,11 @@ class Stack:
             engine = self.engine
             sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), engine.counts)
             sums = jax.device_put(sums, self.sharding)
-            most = engine.eval_batches if engine.setup.program.loop else 1
+            batches = engine.eval_batches(self.eval_size)
+            most = batches if engine.setup.program.loop else 1
             ending = [slot.place_in_stack for slot in self.slots.values() if slot.ending]
             places = self._padded(ending) if split == "test" else self.places
-            for table, order, first, count in self._feed.evaluate(split, engine.eval_size, engine.eval_batches, most):
+            for table, order, first, count in self._feed.evaluate(split, self.eval_size, batches, most):
                 where = (np.int32(first), np.int32(count), *places)
                 sums = self.eval_steps(self.state, sums, table, order, *where)
                 between()
@@ -249,6 +251,10 @@ class Slot:
     @property
     def company(self) -> int:
         return len(self.stack.slots)
+
+    @property
+    def eval_size(self) -> int:
+        return self.stack.eval_size
 
     @property
     def state(self) -> step.TrainState:

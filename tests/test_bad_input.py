@@ -26,7 +26,7 @@ split.seed: -1 | x | 1.5 | 4294967296
 split.vla: 0.1
 eval: 1 | null
 eval.every: 10 | abc | 0epochs | -1epoch | 1.5epochs | 1hour | null | epoch | 99999999999epochs
-eval.batch_size: 0 | -1 | x | null | 1.5
+eval.batch_size: 0 | -1 | x | 1.5
 checkpoint.every: 5 | x | 0steps
 checkpoint.keep: 0 | -1 | null | 1.5 | all
 checkpoint.metric: val/acc | accuracy | train/loss | test/loss | 3 |

@@ -8,10 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlrun import losses, rundir, step
+from dlrun import cli, config, losses, memory, metrics, rundir, step
 from dlrun.compare import load
+from dlrun.data import batches
+from dlrun.data.dataset import Dataset, Rows
 from dlrun.diagnose import unsound
+from dlrun.engine import MOST_EVALUATED, Engine
 from dlrun.losses import binary_cross_entropy, cross_entropy, mse
+from dlrun.nn.parts import Inputs
+from dlrun.setup import Setup
 from dlrun.snapshot import Position
 from dlrun.standing import Rows as Standing
 from tests.conftest import QUICK
@@ -242,3 +247,144 @@ def test_a_position_of_an_earlier_version_that_is_not_finite_is_none() -> None:
     assert at.plateau == (None, 3)
     at.lower_on_plateau(-2.0, factor=0.5, patience=5, min_scale=0)
     assert at.plateau == (-2.0, 0)
+
+
+# Examples at a time
+
+
+def test_peak_memory_by_hand() -> None:
+    x, w = jnp.zeros((8, 100)), jnp.zeros((100, 50))
+
+    def counted(f) -> int:
+        return memory.peak(step.jax.make_jaxpr(f)(x, w).jaxpr)
+
+    product, scalar = 8 * 50 * 4, 4
+    assert counted(lambda x, w: x @ w) == product
+    assert counted(lambda x, w: (x @ w).sum()) == product + scalar
+    assert counted(lambda x, w: jnp.tanh(x @ w).sum(1)) == 2 * product, "an argument of what comes next, no longer"
+    assert counted(lambda x, w: (x @ w) + jnp.tanh(x @ w)) == 3 * product, "two of them are waited for"
+    assert counted(lambda x, w: step.jax.jit(lambda a: jnp.tanh(a @ w).sum(1))(x)) == 2 * product
+    many = step.jax.lax.scan(lambda carry, row: (carry, jnp.outer(row, row)), 0.0, x)[1].nbytes
+    assert many == 8 * 100 * 100 * 4
+    looped = counted(lambda x, w: step.jax.lax.scan(lambda carry, row: (carry, jnp.outer(row, row)), 0.0, x)[1])
+    assert many < looped <= 1.3 * many
+    either = counted(lambda x, w: step.jax.lax.cond(x[0, 0] > 0, lambda: (x @ w).sum(), lambda: 0.0))
+    assert product < either < 2 * product
+
+
+def prepared(*overrides: str) -> Setup:
+    return cli._prepare(cli._checked(*config.compose(config.loader([]), list(overrides))))
+
+
+def test_a_language_model_takes_as_many_rows_as_fit(own_folder, monkeypatch) -> None:
+    """Of the shape of GPT-2 small: a row of 1,024 tokens has 50 MB of attention's logits a layer, in three copies."""
+    (own_folder / "book.txt").write_text("All work and no play makes Jack a dull boy. " * 30_000)
+    setup = prepared(
+        "data=text", "data.path=book.txt", "data.length=1024", "model=transformer", "model.width=768",
+        "model.depth=12", "model.heads=12", "batch_size=8",
+    )  # fmt: skip
+    engine = Engine(setup)
+    assert 84e6 < setup.parameters < 88e6
+    most = len(setup.data.val)
+    assert 100 < most < MOST_EVALUATED
+    one = engine.eval_bytes(2) - engine.eval_bytes(1)
+    assert 3 * 12 * 1024**2 * 4 < one < 2 * 3 * 12 * 1024**2 * 4
+    for room, size, of_four in ((2e9, 8, 2), (24e9, most, 32), (1e9, 4, 1), (1, 1, 1)):
+        monkeypatch.setattr(memory, "room", lambda devices, room=room: int(room))
+        fresh = Engine(setup)
+        assert fresh.eval_size() == size
+        assert size == 1 or engine.eval_bytes(size) <= room
+        assert size == most or engine.eval_bytes(2 * size) > room
+        assert fresh.eval_size(4) == of_four, "a stack shares the memory"
+
+
+def test_a_small_model_takes_a_whole_split_and_a_given_size_stays(monkeypatch) -> None:
+    assert Engine(prepared("model.widths=[8]")).eval_size() == TEST
+    monkeypatch.setattr(memory, "room", lambda devices: 1)
+    assert Engine(prepared("model.widths=[8]", "eval.batch_size=100")).eval_size(9) == 100
+    assert Engine(prepared("model.widths=[8]")).eval_size() == 1
+
+
+def test_the_share_of_the_memory() -> None:
+    assert 2**26 < memory.room(1) < 2**44
+    assert memory.room(4) == memory.room(1), "devices made of one CPU share its memory"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [("model=mlp",), ("model=transformer",), ("model=lstm",), ("model=resnet", "model.depth=8")],
+    ids=" ".join,
+)
+def test_what_is_told_of_the_trace_is_what_the_compiler_plans(words) -> None:
+    """Within a factor of 3; it is compiled as users do."""
+    setup = prepared(*words, "compile_cache=null")
+    size = 128
+    rows = {"x": setup.examples(size), "y": setup.targets(size)}
+    compiled = step.jax.jit(partial(step.eval_step, setup.program, setup.graphdef)).lower(
+        setup.shapes, rows, step.jax.ShapeDtypeStruct((size,), np.float32)
+    )
+    real = compiled.compile().memory_analysis().temp_size_in_bytes
+    told = Engine(setup).eval_bytes(size)
+    assert real / 3 < told < 3 * real
+
+
+N = 41
+RANDOM = np.random.default_rng(0)
+TASKS = {
+    "classification": RANDOM.integers(0, 3, N).astype(np.int32),
+    "multilabel": RANDOM.integers(0, 2, (N, 3)).astype(bool),
+    "regression": RANDOM.normal(5, 2, (N, 3)).astype(np.float32),
+    "language_modelling": RANDOM.integers(0, 3, (N, 6)).astype(np.int32),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_results_do_not_depend_on_the_size(task: str) -> None:
+    y = TASKS[task]
+    tokens = task == "language_modelling"
+    x = RANDOM.integers(0, 3, (N, 6)).astype(np.int32) if tokens else RANDOM.normal(3, 2, (N, 5)).astype(np.float32)
+    split = Rows(x, y, characters=2 * y.size)
+    data = Dataset("tokens" if tokens else "rows", tuple("abc"), split, split, split, task=task, vocabulary=3 * tokens)
+    inputs = Inputs("tokens", (6,), 3, True) if tokens else Inputs("rows", (5,))
+    how = {"model": "transformer", "model_values": {"patch": None}} if tokens else {}
+    of = program(inputs=inputs, task=metrics.task(data), loop=True, **how)
+    graphdef, state = start(of, numbers())
+    table, rows = batches.stacked(data)
+    found = []
+    for size in (1, 16, N):
+        evaluate = quick(partial(step.eval_steps, of, graphdef))
+        order = batches.in_order(rows["test"], size, -(-N // size))
+        one = {"x": jnp.asarray(x[:1]), "y": jnp.asarray(y[:1])}
+        sums = step.jax.eval_shape(partial(step.eval_step, of, graphdef), state, one, jnp.ones(1))
+        sums = step.jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums)
+        sums = step.jax.device_get(evaluate(state, sums, table, order, np.int32(0), np.int32(len(order))))
+        means = {k: float(sums[k] / sums["count"]) for k in ("loss", *of.task.metrics)}
+        found.append((of.task.report("test", means, sums), of.task.details(sums)))
+        assert sums["count"] == N
+    (first, details), *others = found
+    for reported, other in others:
+        assert reported == pytest.approx(first, rel=1e-5)
+        assert other == details, "counts are the same number"
+    if not tokens:
+        forward = quick(partial(step.forward, of, graphdef, train=False))
+        batch = step.take(table, rows["test"])
+        loss = losses.auto(forward(state.params, state.variables, batch["x"])[0], batch["y"], 0.0)
+        assert first["loss"] == pytest.approx(np.mean(np.float64(loss)), rel=1e-5)
+
+
+def test_a_run_records_it_and_a_stack_computes_the_same(dlrun, monkeypatch) -> None:
+    whole = dlrun(*SMALL, "epochs=1", "seed=1")
+    assert whole.run["eval_batch_size"] == TEST
+    engine = Engine(prepared(*SMALL))
+    monkeypatch.setattr(memory, "room", lambda devices: int(1.1 * engine.eval_bytes(64)))
+    parts = dlrun(*SMALL, "epochs=1", "seed=1")
+    assert parts.run["eval_batch_size"] == 64
+    for row, other in zip(parts.rows, whole.rows, strict=True):
+        assert row.pop("split") == other.pop("split")
+        assert {**row, "time": 0} == pytest.approx({**other, "time": 0}, rel=1e-5)
+    assert parts.summary["confusion"] == whole.summary["confusion"]
+    done = dlrun("-m", *SMALL, "epochs=1", "seed=0,1")
+    assert digest(runs(done.directory)[1]) == digest(parts.directory)
+    at_once = dlrun("-m", *SMALL, "epochs=1", "seed=0,1", "launcher.vmap=true")
+    assert json.loads((runs(at_once.directory)[1] / "run.json").read_text())["eval_batch_size"] == 32

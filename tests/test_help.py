@@ -89,7 +89,7 @@ def test_show_tells_default_range_and_meaning_of_every_key(group: str, option: s
 
 def test_show_of_groups_sections_and_keys(dlrun):
     assert dlrun("show", "eval").out.splitlines()[0] == "eval.every=1epoch"
-    assert "eval.batch_size=512" in dlrun("show", "eval").out
+    assert "eval.batch_size=null" in dlrun("show", "eval").out
     assert dlrun("show", "batch_size").out.split("\n")[0] == "batch_size=64"
     assert f"allowed: {allowed(Count)}" in dlrun("show", "batch_size").out
     assert {"optim=adam", "optim=adamw", "optim=sgd", "optim.lr=0.1"} <= set(dlrun("show", "optim.lr").out.splitlines())

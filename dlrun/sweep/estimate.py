@@ -12,10 +12,10 @@ from dlrun.alone import DISPATCH_SECONDS
 from dlrun.engine import Engine
 from dlrun.progress import clock
 from dlrun.setup import Setup
+from dlrun.sweep import work
 from dlrun.sweep.groups import Group
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
-from dlrun.sweep.work import stacks
 
 MEASURED = 4  # groups that are compiled and timed; the others are taken to be like them
 SECONDS = 0.5  # of steps that are timed in each
@@ -30,7 +30,7 @@ class Cost:
       compilations: of the training step.
       compiling: seconds of all of them.
       training: seconds of a job's training steps, on average.
-      memory: bytes of this process, with the states of stacked jobs.
+      memory: bytes of this process, with the states of stacked jobs and what their evaluation takes.
       resident: bytes on the device for states and data.
     """
 
@@ -77,7 +77,7 @@ def some(number: int, noun: str) -> str:
 
 def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
     """How many jobs of a group are trained together each time."""
-    return stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
+    return work.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
 
 
 def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
@@ -91,7 +91,9 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
     data = 0 if engine.streams else sum(a.nbytes for a in engine.table[0].values())
     stacked = 3 * state * max(sizes)  # with gradients and updates
     different = len(set(sizes))
-    memory = environment.peak_memory() + stacked
+    at_once = max(sizes) if work.at_once(engine, launcher.vmap) else 1
+    evaluating = at_once * engine.eval_bytes(engine.eval_size(at_once))
+    memory = environment.peak_memory() + stacked + evaluating
     return Cost(jobs, different, compiling * different, step * steps, memory, stacked + data)
 
 

@@ -169,7 +169,7 @@ def room(engine: Engine) -> int:
         limit = (device.memory_stats() or {}).get("bytes_limit")
         used = (device.memory_stats() or {}).get("bytes_in_use", 0)
         if limit:
-            each = 3 * state + activations(engine)
+            each = 3 * state + max(activations(engine), engine.eval_bytes(engine.eval_size(MOST[True])))
             free = min(free * each / state, 0.9 * (limit - used))
             return max(1, int(free / each))
     return max(1, int(free / (3 * state)))
