@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax
@@ -24,6 +24,36 @@ Waiting = Iterable[tuple[Position, int]]
 already when it only waits for the other runs of its stack."""
 
 
+@dataclass
+class Pace:
+    """How fast a run is trained in this process, compilation aside.
+
+    Args:
+      stack: runs that are trained side by side, itself included.
+    """
+
+    stack: int = 1
+    steps: int = 0
+    run_steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, steps: int, seconds: float, runs: int = 1) -> None:
+        """So many steps of each of ``runs`` took so long."""
+        self.steps, self.run_steps, self.seconds = (
+            self.steps + steps,
+            self.run_steps + steps * runs,
+            self.seconds + seconds,
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Fields of run.json: steps a second of the run, and of all that were trained side by side with it."""
+        rates = {"steps_per_second": self.steps, "stack_steps_per_second": self.run_steps}
+        return {"stack": self.stack} | {
+            k: round(n / self.seconds, 3) if self.seconds else None for k, n in rates.items()
+        }
+
+
 class Member(Protocol):
     """The state of one run on the devices, alone or in a stack.
 
@@ -33,7 +63,10 @@ class Member(Protocol):
       feed: gives its rows.
       company: how many runs are trained along with it, itself included.
       eval_size: examples that are evaluated at a time.
+      pace: how fast it is trained.
     """
+
+    pace: Pace
 
     @property
     def engine(self) -> Engine: ...
@@ -104,6 +137,7 @@ class Alone:
 
     def __init__(self, setup: Setup, engine: Engine, progress: Progress, stop: Stop):
         self.setup, self.engine, self.progress, self.stop = setup, engine, progress, stop
+        self.pace = Pace()
         self.step_seconds: float | None = None
         self._feed: Feed | None = None  # its rows go to the device when they are needed
         self.state: step.TrainState
@@ -150,7 +184,9 @@ class Alone:
             compiled = self.step_seconds is None
             self.step_seconds = 1e-3 if compiled else (done - start) / count
             at.step += count
-            at.seconds += 0.0 if compiled else done - began
+            if not compiled:
+                at.seconds += done - began
+                self.pace.add(count, done - began)
             self.progress.advance(at.step, epoch=at.step / per_epoch)
         return ()
 

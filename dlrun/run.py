@@ -93,10 +93,11 @@ def run(
             accept()
         for text in [*setup.warnings, *(start.notes if start else ())]:
             progress.warn(text)
-        began, eval_size = time.time(), member.eval_size  # which several processes agree on
+        began = time.time()
+        _ = member.eval_size  # which several processes agree on
         if first:
             again = None if start is None or resumed is None else went_on(directory, start, resumed, progress)
-            fields = opening(setup, directory, command, again, eval_size)
+            fields = opening(setup, directory, command, again, member)
             rundir.update_run(directory, **fields, **(facts or environment.facts()))
         if pictures:  # needed at the end; its import takes a while, beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.curves",), daemon=True).start()
@@ -123,7 +124,7 @@ def run(
         finally:
             if first:
                 with contextlib.suppress(OSError):  # a full disk was reported before
-                    close(setup, directory, status, error, result, began, pictures)
+                    close(setup, directory, status, error, result, began, member, pictures)
         if error:
             progress.note(
                 f"{status}: {error}"
@@ -150,7 +151,7 @@ def went_on(directory: Path, start: Resumption, resumed: list[str], notes: Progr
 
 
 def opening(
-    setup: Setup, directory: Path, command: list[str] | None, resumed: dict[str, Any] | None, eval_size: int
+    setup: Setup, directory: Path, command: list[str] | None, resumed: dict[str, Any] | None, member: Member
 ) -> dict[str, Any]:
     """Fields of run.json when a run starts or goes on."""
     before = rundir.read_json(directory / rundir.RUN) or {}
@@ -163,7 +164,8 @@ def opening(
         "config": setup.plan.values,
         "parameters": setup.parameters,
         "matmul_precision": setup.matmul_precision,
-        "eval_batch_size": eval_size,
+        "eval_batch_size": member.eval_size,
+        **({"stack": member.pace.stack} if resumed is not None else member.pace.facts),
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
         **({} if setup.teacher is None else {"teacher": setup.teacher}),
@@ -181,6 +183,7 @@ def close(
     error: str | None,
     result: Result | None,
     began: float,
+    member: Member,
     pictures: bool,
 ) -> None:
     """Writes pictures, summary and the end of run.json."""
@@ -189,15 +192,13 @@ def close(
         from dlrun.curves import draw
 
         draw(rows, directory / rundir.CURVES)
-    trained = [r for r in rows if r["split"] == "train"]
-    seconds = trained[-1]["time"] if trained else 0
     rundir.update_run(
         directory,
         status=status,
         error=error,
         end=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         seconds=round(time.time() - began, 3),
-        steps_per_second=round(trained[-1]["step"] / seconds, 3) if seconds else None,
+        **(member.pace.facts if member.pace.steps else {}),  # of one that took no step, what was known before
         peak_memory=environment.peak_memory(),
     )
     if result is not None:

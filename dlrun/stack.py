@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dlrun import checkpoint, step
-from dlrun.alone import DISPATCH_SECONDS, next_multiple
+from dlrun.alone import DISPATCH_SECONDS, Pace, next_multiple
 from dlrun.data.feed import Resident
 from dlrun.engine import Engine, Evaluation
 from dlrun.progress import Progress
@@ -75,6 +75,7 @@ class Stack:
         self.engine, self.stop, self.at_once = engine, stop, at_once
         self.train_steps, self.eval_steps, self.nonfinite = engine.stacked(at_once)
         feeds: list[Any] = [engine.feed(setup.plan.settings.seed) for setup in setups]
+        self.count = len(setups)
         slots = zip(setups, feeds, progress, strict=True)
         self.slots = {i: Slot(self, i, *slot) for i, slot in enumerate(slots)}  # by number of the run
         # One by one, a power of two: stacks of about the same size have the same program.
@@ -137,6 +138,7 @@ class Stack:
             for position in positions:
                 position.step, position.seconds = at, position.seconds + seconds / len(positions)
             for slot in self.slots.values():
+                slot.pace.add(count if seconds else 0, seconds, len(positions))
                 slot.progress.advance(at, epoch=at / per_epoch)
 
     def evaluate(self, split: str, between: Callable[[], None]) -> dict[str, np.ndarray]:
@@ -235,6 +237,7 @@ class Slot:
       feed: gives its rows.
 
     Attributes:
+      pace: how fast it is trained.
       ending: whether all its steps are taken.
       feed: gives its rows.
     """
@@ -242,6 +245,7 @@ class Slot:
     def __init__(self, stack: Stack, place_in_stack: int, setup: Setup, feed: Resident, progress: Progress):
         self.stack, self.place_in_stack, self.setup = stack, place_in_stack, setup
         self.feed, self.progress = feed, progress
+        self.pace = Pace(stack.count)
         self.ending = False
 
     @property

@@ -108,7 +108,8 @@ def standing(run: Run, rows: Rows) -> Standing:
         step, epoch, seconds = map(rows.furthest, ("step", "epoch", "time"))
         now, evaluated = rows.last(name), rows.last("val/step")
         best = (rows.least if mode == "min" else rows.most).get(name)
-        speed = step / seconds if step and seconds else None
+        side_by_side = _whole(facts.get("stack")) or 1  # of which each has its share of the time
+        speed = step / seconds / side_by_side if step and seconds else None
     return Standing(step, epoch, steps, None if given else epochs, evaluated, name, now, best, speed)
 
 

@@ -7,7 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from dlrun import checkpoint
+from dlrun import checkpoint, rundir
+from dlrun.alone import Pace
+from dlrun.compare import load
+from dlrun.standing import Rows, standing
 from tests.digest import digest
 from tests.sweeps import SMALL, TINY, compilations, runs, statuses, summary, words
 
@@ -100,6 +103,45 @@ def test_a_diverged_run_leaves_the_others_as_they_are(dlrun):
     alone = dlrun(*words(gone))
     assert (alone.code, alone.run["error"]) == (1, error)
     assert done.out == f"{done.directory}\n"
+
+
+def record(run):
+    return json.loads((run / "run.json").read_text())
+
+
+def test_a_run_has_its_own_pace_and_its_stack_one_beside_it(dlrun):
+    done = dlrun("-m", *SMALL, "epochs=6", "optim.lr=0.1,1e30,0.2,0.3", "log.every=60")
+    assert statuses(done.directory) == ["completed", "diverged", "completed", "completed"]
+    for run in (runs(done.directory)[i] for i in (0, 2, 3)):
+        made, last = record(run), [row for row in rows(run) if row["split"] == "train"][-1]
+        own, all_of_them = made["steps_per_second"], made["stack_steps_per_second"]
+        assert made["stack"] == 4
+        assert 3 * own < all_of_them < 4 * own, "one of four left early"
+        # The share that the rows tell adds up over the runs; the pace is by the clock.
+        assert 3 * own < last["step"] / last["time"] < 4.5 * own
+    again = dlrun("resume", str(runs(done.directory)[0]), "epochs=8")
+    assert again.run["stack"] == 1
+    assert again.run["steps_per_second"] == again.run["stack_steps_per_second"] > 0
+    alone = dlrun(*SMALL, "epochs=6").run
+    assert (alone["stack"], alone["steps_per_second"]) == (1, alone["stack_steps_per_second"])
+
+
+def test_the_time_that_is_left_is_by_the_runs_own_pace(tmp_path):
+    """Rows tell a run's share of the time."""
+    facts = {"status": "running", "stack": 4, "config": {"steps": 100}}
+    rundir.write_json(tmp_path / "run.json", {"format": 1, **facts})
+    (tmp_path / "metrics.jsonl").write_text('{"step": 60, "epoch": 3, "split": "train", "loss": 1, "time": 3.0}\n')
+    (run,) = load([tmp_path])
+    at = standing(run, Rows(tmp_path))
+    assert (at.speed, at.left) == (5.0, 8.0)
+
+
+def test_pace_by_hand():
+    pace = Pace(4)
+    assert pace.facts == {"stack": 4, "steps_per_second": None, "stack_steps_per_second": None}
+    pace.add(10, 2.0, 4)
+    pace.add(30, 3.0, 2)
+    assert pace.facts == {"stack": 4, "steps_per_second": 8.0, "stack_steps_per_second": 20.0}
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_directories_are_those_of_runs_alone(dlrun, own_folder):
     assert "steps=null" not in words(run), "which goes without saying"
     assert (run / "data.json").read_bytes() == (alone.directory / "data.json").read_bytes()
     assert made.keys() == alone.run.keys()
-    times = {"start", "end", "seconds", "steps_per_second", "peak_memory"}
+    times = {"start", "end", "seconds", "steps_per_second", "stack", "stack_steps_per_second", "peak_memory"}
     assert {k: v for k, v in made.items() if k not in times} == {
         k: v for k, v in {**alone.run, "command": made["command"]}.items() if k not in times
     }

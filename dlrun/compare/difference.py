@@ -13,7 +13,7 @@ from dlrun.compare.single import results
 ABSENT: Any = object()
 """The value of what a run does not have."""
 
-TIMING = ("seconds", "steps_per_second", "peak_memory")
+TIMING = ("seconds", "steps_per_second", "stack", "stack_steps_per_second", "peak_memory")
 CODE = ("git.commit", "git.dirty", "versions.dlrun")
 MACHINE = ("host", "platform", "device", "devices", "processes", "threads")
 DATA = ("data.", "split.", "rows.")

@@ -90,6 +90,8 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
         told.append(f"{seconds:.1f} s" if seconds < 60 else clock(seconds))
     if is_number(speed := ended.get("steps_per_second")):
         told.append(f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s")
+        if is_number(stack := ended.get("stack")) and stack > 1:
+            told[-1] += f" beside {stack - 1:,.0f} other runs"
     if is_number(memory := ended.get("peak_memory")):
         told.append(f"{decimal(int(memory))} of memory")
     if not ended and found["last_row"]:
