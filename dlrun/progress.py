@@ -1,13 +1,18 @@
 """What a person sees on stderr while a run goes on: one moving line on a terminal, and lines that stay.
 
-Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should stay readable.
+Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should stay readable. All of them are
+logged as well, which is what fills log.txt.
 """
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # where nothing is set up, warnings are not to be printed a second time
 
 SHARE = 0.01
 """Evaluations closer together than this share of the run get no line of their own."""
@@ -24,10 +29,11 @@ class Progress:
 
     Attributes:
       chosen: which state is tested, ``best`` or ``last``.
+      stack: runs that are trained side by side with it, itself included.
     """
 
     def __init__(self, metric: str = "val/loss"):
-        self.metric, self.chosen = metric, "best"
+        self.metric, self.chosen, self.stack = metric, "best", 1
         self.live: Any = None
         self.total = self.step = 0
         self.epoch = 0.0
@@ -49,8 +55,7 @@ class Progress:
 
     def start(self, step: int, total: int) -> None:
         """The run stands at ``step`` of ``total``."""
-        self.total, self.step = total, step
-        self.began = self.told_time = time.perf_counter()
+        self.begin(step, total)
         if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
             from rich.console import Console
             from rich.live import Live
@@ -66,6 +71,11 @@ class Progress:
             self.live.start(refresh=True)  # before its thread starts: their first lines would run into each other
             self.live.console.show_cursor()  # a process that is killed can't bring it back
 
+    def begin(self, step: int, total: int) -> None:
+        """Counts from now on."""
+        self.total, self.step = total, step
+        self.began = self.told_time = time.perf_counter()
+
     def advance(self, step: int, epoch: float) -> None:
         """The run has come to ``step``."""
         self.step, self.epoch = step, epoch
@@ -80,16 +90,26 @@ class Progress:
             if (last := self.rows.get("val")) and last["step"] > self.told_step:
                 self._tell(last)
             if self.step < self.total:
-                self.note(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
+                self.tell(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
             everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
             metrics = "  ".join(_metrics(row, self._name, *everything))
-            self.note(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
+            self.tell(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
             self.close()
         elif self._due(row):
             self._tell(row)
 
     def note(self, text: str) -> None:
         """A line for the person."""
+        log.info("%s", text)
+        self.show(text)
+
+    def tell(self, text: str, shown: str | None = None) -> None:
+        """A line on how the run goes as it should; ``shown`` where it was cut to fit the terminal."""
+        log.info("%s", text)
+        self.show(text if shown is None else shown)
+
+    def show(self, text: str) -> None:
+        """Prints a line above the moving one."""
         if self.live is not None:
             self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -97,7 +117,8 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """A line that the person should not miss."""
-        self.note(f"warning: {text}")
+        log.warning("%s", text)
+        self.show(f"warning: {text}")
 
     def speed(self) -> float | None:
         """Optimizer steps a second since the first ones, whose time is the compiler's."""
@@ -126,11 +147,12 @@ class Progress:
         if train := self.rows.get("train"):
             parts += [(3, f"train loss {number(train.get('loss'))}")]
         parts += [(5, speed) for speed in self._speed()]
-        self.note(fitted(parts, width))
+        self.tell(fitted(parts, None), fitted(parts, width))
 
     def _speed(self) -> list[str]:
         speed = self.speed()
-        return [] if speed is None else [f"{speed:,.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s"]
+        beside = f" x {self.stack} runs" if self.stack > 1 else ""
+        return [] if speed is None else [(f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}") + f" steps/s{beside}"]
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """The moving line: a bar where there is room for one, steps, speed, loss, metric, time left."""

@@ -91,6 +91,11 @@ def run(
                 return 0
         if first:
             accept()
+        progress.stack = member.pace.stack
+        if resumed is not None:
+            progress.tell(" ".join(["resumed", *(["with", *resumed] if resumed else [])]))
+        for text in introduction(setup) if first else ():
+            progress.tell(text)
         for text in [*setup.warnings, *(start.notes if start else ())]:
             progress.warn(text)
         began = time.time()
@@ -131,6 +136,27 @@ def run(
                 + (f"; go on with: dlrun resume {shlex.quote(str(directory))}" if code > 128 else "")
             )
         return code
+
+
+def introduction(setup: Setup) -> list[str]:
+    """Lines on what is about to be trained: data, model, device."""
+    data, settings = setup.data, setup.plan.settings
+    names = {group: setup.plan.values[group]["name"] for group in ("data", "model")}
+    rows = ", ".join(f"{len(getattr(data, split)):,} {split}" for split in ("train", "val", "test"))
+    outputs = {
+        "classification": "classes",
+        "multilabel": "labels",
+        "regression": "numbers",
+        "language_modelling": "tokens",
+    }
+    device = setup.mesh.devices.flat[0]
+    kind = device.platform if device.device_kind == device.platform else f"{device.platform} ({device.device_kind})"
+    many = f"{setup.mesh.size} devices: " if setup.mesh.size > 1 else ""
+    return [
+        f"data {names['data']}: {rows} rows; {data.outputs:,} {outputs[data.task]}",
+        f"model {names['model']}: {setup.parameters:,} parameters, {settings.precision} on {many}{kind}; "
+        f"{setup.total_steps:,} steps of {settings.batch_size:,} rows",
+    ]
 
 
 def notice(progress: Notes, signal_name: str) -> None:

@@ -15,7 +15,6 @@ import contextlib
 import csv
 import io
 import json
-import logging
 import math
 import os
 import shutil
@@ -27,8 +26,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dlrun import rundir
-
-log = logging.getLogger(__name__)
 
 NEEDS = {"tensorboard": ("tensorboardX",), "mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
 KEYS = ("step", "epoch", "split", "time")  # of a row, beside its metrics
@@ -117,7 +114,6 @@ class Sinks:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             reason = reason if len(reason) <= 200 else reason[:197] + "..."
             text = f"log.sinks={name}: failed and is left out from here on; the run goes on: {reason}"
-            log.warning("%s", text)
             self.warn(text)
 
 

@@ -166,6 +166,7 @@ class Run:
             start.arrays.clear()  # they are on the device
             self.saved, self.checked = {last}, last
             self.member.scale(start.at.lr_scale)
+        self.progress.tell(f"going on from step {start.at.step} of {self.setup.total_steps}")
         if start.forgets:
             self.member.reset()
         self._open_sinks()

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import math
 import os
 import shutil
@@ -189,7 +188,7 @@ def test_sink_that_fails_is_left_out_and_the_others_go_on(tmp_path, monkeypatch,
         assert "ConnectionError: no route to host" in warnings[0]
         assert len(warnings[0]) < 300
         assert "\n" not in warnings[0]
-        assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.WARNING, warnings[0])]
+        assert not caplog.records, "what shows the warning logs it, once"
         assert len(table(tmp_path)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

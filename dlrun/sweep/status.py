@@ -214,10 +214,12 @@ class JobProgress(Progress):
         self.status, self.number, self.log = status, number, log
 
     def start(self, step: int, total: int) -> None:
+        self.begin(step, total)
         self.status.steps[self.number] = (step, step, total)
         self.status.statuses[self.number] = "running"
 
     def advance(self, step: int, epoch: float) -> None:
+        super().advance(step, epoch)
         if self.status.statuses[self.number] == "running":  # a run that ended may stay in its stack for a while
             self.status.advance(self.number, step)
         self.status.tick()
@@ -225,6 +227,10 @@ class JobProgress(Progress):
     def row(self, row: dict[str, Any]) -> None:
         if row["split"] == "val" and "nonfinite" not in row:
             self.status.value(self.number, row.get(self._name))
+        super().row(row)
+
+    def tell(self, text: str, shown: str | None = None) -> None:
+        log.info("%s", text)
 
     def note(self, text: str) -> None:
         log.info("%s", text)

@@ -11,7 +11,7 @@ import resource
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def train(
       done: told of a job's end and exit code; True where no other should be started.
     """
     codes: Codes = {}
+    progress = cache(progress)  # one display a job, which counts its steps
 
     def started(member: Member, of: Any) -> Generator[Any, None, int]:
         shown = progress(member.number)
@@ -296,13 +297,13 @@ class Lines(Progress):
         self.number = number
 
     def start(self, step: int, total: int) -> None:
+        self.begin(step, total)
         self.note(f"step {step} of {total}")
 
-    def row(self, row: dict[str, Any]) -> None:
-        """Rows are in metrics.jsonl."""
-
-    def note(self, text: str) -> None:
+    def tell(self, text: str, shown: str | None = None) -> None:
         log.info("%s", text)
+
+    def show(self, text: str) -> None:
         print(f"job {self.number}: {text}", file=sys.stderr, flush=True)
 
 
