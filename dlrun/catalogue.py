@@ -6,7 +6,7 @@ in a blink.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "launcher", "experiment")
@@ -82,10 +82,15 @@ _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?:\s+(?P<value>[^\s#]
 
 
 def entries(file: Path) -> list[Entry]:
-    """The keys of a YAML file, nested ones as dotted paths; ``defaults``, ``hydra`` and ``name`` are left out."""
+    """The keys of a YAML file, nested ones as dotted paths; ``defaults``, ``hydra`` and ``name`` are left out.
+
+    An indented comment on a line of its own goes on with the one beside the key above.
+    """
     found: list[Entry] = []
     stack: list[tuple[int, str]] = []
     for line in _text(file).splitlines():
+        if found and found[-1].comment and (more := re.match(r"^ +#\s*(.+?)\s*$", line)):
+            found[-1] = replace(found[-1], comment=f"{found[-1].comment} {more[1]}")
         match = _LINE.match(line)
         if not match:
             continue

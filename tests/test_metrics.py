@@ -64,6 +64,24 @@ def test_top5_among_many_classes() -> None:
     assert top5(jnp.arange(6.0)[None], jnp.array([0])) == 0
 
 
+def test_ties_are_counted_as_the_readme_says() -> None:
+    """Of equal outputs the first is the answer; among the five largest are all that equal the fifth."""
+    level = jnp.zeros((7, 7))
+    assert list(accuracy(level, jnp.arange(7))) == [1, 0, 0, 0, 0, 0, 0]
+    assert list(top5(level, jnp.arange(7))) == [1] * 7
+    four = jnp.array([[4.0, 3, 2, 1, 0, 0, -1]] * 7)
+    assert list(top5(four, jnp.arange(7))) == [1] * 6 + [0]
+
+
+def test_a_class_that_is_not_there_counts_as_0() -> None:
+    counts = np.array([[3, 0, 1], [0, 0, 0], [0, 0, 2]])  # of the second there is none
+    found = per_class(counts)["f1"]
+    assert found == pytest.approx([6 / 7, 0, 4 / 5])
+    true, guess = [0] * 4 + [2] * 2, [0, 0, 0, 2, 2, 2]
+    expected = reference.f1_score(true, guess, labels=[0, 1, 2], average="macro", zero_division=0)
+    assert np.mean(found) == pytest.approx(expected)
+
+
 def test_several_labels() -> None:
     outputs = RANDOM.normal(size=(2 * N, 3)).astype(np.float32)
     labels = RANDOM.integers(0, 2, (2 * N, 3)).astype(bool)
