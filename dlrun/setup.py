@@ -17,7 +17,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from dlrun import catalogue, losses, schedules, sinks, step, trained
+from dlrun import catalogue, losses, precision, schedules, sinks, step, trained
 from dlrun.data.checks import checked
 from dlrun.data.dataset import Dataset, cut
 from dlrun.data.fingerprint import changes
@@ -221,6 +221,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None) -> Setup:
     if others:
         where = f"loss.teacher={show(plan.values['loss']['teacher'])}"
         warnings.append(f"{where} learnt from other rows, perhaps test rows of this run: there {'; '.join(others)}")
+    warnings += precision.misses(jaxpr.jaxpr, program.dtype)
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 

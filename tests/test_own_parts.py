@@ -107,6 +107,24 @@ def test_a_model(dlrun: Callable, own: Callable, own_folder: Path, monkeypatch: 
     assert "model.width=6" in (done.directory / ".hydra/overrides.yaml").read_text()
 
 
+def test_a_model_that_leaves_the_precision_that_was_asked_for_is_told_of(dlrun: Callable, own: Callable) -> None:
+    code = MODEL.replace("import Count", "import Count\nimport numpy as np").replace(
+        "self.scale = scale", "self.scale = 1"
+    )
+    promotes = code.replace("self.act(", "np.ones((), np.float32) * self.act(")
+    module = own(promotes, model__mynet="name: MODULE:Net\n")
+    words = ("--config-dir", "conf", "--trust", module, "model=mynet", *SHORT, "batch_size=32")
+    told = [line for line in dlrun(*words, "precision=bfloat16").err.splitlines() if "precision=" in line]
+    assert told == [
+        "warning: precision=bfloat16: 1 of the model's 2 matrix products and convolutions are not computed in "
+        "bfloat16, the first of float32[32,8] and float32[8,10]: an array of float32 in the model makes float32 of "
+        "what it meets"
+    ]
+    assert "precision=" not in dlrun(*words).err
+    for model in ("transformer", "cnn"):
+        assert "precision=" not in dlrun(f"model={model}", *SHORT, "steps=1", "epochs=null", "precision=bfloat16").err
+
+
 @pytest.mark.parametrize("beside", [".", "conf", "conf/model"])
 def test_where_the_python_file_may_lie(dlrun: Callable, own: Callable, beside: str) -> None:
     module = own(MODEL, beside=beside, model__mynet="name: MODULE:Net\n")

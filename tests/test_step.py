@@ -16,7 +16,7 @@ from dlrun.loss_scale import LossScale
 from dlrun.losses import cross_entropy
 from dlrun.nn import activations, norms
 from dlrun.nn.parts import Choice
-from tests.tiny import MODELS, arrays, assert_same, batch, compiled, numbers, program, quick, start, with_arrays
+from tests.tiny import arrays, assert_same, batch, compiled, numbers, program, quick, start, with_arrays
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -200,56 +200,6 @@ def test_steps_over_an_epoch_are_the_single_steps(loop: bool) -> None:
 
 
 # Half precision
-
-
-def equations(jaxpr: Any):
-    """All equations of a jaxpr, those of inner ones included."""
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from equations(inner)
-
-
-def products(f: Any, *arguments: Any) -> tuple[list[set[Any]], Any]:
-    """The dtypes of the operands of every matrix product and convolution, and the form of the result."""
-    jaxpr, result = jax.make_jaxpr(f, return_shape=True)(*arguments)
-    names = ("dot_general", "conv_general_dilated")
-    return [{v.aval.dtype for v in e.invars} for e in equations(jaxpr.jaxpr) if e.primitive.name in names], result
-
-
-@pytest.mark.parametrize(
-    ("norm", "dtype"),
-    [
-        (norms.batch, jnp.float16),
-        (norms.batch, jnp.bfloat16),
-        (norms.layer, jnp.bfloat16),
-        (norms.none, jnp.bfloat16),
-    ],
-)
-@pytest.mark.parametrize("model", MODELS)
-def test_half_precision_computes_products_in_half_and_keeps_parameters_whole(model: str, norm: Any, dtype: Any) -> None:
-    of = program(model, norm=norm, act=activations.gelu, dtype=dtype)
-    values, data = numbers(dropout=0.1), batch(inputs=of.inputs)
-    graphdef, shapes = jax.eval_shape(lambda s, n: step.init(of, s, n), np.uint32(0), values)
-    evaluate = partial(step.forward, of, graphdef, train=False)
-    forward, _ = products(evaluate, shapes.params, shapes.variables, data["x"])
-    assert len(forward) >= (1 if model == "logistic" else 3)
-    assert all(dtypes == {jnp.dtype(dtype)} for dtypes in forward)
-
-    # Forward in training, and backward.
-    both, (after, _) = products(partial(step.train_step, of, graphdef), shapes, data)
-    assert len(both) >= 2 * len(forward)
-    whole = [dtypes for dtypes in both if dtypes != {jnp.dtype(dtype)}]
-    # The softmax of attention is float32, and so are the gradients of its logits: a product each for queries and keys.
-    logits = 2 * dict(MODELS["transformer"][1])["depth"] if model == "transformer" else 0
-    assert whole == [{jnp.dtype(dtype), jnp.dtype(jnp.float32)}] * logits
-
-    for tree in (after.params, after.opt_state, nnx.filter_state(after.variables, nnx.BatchStat)):
-        floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-        assert all(leaf.dtype == jnp.float32 for leaf in floats)
-    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), shapes)
 
 
 @pytest.mark.parametrize(("model", "norm"), [("mlp", norms.batch), ("cnn", norms.layer), ("transformer", norms.layer)])

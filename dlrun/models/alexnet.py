@@ -9,6 +9,7 @@ from jax import Array
 
 from dlrun.nn.conv import SMALL, ConvBlock, image_shape
 from dlrun.nn.dense import Dense
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Count, Unfit
 
@@ -51,7 +52,7 @@ class AlexNet(nnx.Module):
         height, breadth = map(self._pooled, (height, breadth))
         self.dense1 = Dense(height * breadth * sizes[-1], 64 * width, parts, rngs)
         self.dense2 = Dense(64 * width, 64 * width, parts, rngs)
-        self.output = nnx.Linear(64 * width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(64 * width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def _pooled(self, side: int) -> int:
         """What convolutions and pooling leave of a side."""

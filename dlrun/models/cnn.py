@@ -7,6 +7,7 @@ from jax import Array
 
 from dlrun.nn.conv import ConvBlock, image_shape
 from dlrun.nn.dense import Dense
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Count, Unfit
 
@@ -33,7 +34,7 @@ class CNN(nnx.Module):
         sizes = [depth, *channels]
         self.stages = nnx.List([ConvBlock(a, b, parts, rngs, spatial=spatial_dropout) for a, b in pairwise(sizes)])
         self.dense = Dense((height >> stages) * (breadth >> stages) * sizes[-1], width, parts, rngs)
-        self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         for stage in self.stages:

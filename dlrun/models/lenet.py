@@ -7,6 +7,7 @@ from jax import Array
 
 from dlrun.nn.conv import ConvBlock, image_shape
 from dlrun.nn.dense import Dense
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 
 
@@ -27,7 +28,7 @@ class LeNet(nnx.Module):
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
         self.dense1 = Dense(height * width * 16, 120, parts, rngs)
         self.dense2 = Dense(120, 84, parts, rngs)
-        self.output = nnx.Linear(84, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(84, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         for conv in (self.conv1, self.conv2):

@@ -4,6 +4,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.nn.dense import features
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 
 
@@ -11,7 +12,7 @@ class Logistic(nnx.Module):
     """x W + b of the numbers of an example. Cox, 1958. Without hidden layers: no activation, norm or dropout."""
 
     def __init__(self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs):
-        self.output = nnx.Linear(features(inputs, "logistic"), outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(features(inputs, "logistic"), outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         return self.output(x.reshape(x.shape[0], -1))

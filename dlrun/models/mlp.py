@@ -6,6 +6,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.nn.dense import Dense, features
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Count, Unfit
 
@@ -32,7 +33,7 @@ class MLP(nnx.Module):
             raise Unfit("widths", widths, "be null where model.width and model.depth are given")
         sizes = [features(inputs, "mlp"), *widths]
         self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
-        self.output = nnx.Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x = x.reshape(x.shape[0], -1)

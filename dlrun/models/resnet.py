@@ -8,6 +8,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.nn.conv import SMALL, ConvBlock, conv_norm, image_shape
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
 from dlrun.schema import Count, Rate, Unfit
@@ -154,7 +155,7 @@ class ResNet(nnx.Module):
                 )
                 size = into
         self.blocks = nnx.List(blocks)
-        self.output = nnx.Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x = self.stem(x)

@@ -3,6 +3,7 @@
 from flax import nnx
 from jax import Array
 
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.recurrent import Elman, Stack
 from dlrun.schema import Count
@@ -15,7 +16,7 @@ class RNN(nnx.Module):
         self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, width: Count = 128, depth: Count = 1
     ):
         self.stack = Stack(Elman, inputs, width, depth, parts, rngs, model="rnn")
-        self.output = nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
         self.causal = inputs.causal
 
     def __call__(self, x: Array) -> Array:

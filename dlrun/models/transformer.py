@@ -8,6 +8,7 @@ from jax import Array
 from jax.nn.initializers import normal
 
 from dlrun.nn.conv import image_shape
+from dlrun.nn.linear import Embed, Linear, whole
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
@@ -53,12 +54,12 @@ class Transformer(nnx.Module):
         self.patch, self.factor, self.causal = patch, 1.0, inputs.causal
         if patch is not None:
             length = (height // patch) * (breadth // patch)
-            self.embed = nnx.Linear(patch * patch * channels, width, kernel_init=parts.linear_init, rngs=rngs)
+            self.embed = Linear(patch * patch * channels, width, kernel_init=parts.linear_init, rngs=rngs)
         else:
             (length,), std = inputs.shape, 0.02
             if positions == "sinusoidal":
                 self.factor, std = width**0.5, width**-0.5
-            self.embed = nnx.Embed(inputs.vocabulary, width, embedding_init=normal(std), rngs=rngs)
+            self.embed = Embed(inputs.vocabulary, width, embedding_init=normal(std), rngs=rngs)
         self.token = nnx.Param(jnp.zeros(width)) if pool == "cls" else None
         length += pool == "cls"
         self.positions = (
@@ -85,13 +86,13 @@ class Transformer(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.norm = parts.norm(width, rngs)
         tied = inputs.causal if tie is None else tie
-        self.output = None if tied else nnx.Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = None if tied else Linear(width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         x_BTD = self.embed(x if self.patch is None else patches(x, self.patch)) * self.factor
         if self.token is not None:
-            token = jnp.broadcast_to(self.token[...], (len(x), 1, x_BTD.shape[-1]))
-            x_BTD = jnp.concatenate([token, x_BTD], axis=1)
+            token = jnp.broadcast_to(whole(self.token[...]), (len(x), 1, x_BTD.shape[-1]))
+            x_BTD = jnp.concatenate([token.astype(x_BTD.dtype), x_BTD], axis=1)
         x_BTD = self.dropout(self.positions(x_BTD))
         for block in self.blocks:
             x_BTD = block(x_BTD)

@@ -8,6 +8,7 @@ from jax import Array
 
 from dlrun.nn.conv import SMALL, ConvBlock, image_shape
 from dlrun.nn.dense import Dense
+from dlrun.nn.linear import Linear
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Count, Unfit
@@ -55,7 +56,7 @@ class VGG(nnx.Module):
             size = 64 * width
         else:
             self.dropout = parts.dropout(rngs)
-        self.output = nnx.Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
+        self.output = Linear(size, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         for stage in self.stages:

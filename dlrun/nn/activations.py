@@ -11,6 +11,8 @@ from flax import nnx
 from jax import Array
 from pydantic import Field
 
+from dlrun.nn.linear import whole
+
 GATED = frozenset({"glu", "geglu", "swiglu"})
 """The names of those that split the last axis into a value and a gate: (..., 2 n) to (..., n)."""
 
@@ -32,7 +34,7 @@ class PReLU(nnx.Module):
         self.slope = nnx.Param(jnp.full(features, slope, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        return jnp.where(x > 0, x, self.slope[...] * x)
+        return jnp.where(x > 0, x, (whole(self.slope[...]) * x).astype(x.dtype))
 
 
 def relu_squared(x: Array) -> Array:

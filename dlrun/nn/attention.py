@@ -6,6 +6,7 @@ from flax import nnx
 from jax import Array
 from jax.nn.initializers import Initializer
 
+from dlrun.nn.linear import Linear, whole
 from dlrun.nn.parts import Parts
 from dlrun.nn.positions import rotary
 
@@ -15,12 +16,31 @@ def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_TS: Array | None = 
 
     As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU and is a little slower there.
     """
-    whole = jnp.promote_types(q_BTNH.dtype, jnp.float32)
-    logits_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole)
-    logits_BNTS *= q_BTNH.shape[-1] ** -0.5
+    products = _half_products if q_BTNH.dtype.itemsize < 4 else _products
+    logits_BNTS = products(q_BTNH, k_BSNH) * q_BTNH.shape[-1] ** -0.5
     if mask_TS is not None:
-        logits_BNTS = jnp.where(mask_TS, logits_BNTS, jnp.finfo(whole).min)
+        logits_BNTS = jnp.where(mask_TS, logits_BNTS, jnp.finfo(logits_BNTS.dtype).min)
     return jnp.einsum("BNTS,BSNH->BTNH", jax.nn.softmax(logits_BNTS).astype(v_BSNH.dtype), v_BSNH)
+
+
+def _products(q_BTNH: Array, k_BSNH: Array) -> Array:
+    """Q Kᵀ, (B, N, T, S)."""
+    return jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole(q_BTNH).dtype)
+
+
+@jax.custom_vjp
+def _half_products(q_BTNH: Array, k_BSNH: Array) -> Array:
+    """Q Kᵀ of half precision in float32; the gradient, in float32 as well, meets Q and K in their precision."""
+    return _products(q_BTNH, k_BSNH)
+
+
+def _half_products_gradient(factors: tuple[Array, Array], g_BNTS: Array) -> tuple[Array, Array]:
+    q_BTNH, k_BSNH = factors
+    g_BNTS = g_BNTS.astype(q_BTNH.dtype)
+    return jnp.einsum("BNTS,BSNH->BTNH", g_BNTS, k_BSNH), jnp.einsum("BNTS,BTNH->BSNH", g_BNTS, q_BTNH)
+
+
+_half_products.defvjp(lambda q, k: (_half_products(q, k), (q, k)), _half_products_gradient)
 
 
 class Attention(nnx.Module):
@@ -46,7 +66,7 @@ class Attention(nnx.Module):
         out_init: Initializer | None = None,
     ):
         def project(init):
-            return nnx.Linear(width, width, kernel_init=init, rngs=rngs)
+            return Linear(width, width, kernel_init=init, rngs=rngs)
 
         self.query, self.key, self.value = (project(parts.linear_init) for _ in range(3))
         self.out = project(out_init or parts.linear_init)

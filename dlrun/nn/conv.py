@@ -3,6 +3,7 @@
 from flax import nnx
 from jax import Array
 
+from dlrun.nn.linear import Conv
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Unfit
 
@@ -24,7 +25,7 @@ def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, 
 
 def conv_norm(
     inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, kernel: int = 3, stride: int = 1, padding: int = -1
-) -> tuple[nnx.Conv, nnx.Module]:
+) -> tuple[Conv, nnx.Module]:
     """A convolution with a square kernel and its norm, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
 
     The convolution has no bias where the norm brings its own. ``padding`` pixels of zeros go on every side, half of the
@@ -32,7 +33,7 @@ def conv_norm(
     pixel beside those of the shortcut.
     """
     norm = parts.norm(outputs, rngs)
-    conv = nnx.Conv(
+    conv = Conv(
         inputs,
         outputs,
         (kernel, kernel),

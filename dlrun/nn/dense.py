@@ -5,6 +5,7 @@ import math
 from flax import nnx
 from jax import Array
 
+from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.schema import Unfit
 
@@ -22,7 +23,7 @@ class Dense(nnx.Module):
     def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs):
         self.norm = parts.norm(outputs, rngs)
         use_bias = not hasattr(self.norm, "bias")
-        self.linear = nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=parts.kernel_init, rngs=rngs)
+        self.linear = Linear(inputs, outputs, use_bias=use_bias, kernel_init=parts.kernel_init, rngs=rngs)
         self.act = parts.act(outputs, rngs)
         self.dropout = parts.dropout(rngs)
 

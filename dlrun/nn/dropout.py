@@ -32,7 +32,7 @@ class Dropout(nnx.Module):
             return x
         keep = 1.0 - self.share * self.rate[...]
         mask = jax.random.bernoulli(self.stream(), keep, self.together(x.shape))
-        return jnp.where(mask, x / keep.astype(x.dtype), 0)
+        return jnp.where(mask, x / keep, 0).astype(x.dtype)  # not divided by a rate that was rounded
 
     def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The mask's shape for inputs of ``shape``: 1 for the axes along which values are dropped together."""

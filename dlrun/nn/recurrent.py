@@ -2,6 +2,9 @@
 
 x_t W of all steps is one product before the loop over time; U is what that loop repeats. U is orthogonal at the start
 (Saxe et al., 2014), a matrix (width, width) for each gate. In the formulas ⊙ is elementwise, σ the sigmoid.
+
+In half precision the products are, while gates and states stay float32: a state that changes by less than 1/256 of
+itself a step would stand still in bfloat16, and a forget gate of 0.999 would be 1.
 """
 
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from flax import nnx
 from jax import Array
 from jax.nn.initializers import Initializer, normal, orthogonal
 
+from dlrun.nn.linear import Embed, Linear, whole
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.positions import leaks
 from dlrun.schema import Unfit
@@ -21,7 +25,7 @@ class Elman(nnx.Module):
     """h_t = act(x_t W + h_{t-1} U + b). Elman, 1990."""
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
-        self.input = nnx.Linear(inputs, width, kernel_init=parts.kernel_init, rngs=rngs)
+        self.input = Linear(inputs, width, kernel_init=parts.kernel_init, rngs=rngs)
         self.recurrent = nnx.Param(orthogonal()(rngs.params(), (width, width)))
         self.act = parts.act(width, rngs)
 
@@ -30,7 +34,7 @@ class Elman(nnx.Module):
 
         def step(state, xW):
             (h,) = state
-            h = self.act(xW + h @ U)
+            h = self.act(xW + fed_back(h, U))
             return (h,), h
 
         return over_time(step, self.input(x_BTI), U.shape[0], states=1)
@@ -48,7 +52,7 @@ class LongShortTerm(nnx.Module):
             return jnp.repeat(jnp.array([0, 1, 0, 0], dtype), width)
 
         kernel_init = by_gate(parts.kernel_init, 4)
-        self.input = nnx.Linear(inputs, 4 * width, kernel_init=kernel_init, bias_init=forget_1, rngs=rngs)
+        self.input = Linear(inputs, 4 * width, kernel_init=kernel_init, bias_init=forget_1, rngs=rngs)
         self.recurrent = nnx.Param(by_gate(orthogonal(), 4)(rngs.params(), (width, 4 * width)))
         self.act = parts.act(width, rngs)
 
@@ -57,7 +61,7 @@ class LongShortTerm(nnx.Module):
 
         def step(state, xW):
             h, c = state
-            i, f, g, o = jnp.split(xW + h @ U, 4, axis=-1)
+            i, f, g, o = jnp.split(xW + fed_back(h, U), 4, axis=-1)
             c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * self.act(g)
             h = jax.nn.sigmoid(o) * self.act(c)
             return (h, c), h
@@ -72,7 +76,7 @@ class GatedRecurrent(nnx.Module):
     """
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
-        self.input = nnx.Linear(inputs, 3 * width, kernel_init=by_gate(parts.kernel_init, 3), rngs=rngs)
+        self.input = Linear(inputs, 3 * width, kernel_init=by_gate(parts.kernel_init, 3), rngs=rngs)
         self.recurrent = nnx.Param(by_gate(orthogonal(), 3)(rngs.params(), (width, 3 * width)))
         self.bias = nnx.Param(jnp.zeros(width))
         self.act = parts.act(width, rngs)
@@ -83,7 +87,7 @@ class GatedRecurrent(nnx.Module):
 
         def step(state, xW):
             (h,) = state
-            hU = h @ U
+            hU = fed_back(h, U)
             r, z = jnp.split(jax.nn.sigmoid(xW[:, : 2 * width] + hU[:, : 2 * width]), 2, axis=-1)
             n = self.act(xW[:, 2 * width :] + r * (hU[:, 2 * width :] + d))
             h = (1 - z) * n + z * h
@@ -92,14 +96,27 @@ class GatedRecurrent(nnx.Module):
         return over_time(step, self.input(x_BTI), width, states=1)
 
 
+def fed_back(h: Array, U: Array) -> Array:
+    """h U in float32 at least, computed in the precision of U."""
+    return whole(h.astype(U.dtype) @ U)
+
+
 def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Array:
     """The outputs (B, T, width) of ``state, h_BD = step(state, xW_BG)``, one time after the other.
 
+    States are float32 at least. So are the gradients of what all steps share, such as U, while they are added up.
     Layers are no modules within: what looks at every module's output could not look into a compiled loop.
     """
-    zeros = jnp.zeros((xW_BTG.shape[0], width), xW_BTG.dtype)
-    _, h_TBD = jax.lax.scan(step, (zeros,) * states, xW_BTG.swapaxes(0, 1))
-    return h_TBD.swapaxes(0, 1)
+    xW_TBG, dtype = xW_BTG.swapaxes(0, 1), xW_BTG.dtype
+    start = (whole(jnp.zeros((xW_BTG.shape[0], width), dtype)),) * states
+    step, shared = jax.closure_convert(step, start, xW_TBG[0])
+    wholes = [whole(a) for a in shared]
+
+    def body(state, xW_BG):
+        state, h_BD = step(state, xW_BG, *(w.astype(a.dtype) for w, a in zip(wholes, shared, strict=True)))
+        return state, h_BD.astype(dtype)
+
+    return jax.lax.scan(body, start, xW_TBG)[1].swapaxes(0, 1)
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
@@ -135,7 +152,7 @@ class Stack(nnx.Module):
             raise found[0]
         tokens = inputs.kind == "tokens"
         init = normal(1.0)
-        self.embed = nnx.Embed(inputs.vocabulary, width, embedding_init=init, rngs=rngs) if tokens else None
+        self.embed = Embed(inputs.vocabulary, width, embedding_init=init, rngs=rngs) if tokens else None
         size = width if tokens else inputs.shape[1] * inputs.shape[2]
         self.layers = nnx.List([layer(width if i else size, width, parts, rngs) for i in range(depth)])
         self.norms = nnx.List([parts.norm(width, rngs) for _ in range(depth)])

@@ -7,6 +7,7 @@ from jax import Array
 from jax.nn.initializers import Initializer, zeros
 
 from dlrun.nn.attention import Attention
+from dlrun.nn.linear import Linear
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Parts
 
@@ -20,8 +21,8 @@ class FeedForward(nnx.Module):
     def __init__(self, width: int, hidden: int, parts: Parts, rngs: nnx.Rngs, *, out_init: Initializer | None = None):
         hidden = max(1, round(hidden * 2 / 3)) if parts.gated else hidden
         ups = 2 * hidden if parts.gated else hidden
-        self.up = nnx.Linear(width, ups, kernel_init=parts.kernel_init, rngs=rngs)
-        self.down = nnx.Linear(hidden, width, kernel_init=out_init or parts.linear_init, rngs=rngs)
+        self.up = Linear(width, ups, kernel_init=parts.kernel_init, rngs=rngs)
+        self.down = Linear(hidden, width, kernel_init=out_init or parts.linear_init, rngs=rngs)
         self.act = parts.act(hidden, rngs, gated=True)
         self.dropout = parts.dropout(rngs)
 
