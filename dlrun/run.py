@@ -192,6 +192,7 @@ def opening(
         "matmul_precision": setup.matmul_precision,
         "eval_batch_size": member.eval_size,
         **({"stack": member.pace.stack} if resumed is not None else member.pace.facts),
+        "data": setup.data.digest,
         "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
         "classes": list(setup.data.classes),
         **({} if setup.teacher is None else {"teacher": setup.teacher}),

@@ -369,7 +369,7 @@ def test_power_grows_with_the_difference_and_with_seeds(
     found = Comparison("a", "b", "", sizes, spreads, p=0.5, comparisons=comparisons)
     by_size = [found.power(x) for x in (0.0, size, size * times)]
     assert all(0 <= p <= 1 for p in by_size)
-    assert by_size == sorted(by_size)
+    assert np.all(np.diff(by_size) >= -1e-12)  # of rounding
     for flips in (False, True):
         by_seeds = np.array([replace(found, flips=flips).power(size, more) for more in (0, 1, 2, 3, 5, 8)])
         # What is hardly there is found as often as the level says, which sign flips and Welch do not quite meet.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -498,3 +499,19 @@ def test_a_teacher_of_other_rows_is_told(dlrun, own_folder):
     told = dlrun(*student, "split.seed=1")
     assert told.code == 0
     assert "warning: loss.teacher=teacher learnt from other rows, perhaps test rows of this run" in told.err
+
+
+def test_run_json_tells_data_from_other_data(dlrun, own_folder):
+    """By content and cut, whatever the seed of the run: compare reads nothing else."""
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
+    words = ("data=arrays", "data.path=x.npz", "epochs=1", "batch_size=16", "model.widths=[4]", "log.plot=false")
+
+    def told(*more, **arrays):
+        np.savez("x.npz", **{"x": x, "y": y, **arrays})
+        return dlrun(*words, *more).run["data"]
+
+    first = told()
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    assert told("seed=1", "act=tanh") == first
+    others = [told(y=2 - y), told(x=x[::-1]), told(x=x + 1e-12), told("split.seed=1")]
+    assert len({first, *others}) == 5

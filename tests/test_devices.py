@@ -127,8 +127,12 @@ def every_equation(jaxpr):
             yield from every_equation(inner)
 
 
-@pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize(("words", "function"), [(["seed=0"], "train_steps"), (["-m", "seed=0,1"], "train_all")])
+@pytest.mark.parametrize(("words", "function", "deterministic"), [
+    (["seed=0"], "train_steps", True),
+    pytest.param(["seed=0"], "train_steps", False, marks=pytest.mark.slow),
+    pytest.param(["-m", "seed=0,1"], "train_all", True, marks=pytest.mark.slow),
+    pytest.param(["-m", "seed=0,1"], "train_all", False, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_deterministic_run_tells_the_compiler(shell, tmp_path, words, function, deterministic):
     words = [*QUICK, f"deterministic={deterministic}", "compile_cache=null", *words]
     outcome = shell(*words, XLA_FLAGS=f"--xla_dump_to={tmp_path / 'dump'}")

@@ -1,5 +1,7 @@
 """What a data source gives, and how validation and test rows are cut from it."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -141,6 +143,14 @@ class Dataset:
         """Of a split's text."""
         rows: Rows = getattr(self, split)
         return rows.characters / rows.y.size
+
+    @property
+    def digest(self) -> str | None:
+        """Short text that tells the rows of all splits and their classes from others: 12 hex digits."""
+        if not self.fingerprint:
+            return None
+        told = json.dumps([self.fingerprint, list(self.classes)], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def preprocessing(self) -> dict[str, Any]:
         """All that turns a raw example into a model's input and its output into an answer, as plain values."""
