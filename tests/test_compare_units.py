@@ -10,6 +10,7 @@ from scipy import stats
 
 from dlrun.compare.statistics import Comparison, Result, compare, summary
 from dlrun.compare.units import sample, units
+from dlrun.compare.verdict import Measure, verdict
 
 DRAWS = 600
 RATES = (0.001, 0.01, 0.1, 1.0)
@@ -106,6 +107,34 @@ def test_groups_are_compared_at_the_rates_that_both_have(first: int) -> None:
     expected = test(a[:, 1], b[:, 0], **({"equal_var": False} if first else {}))
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.apart, found.shared, found.unpaired) == ({}, {"optim.lr": [0.01]}, 10)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_seeds_at_what_the_other_group_lacks_break_no_pairs(swapped: bool) -> None:
+    a, b, more = drawn(3, 1), drawn(6, 1, seed=1), drawn(3, 1, seed=2)
+    relu, gelu = at_rates(b, [20]), at_rates(a, [20])
+    extra = at_rates(more, [21], first=3)
+    sides = [[*gelu, *extra], relu]
+    found = compared(*(sides[::-1] if swapped else sides))
+    expected = stats.ttest_rel(*((b[:3, 0], a[:, 0]) if swapped else (a[:, 0], b[:3, 0])))
+    assert (found.method, found.sizes, found.unpaired, found.few) == ("paired t", (3,), 6, 0)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
+    alone = compared(*((relu, gelu) if swapped else (gelu, relu)))
+    assert (found.p, found.interval, found.difference) == (alone.p, alone.interval, alone.difference)
+    assert found.shared == {"optim.lr": [20]}
+
+
+def test_seeds_that_match_and_are_too_few_for_pairs_are_counted() -> None:
+    a, b = drawn(2, 6, 1)
+    found = compared(at_rates(a, [20]), at_rates(b, [20], first=4))
+    assert (found.method, found.sizes, found.few) == ("Welch", (6, 6), 2)
+    assert found.p == pytest.approx(stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False).pvalue)
+    assert "(unpaired as only 2 match, 6 and 6 seeds, p = " in verdict(found, Measure())
+    assert "(unpaired as only 1 matches, 6 and 6 " in verdict(
+        compared(at_rates(a, [20]), at_rates(b, [20], first=5)), Measure()
+    )
+    assert "(unpaired, 6 and 6 seeds, p" in verdict(compared(at_rates(a, [20]), at_rates(b, [20], first=6)), Measure())
 
 
 def test_keys_that_match_one_by_one_and_not_together() -> None:

@@ -109,7 +109,7 @@ class Comparison:
       missing: runs of the group and of the baseline that have no finite value, left out.
       unpaired: runs with a finite value that go with none of the other group, left out.
       repeats: runs that another run of the group equals in seed and all else.
-      apart, shared: keys in which the groups differ; see :class:`Match`.
+      apart, shared, few: keys in which the groups differ, seeds too few for pairs; see :class:`Match`.
       difference: in the metric's unit; None without values.
       interval: 95%, of the difference; not corrected for the number of comparisons. None where nothing is tested.
       p: two-sided; None where the values are too few.
@@ -137,6 +137,7 @@ class Comparison:
     flips: bool = True
     apart: dict[str, tuple[list[Hashable], list[Hashable]]] = field(default_factory=dict)
     shared: dict[str, list[Hashable]] = field(default_factory=dict)
+    few: int = 0
 
     @property
     def paired(self) -> bool:
@@ -246,6 +247,7 @@ def _untested(
         flips=all(s.values is not None for s in samples),
         apart=found.apart,
         shared=found.shared,
+        few=found.few,
     )
     return common, found, samples
 

@@ -77,6 +77,7 @@ class Match:
       apart: keys of which the groups have no value in common, and the values of each.
       shared: keys of which they have some in common, and which these are.
       largest: of all values, in magnitude.
+      few: seeds that both groups have all the same, where they are too few for pairs.
     """
 
     pairs: Values | None
@@ -86,6 +87,7 @@ class Match:
     apart: dict[str, tuple[list[Hashable], list[Hashable]]] = field(default_factory=dict)
     shared: dict[str, list[Hashable]] = field(default_factory=dict)
     largest: float = 0.0
+    few: int = 0
 
     @property
     def equal(self) -> float:
@@ -118,8 +120,9 @@ def units(seeds: Iterable[Seeds]) -> int:
 
 def match(group: Sequence[Result], baseline: Sequence[Result]) -> Match:
     """Pairs of two groups where they cover at least two thirds of the smaller group and are three or more (or all it
-    has): what is left out for them costs more power than they bring, unless seeds decide most of a value (a correlation
-    of 0.6 at four pairs of six and six). Else both groups, in what matches but for the seeds.
+    has), counting of each the seeds of runs whose other keys the other group has too. What is left out for them costs
+    more power than they bring, unless seeds decide most of a value (a correlation of 0.6 at four pairs of six and six).
+    Else both groups, in what matches but for the seeds.
     """
     sides = [[r for r in side if r.finite] for side in (group, baseline)]
     repeats = sum(len(side) - len({(r.seeds, *sorted(r.others.items(), key=_first)) for r in side}) for side in sides)
@@ -128,18 +131,20 @@ def match(group: Sequence[Result], baseline: Sequence[Result]) -> Match:
     largest = max((abs(v) for _, _, v in (*a, *b)), default=0.0)
     left, right = (_means([((seeds, cell), v) for seeds, cell, v in side]) for side in (a, b))
     both = [key for key in left if key in right]
-    smaller = min(len({seeds for seeds, _ in side}) for side in (left, right))
-    if len({seeds for seeds, _ in both}) >= max(1, min(FEWEST, smaller), smaller * SHARE):
+    cells = {cell for _, cell in left} & {cell for _, cell in right}
+    smaller = min(len({seeds for seeds, cell in side if cell in cells}) for side in (left, right))
+    matching = len({seeds for seeds, _ in both})
+    if matching >= max(1, min(FEWEST, smaller), smaller * SHARE):
         found, kept = [(key[0], left[key] - right[key]) for key in both], set(both)
         left, right = ({key: side[key] for key in both} for side in (left, right))
         lost = sum((seeds, cell) not in kept for seeds, cell, _ in (*a, *b))
     else:
-        found, cells = None, {cell for _, cell in left} & {cell for _, cell in right}
+        found = None
         if left and right:
             left, right = ({key: v for key, v in side.items() if key[1] in cells} for side in (left, right))
         lost = sum(cell not in cells for _, cell, _ in (*a, *b)) if a and b else 0
     x, y = ([(seeds, value) for (seeds, _), value in side.items()] for side in (left, right))
-    return Match(found, (x, y), lost, repeats, apart, shared, largest)
+    return Match(found, (x, y), lost, repeats, apart, shared, largest, matching if found is None else 0)
 
 
 def _keys(

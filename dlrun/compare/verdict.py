@@ -58,7 +58,8 @@ def _said(c: Comparison, measure: Measure, detect: float | None) -> str:
             return f"{c.group if c.sizes[0] == 0 else c.baseline} has no value to compare"
         whose = "" if len({*c.sizes}) == 1 else f" of {c.group if c.sizes[0] == n else c.baseline}"
         return f"{_counted(n, 'seeds')}{whose} {'is' if n == 1 else 'are'} too few to say"
-    over = f"paired over {_values(c)}" if c.paired else f"unpaired, {_values(c)}"
+    few = f" as only {c.few} match{'es' if c.few == 1 else ''}" if c.few else ""
+    over = f"paired over {_values(c)}" if c.paired else f"unpaired{few}, {_values(c)}"
     said = f"({over}, {_p(c)})"
     if c.significant:
         words = {"max": ("beats", "loses to"), "min": ("loses to", "beats"), None: ("exceeds", "is below")}
