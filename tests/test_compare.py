@@ -158,6 +158,91 @@ def test_what_groups_differ_in_beside_is_said(dlrun):
     assert "; the groups also differ in split.seed: 0 against 1" in out
 
 
+def recorded(pattern: str, **facts: Any) -> None:
+    """Changes what run.json of some runs says beside their configuration; None takes a key away."""
+    for folder in Path("outputs").glob(pattern):
+        run = json.loads((folder / "run.json").read_text())
+        for name, value in facts.items():
+            *sections, last = name.split("__")
+            inner = run
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[last] = value
+            if value is None:
+                del inner[last]
+        rundir.write_json(folder / "run.json", run)
+
+
+def test_other_data_versions_and_devices_are_said_and_pairs_stay(dlrun):
+    def line() -> str:
+        (found,) = [line for line in dlrun("compare", "--group-by", "act").out.splitlines() if "relu beats" in line]
+        (verdict,) = json.loads(dlrun("compare", "--group-by", "act", "--format", "json").out)["verdicts"]
+        assert verdict["text"] == found.strip()
+        return found
+
+    sweep({"gelu": GELU, "relu": RELU}, data__name="iris")
+    plain = line()
+    assert plain.endswith("(paired over 4 seeds, p = 0.005)")
+    recorded("*", data="aaaa", versions={"jax": "1", "jaxlib": "1", "flax": "2", "dlrun": "3", "numpy": "4"})
+    recorded("*", device="cpu: cpu", host="one", git=None)
+    assert line() == plain
+    recorded("relu*", host="two", git={"commit": "x"}, versions__numpy="5", threads=3)
+    assert line() == plain
+    recorded("relu*", data="bbbb")
+    assert line() == f"{plain}; the groups were trained on other data"
+    recorded("relu*", data=None)  # made before this was told
+    assert line() == plain
+    recorded("relu*", versions__jax="1.1", versions__jaxlib="1.1")
+    assert line() == f"{plain}; the groups also differ in jax 1.1 against 1"
+    recorded("relu0", versions__jaxlib="1.2")
+    recorded("relu*", device="gpu: NVIDIA H200")
+    told = "jax 1.1 against 1, jaxlib 1.1, 1.2 against 1, device gpu: NVIDIA H200 against cpu: cpu"
+    assert line() == f"{plain}; the groups also differ in {told}"
+    recorded("*", config__new=1)
+    recorded("relu*", config__new=2)
+    assert line() == f"{plain}; the groups also differ in new: 2 against 1, {told}"
+    rows = records(dlrun("compare", "--where", "data=iris", "--columns", "data,data.digest", "--format", "csv"))
+    assert {(row["data.name"], row["data.digest"]) for row in rows} == {("iris", "aaaa"), ("iris", "")}
+
+
+def test_different_data_within_a_group_is_told(dlrun):
+    note = "runs within a group were trained on different data, says data.digest: "
+    sweep({"gelu": GELU, "relu": RELU}, data__folder="one")
+    recorded("*", data="aaaa")
+    assert note not in dlrun("compare").out
+    recorded("relu3", data="bbbb", config__data__folder="two")  # where it lies says nothing of what it is
+    assert f"{note}relu\n" in dlrun("compare").out
+    assert note in "".join(json.loads(dlrun("compare", "--format", "json").out)["notes"])
+    assert f"{note}all\n" in dlrun("compare", "--where", "act=relu").out  # one group
+    recorded("relu3", config__split__seed=7)  # the key tells it
+    assert note not in dlrun("compare").out
+
+
+def test_a_setting_that_older_runs_do_not_have_is_no_default(dlrun):
+    def line(old: str = "relu*", **settings: Any) -> str:
+        shutil.rmtree("outputs", ignore_errors=True)
+        sweep({"gelu": GELU, "relu": RELU}, **settings)
+        recorded(old, **{f"config__{key}": None for key in settings})
+        (found,) = [line for line in dlrun("compare").out.splitlines() if "relu beats" in line]
+        return found
+
+    differ = "(paired over 4 seeds, p = 0.005); the groups also differ in "
+    assert line(ema=0.9).endswith(f"{differ}ema: not recorded against 0.9")
+    assert line("gelu*", ema=0.9).endswith(f"{differ}ema: 0.9 against not recorded")
+    assert line(matmul_precision="tensorfloat32").endswith(
+        f"{differ}matmul_precision: not recorded against tensorfloat32"
+    )
+    assert line(early_stop__patience=3).endswith(f"{differ}early_stop.patience: not recorded against 3")
+    for settings in ({"ema": None}, {"deterministic": False}, {"optim__nesterov": 1}, {"stream__workers": 4}):
+        assert line(**settings).endswith("(paired over 4 seeds, p = 0.005)")
+    (found,) = json.loads(dlrun("compare", "--where", "act=relu", "--format", "json").out)["groups"]
+    assert found["n"] == 4
+    recorded("relu3", config__ema=0.9)
+    assert "within groups runs differ in ema, not in seeds alone" in dlrun("compare", "--where", "act=relu").out
+    recorded("gelu*", config__ema=0.9)
+    assert "compared only where both have ema=0.9" in dlrun("compare", "--group-by", "act").out
+
+
 def test_seeds_of_any_section_are_seeds(dlrun):
     for seed in range(3):
         for act in ("gelu", "relu"):

@@ -206,7 +206,7 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
 
 def _said(view: View) -> list[str]:
     """The verdicts, and by what methods they came."""
-    if len(view.order) < 2 or not view.quantities:
+    if not view.quantities:
         return []
     if not (view.asked or (view.groups.repeated and not view.args.columns)):
         return []

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dlrun import rundir
 from dlrun.compare.rows import Pair, Rows, held, same
-from dlrun.compare.runs import HOW_IT_RAN, Run, Runs, stamp
+from dlrun.compare.runs import Run, Runs, how_it_ran, stamp
 from dlrun.compare.single import results
 
 ABSENT: Any = object()
@@ -100,11 +100,6 @@ def difference(a: Run, b: Run) -> Difference:
     if alone:
         apart.append(Apart("in one of both alone", alone, not all(map(how_it_ran, alone))))
     return Difference((a, b), sections, held(a, b, lambda name: reason(name) is None), apart)
-
-
-def how_it_ran(key: str) -> bool:
-    """Whether a key of the configuration only says how a run is made."""
-    return key in HOW_IT_RAN or key.startswith(tuple(k for k in HOW_IT_RAN if k.endswith(".")))
 
 
 def _held(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:

@@ -7,12 +7,13 @@ what survived says too much for a setting that loses every second run.
 
 import json
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import Any
 
+from dlrun.compare import surroundings
 from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import SEEDS, Run, Runs
 from dlrun.compare.statistics import FEWEST, Comparison, Result, Summary, compare, summary
@@ -71,10 +72,12 @@ class Group:
     def summary(self, quantity: Quantity) -> Summary:
         return summary(self.results(quantity))
 
-    def results(self, quantity: Quantity, others: Sequence[str] = ()) -> list[Result]:
-        """What came out of each completed run; ``others`` are the keys in which it may differ beside seeds."""
+    def results(self, quantity: Quantity, others: Mapping[str, Any] = {}) -> list[Result]:
+        """What came out of each completed run; ``others`` are the keys in which it may differ beside seeds, each with
+        the value of a run that does not have it.
+        """
         return [
-            Result(self.seeded(run), quantity.values[run], {key: _valued(run, key) for key in others})
+            Result(self.seeded(run), quantity.values[run], {k: _valued(run, k, v) for k, v in others.items()})
             for run in self.completed
         ]
 
@@ -87,7 +90,8 @@ class Groups:
       groups: in the order in which their first runs were found.
       baseline: what the others are held against; None where there is nothing to compare.
       seeds: the keys that tell independent runs apart, by which runs are counted and paired.
-      others: the keys in which runs may differ beside, that groups are not told apart by.
+      others: the keys in which runs may differ beside, that groups are not told apart by, and as what
+        each counts of a run that does not have it.
       across: whether groups of different data are held against each other, as somebody asked for.
     """
 
@@ -95,7 +99,7 @@ class Groups:
     groups: list[Group]
     baseline: Group | None
     seeds: list[str]
-    others: list[str]
+    others: dict[str, Any]
     across: bool = False
 
     @property
@@ -120,7 +124,7 @@ class Groups:
         return [key for key in self._differing(group.completed for group in self.groups) if key not in averaged]
 
     def _differing(self, several: Iterable[Iterable[Run]]) -> list[str]:
-        values = [[{_valued(run, key) for run in runs} for key in self.others] for runs in map(list, several)]
+        values = [[{_valued(run, k, v) for run in runs} for k, v in self.others.items()] for runs in map(list, several)]
         return [key for i, key in enumerate(self.others) if any(len(some[i]) > 1 for some in values)]
 
     @property
@@ -154,7 +158,10 @@ class Groups:
         line = verdict(replace(c, baseline=self.against), quantity.measure, detect)
         if not c.significant:  # else the line names both
             line = f"{group.name} against {self.against}: {line}"
-        return "; ".join([line, *_apart(c), *([f"not counted: {', '.join(lost)}"] if lost else [])])
+        beside = surroundings.others(group.completed, self.baseline.completed) if self.baseline else []
+        other = self.baseline and surroundings.other_data(group.completed, self.baseline.completed)
+        data = ["the groups were trained on other data"] if other else []
+        return "; ".join([line, *_apart(c, beside), *data, *([f"not counted: {', '.join(lost)}"] if lost else [])])
 
 
 def grouped(
@@ -182,7 +189,9 @@ def grouped(
     chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
     left = [key for key in differing if key not in names and not key.startswith(chosen)]
     seeds = _seeds([key for key in left if key.endswith(SEEDS)], groups.values())
-    others = [key for key in left if key not in seeds]
+    lacking = {key: value for key, value in runs.unrecorded.items() if key not in names}
+    others = {key: lacking.pop(key, None) for key in left if key not in seeds}
+    others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
     found = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
     against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
     return Groups(names, found, against, seeds, others, keys is not None and "data.name" in names)
@@ -204,10 +213,14 @@ def _first(groups: list[Group], by: Quantity | None) -> Group:
     return max(groups, key=lambda group: min(values(group), FEWEST))
 
 
-def _apart(c: Comparison) -> list[str]:
-    """In what two groups differ that they were not asked for, and where they were compared."""
+def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
+    """In what two groups differ that they were not asked for, and where they were compared.
+
+    Args:
+      beside: differences that no key tells.
+    """
     sides = {short(key): [_listed(side) for side in values] for key, values in c.apart.items()}
-    apart = [f"{key}: {' against '.join(dict.fromkeys(values))}" for key, values in sides.items()]
+    apart = [f"{key}: {' against '.join(dict.fromkeys(values))}" for key, values in sides.items()] + [*beside]
     shared = [f"{short(key)}={_listed(values)}" for key, values in c.shared.items()]
     return [
         *([f"the groups also differ in {', '.join(apart)}"] if apart else []),
@@ -245,9 +258,9 @@ def told(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) and len(text) > 9 else printable(text)
 
 
-def _valued(run: Run, key: str) -> str:
-    """A value as JSON; 1 and 1.0 are the same number."""
-    value = run.config.get(key, run.value(key))
+def _valued(run: Run, key: str, absent: Any = None) -> str:
+    """A value as JSON, of a run that has none ``absent``; 1 and 1.0 are the same number."""
+    value = run.config.get(key, absent if (told := run.value(key)) is None else told)
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from dlrun import rundir
 from dlrun.compare import cache
 from dlrun.compare.runs import Run, Runs, stamp
+from dlrun.compare.surroundings import DATA
 from dlrun.schema import InvalidConfig
 
 DEFAULT = "outputs"
@@ -122,6 +123,8 @@ def read(path: str) -> dict[str, Any] | str:
         return f"format {version} is not known to this dlrun, which reads up to {rundir.FORMAT}"
     facts = flat({key: value for key, value in run.items() if key not in LEFT_OUT})
     command = run.get("command")
+    if "data" in facts:  # beside the keys of the configuration: ``data`` stands for ``data.name``
+        facts[DATA] = facts.pop("data")
     facts["command"] = shlex.join(map(str, command)) if isinstance(command, list) else ""
     record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
     if run["status"] == "completed":  # else it is that of before the run went on

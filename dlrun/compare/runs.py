@@ -35,6 +35,14 @@ HOW_IT_RAN = (
 """Keys, and sections with a dot, that say how a run is made and don't change its results but for rounding."""
 
 
+NOT_RECORDED = "not recorded"
+
+
+def how_it_ran(key: str) -> bool:
+    """Whether a key of the configuration only says how a run is made."""
+    return key in HOW_IT_RAN or key.startswith(tuple(k for k in HOW_IT_RAN if k.endswith(".")))
+
+
 def better(metric: str) -> Literal["min", "max"]:
     """Whether a metric is better when smaller or larger, by its name."""
     return "min" if metric.endswith(SMALLER_IS_BETTER) else "max"
@@ -306,8 +314,21 @@ class Runs(Sequence[Run]):
     @property
     def grouping(self) -> list[str]:
         """The keys that tell groups apart: those that differ, but seeds and what only says how a run is made."""
-        how = tuple(key for key in HOW_IT_RAN if key.endswith("."))
-        return [k for k in self.differing if not (k.endswith(SEEDS) or k in HOW_IT_RAN or k.startswith(how))]
+        return [key for key in self.differing if not (key.endswith(SEEDS) or how_it_ran(key))]
+
+    @cached_property
+    def unrecorded(self) -> dict[str, Any]:
+        """Settings that some runs don't have, being older than these, by what such runs count as: null or false where
+        others have that, else :data:`NOT_RECORDED`. What another option of a choice does not have is no setting.
+        """
+        configured, found = [run for run in self.runs if run.config], {}
+        for key in self.keys:
+            if f"{_section(key)}.name" in self.keys or how_it_ran(key) or key == "seed":
+                continue
+            if any(key not in run.config for run in configured):
+                plain = [v for run in configured if (v := run.config.get(key, True)) is None or v is False]
+                found[key] = plain[0] if plain else NOT_RECORDED
+        return found
 
     def groups(self, keys: Sequence[str] | None = None) -> dict[tuple[Any, ...], "Runs"]:
         """Runs by the values of some columns, a list as a tuple; by default of those that tell groups apart."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dlrun.compare import groups, quantities
+from dlrun.compare import groups, quantities, surroundings
 from dlrun.compare.runs import SEEDS, Run, Runs
 from dlrun.compare.statistics import FEWEST, METHODS
 from dlrun.compare.times import TIMES, instant
@@ -98,6 +98,10 @@ class View:
             keys = ", ".join(map(groups.short, averaged))
             found.append(
                 f"runs of a seed differ in {keys} and count as one, their mean: n, ± and intervals are over seeds"
+            )
+        if mixed := [group.name for group in order if surroundings.mixed(group.completed)]:
+            found.append(
+                f"runs within a group were trained on different data, says {surroundings.DATA}: {', '.join(mixed)}"
             )
         if self.groups.crossed:
             several = " and ".join(self.groups.seeds)

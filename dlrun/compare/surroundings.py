@@ -1,0 +1,47 @@
+"""In what runs differ that their configurations don't tell: the data that lay there, versions of packages, devices.
+
+Nobody chooses these, so that nothing is paired, averaged or left out by them: they are said. What a run does not
+record, as older ones don't tell their data, is held against nothing.
+"""
+
+from collections.abc import Iterable
+
+from dlrun.compare.runs import Run, how_it_ran
+
+__all__ = ["DATA", "mixed", "other_data", "others"]
+
+DATA = "data.digest"
+FACTS = {**{f"versions.{name}": name for name in ("dlrun", "jax", "jaxlib", "flax")}, "device": "device"}
+
+
+def others(group: Iterable[Run], baseline: Iterable[Run]) -> list[str]:
+    """Versions and devices of two groups where they are not the same, such as ``jax 0.10.2 against 0.12.0``."""
+    sides, found = [list(group), list(baseline)], {}
+    for fact, name in FACTS.items():
+        told = [sorted({value for run in side if isinstance(value := run.facts.get(fact), str)}) for side in sides]
+        if all(told) and told[0] != told[1]:
+            found[name] = " against ".join(map(", ".join, told))
+    if found.get("jaxlib") == found.get("jax"):  # they go together
+        found.pop("jaxlib", None)
+    return [f"{name} {values}" for name, values in found.items()]
+
+
+def other_data(group: Iterable[Run], baseline: Iterable[Run]) -> bool:
+    """Whether groups were trained on other data though what they say of it is equal."""
+    a, b = _digests(group), _digests(baseline)
+    return any(a[settings] != b[settings] for settings in a.keys() & b.keys())
+
+
+def mixed(runs: Iterable[Run]) -> bool:
+    """Whether runs were trained on different data though what they say of it is equal."""
+    return any(len(digests) > 1 for digests in _digests(runs).values())
+
+
+def _digests(runs: Iterable[Run]) -> dict[str, set[str]]:
+    """Digests of the data by all settings that it follows from: where these differ, they are said."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        if isinstance(digest := run.facts.get(DATA), str):
+            chosen = [(k, v) for k, v in run.config.items() if k.startswith(("data.", "split.")) and not how_it_ran(k)]
+            found.setdefault(repr(sorted(chosen, key=lambda item: item[0])), set()).add(digest)
+    return found
