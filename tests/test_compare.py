@@ -424,6 +424,29 @@ def test_formats_say_the_same(dlrun):
     assert all(line.startswith(("\\", "%", "relu", "gelu", "a\\_b", "act")) for line in latex)
 
 
+def test_rows_of_groups_have_pairs_and_what_the_verdict_adds(dlrun):
+    sweep({"gelu": GELU, "relu": RELU})
+    for seed, value in enumerate(GELU, 10):
+        trained(f"tanh{seed}", value, act__name="tanh", seed=seed)
+    recorded("relu*", device="gpu: NVIDIA H200")
+    recorded("gelu*", device="cpu: cpu")
+    recorded("gelu3", status="failed")
+    words = ("compare", "--baseline", "act=gelu", "--format")
+    found = json.loads(dlrun(*words, "json").out)
+    groups = {group["group"]: group for group in found["groups"]}
+    notes = (
+        "left out: 1 run without a partner; the groups also differ in device gpu: NVIDIA H200 against cpu: cpu; "
+        "not counted: 1 failed of gelu"
+    )
+    told = {name: (g["val/accuracy pairs"], g["val/accuracy notes"]) for name, g in groups.items()}
+    expected = {"gelu": (None, None), "relu": (3, notes), "tanh": (None, "not counted: 1 failed of gelu")}
+    assert told == expected
+    assert all(v["text"].endswith(f"; {told[v['group']][1]}") for v in found["verdicts"])
+    rows = {row["group"]: row for row in records(dlrun(*words, "csv"))}
+    of_csv = {name: (row["val/accuracy pairs"], row["val/accuracy notes"]) for name, row in rows.items()}
+    assert of_csv == {name: tuple("" if v is None else str(v) for v in values) for name, values in told.items()}
+
+
 def test_latex_can_be_typeset(dlrun):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex")

@@ -478,6 +478,20 @@ UNSURE = {"difference": 0.002, "interval": (-0.0011, 0.0051), "p": 0.17, "correc
             "25 more seeds of each would detect 0.2 points with 80% power",
             UNSURE | {"method": "Welch", "sizes": (8, 6), "spreads": (0.003, 0.0026)},
         ),
+        (
+            "no difference shown (paired over 8 seeds, p = 0.17); "
+            "more than 100 further seeds would be needed to detect 0.05 points with 80% power",
+            UNSURE | {"detect": 0.0005},
+        ),
+        (
+            "no difference shown (unpaired, 8 and 6 seeds, p = 0.17); "
+            "more than 100 further seeds of each would be needed to detect 0.05 points with 80% power",
+            UNSURE | {"method": "Welch", "sizes": (8, 6), "spreads": (0.003, 0.0026), "detect": 0.0005},
+        ),
+        (
+            "no difference shown (paired over 8 seeds, p = 0.17); 8 seeds detect 0.43 points with 80% power",
+            UNSURE | {"difference": 0.0005},  # nobody asked for the one seen
+        ),
         ("2 seeds are too few to say", {"sizes": (2,), "p": None, "corrected": None}),
         ("1 seed is too few to say", {"sizes": (1,), "p": None, "corrected": None}),
         ("2 seeds of relu are too few to say", {"sizes": (5, 2), "p": None, "corrected": None}),

@@ -18,7 +18,7 @@ from dlrun.compare.quantities import Quantity
 from dlrun.compare.runs import SEEDS, Run, Runs
 from dlrun.compare.statistics import FEWEST, Comparison, Result, Summary, compare, summary
 from dlrun.compare.units import Seeds, units
-from dlrun.compare.verdict import verdict
+from dlrun.compare.verdict import notes, said
 from dlrun.compare.where import parse
 from dlrun.schema import InvalidConfig, nearest, printable, show
 
@@ -153,15 +153,22 @@ class Groups:
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
         """A comparison in one line of plain English."""
-        sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
-        lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
-        line = verdict(replace(c, baseline=self.against), quantity.measure, detect)
+        line = said(replace(c, baseline=self.against), quantity.measure, detect)
         if not c.significant:  # else the line names both
             line = f"{group.name} against {self.against}: {line}"
-        beside = surroundings.others(group.completed, self.baseline.completed) if self.baseline else []
-        other = self.baseline and surroundings.other_data(group.completed, self.baseline.completed)
-        data = ["the groups were trained on other data"] if other else []
-        return "; ".join([line, *_apart(c, beside), *data, *([f"not counted: {', '.join(lost)}"] if lost else [])])
+        return "; ".join([line, *self.notes(group, c, quantity)])
+
+    def notes(self, group: Group, c: Comparison, quantity: Quantity) -> list[str]:
+        """What a comparison leaves out, and in what the groups differ that they were not asked for."""
+        sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
+        lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
+        baseline = self.baseline.completed if self.baseline else []
+        return [
+            *notes(replace(c, baseline=self.against), quantity.measure),
+            *_apart(c, surroundings.others(group.completed, baseline)),
+            *(["the groups were trained on other data"] if surroundings.other_data(group.completed, baseline) else []),
+            *([f"not counted: {', '.join(lost)}"] if lost else []),
+        ]
 
 
 def grouped(

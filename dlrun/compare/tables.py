@@ -256,6 +256,8 @@ def records(
             row |= {f"{q.name} difference": c and c.difference}
             row |= {f"{q.name} difference 95% low": low, f"{q.name} difference 95% high": high}
             row |= {f"{q.name} {k}": c and getattr(c, k) for k in ("p", "corrected", "effect", "method")}
+            row |= {f"{q.name} pairs": c.sizes[0] if c and c.paired else None}
+            row |= {f"{q.name} notes": c and "; ".join(groups.notes(group, c, q))}
         found.append(row)
     return found
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dlrun.compare.statistics import ALPHA, POWER, Comparison
+from dlrun.compare.statistics import ALPHA, MORE, POWER, Comparison
 
-__all__ = ["Measure", "verdict"]
+__all__ = ["Measure", "notes", "said", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,11 @@ def verdict(c: Comparison, measure: Measure, detect: float | None = None) -> str
     Args:
       detect: the difference that is worth finding, in the metric's unit; None takes the one seen.
     """
-    return "; ".join([_said(c, measure, detect), *_notes(c, measure)])
+    return "; ".join([said(c, measure, detect), *notes(c, measure)])
 
 
-def _said(c: Comparison, measure: Measure, detect: float | None) -> str:
+def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
+    """Whether there is a difference, how large it is, and by what that is known."""
     n = min(c.sizes)
     if c.p is None or c.difference is None:
         if n == 0:
@@ -60,16 +61,16 @@ def _said(c: Comparison, measure: Measure, detect: float | None) -> str:
         return f"{_counted(n, 'seeds')}{whose} {'is' if n == 1 else 'are'} too few to say"
     few = f" as only {c.few} match{'es' if c.few == 1 else ''}" if c.few else ""
     over = f"paired over {_values(c)}" if c.paired else f"unpaired{few}, {_values(c)}"
-    said = f"({over}, {_p(c)})"
+    how = f"({over}, {_p(c)})"
     if c.significant:
         words = {"max": ("beats", "loses to"), "min": ("loses to", "beats"), None: ("exceeds", "is below")}
         verb = words[measure.better][c.difference < 0]
-        return f"{c.group} {verb} {c.baseline} by {_by(c, measure)} {said}"
+        return f"{c.group} {verb} {c.baseline} by {_by(c, measure)} {how}"
     if not any(c.spreads or ()):
         if not c.difference:
             return f"no difference: all values are equal ({over})"
-        return f"no difference shown: {measure.size(c.difference)} without any spread {said}"
-    return f"no difference shown {said}; {_outlook(c, measure, detect)}"
+        return f"no difference shown: {measure.size(c.difference)} without any spread {how}"
+    return f"no difference shown {how}; {_outlook(c, measure, detect)}"
 
 
 def _by(c: Comparison, measure: Measure) -> str:
@@ -89,10 +90,13 @@ def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
     """What would have shown a difference."""
     wanted = abs(c.difference or 0.0) if detect is None else abs(detect)
     more = c.more(wanted)
+    each = "" if c.paired else " of each"
     if more:
-        each = "" if c.paired else " of each"
         return f"{more} more {_noun(more, 'seeds')}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
-    # The size asked for, or that of the difference seen, is either far off or would have been found already.
+    if more is None and detect is not None:
+        needed = f"more than {MORE} further seeds{each} would be needed"
+        return f"{needed} to detect {measure.size(wanted)} with {POWER:.0%} power"
+    # A size asked for that as many would find already; the difference seen may also be far off.
     reach = wanted if more == 0 else c.detectable or 0.0
     return f"{_values(c)} detect {measure.size(reach)} with {POWER:.0%} power"
 
@@ -109,15 +113,15 @@ def _p(c: Comparison) -> str:
     return f"{text} corrected for {c.comparisons} comparisons" if c.comparisons > 1 else text
 
 
-def _notes(c: Comparison, measure: Measure) -> list[str]:
+def notes(c: Comparison, measure: Measure) -> list[str]:
     """Which values the comparison goes without."""
     missing = [
         f"{_counted(n, 'runs')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n
     ]
     left = [f"{' and '.join(missing)} {measure.lacking}"] if missing else []
     left += [f"{_counted(c.unpaired, 'runs')} without a partner"] if c.unpaired else []
-    notes = [f"left out: {', '.join(left)}"] if left else []
-    return notes + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])
+    found = [f"left out: {', '.join(left)}"] if left else []
+    return found + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])
 
 
 def _values(c: Comparison) -> str:
