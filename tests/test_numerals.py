@@ -167,6 +167,37 @@ def test_numbers_that_stand_for_missing_cells() -> None:
     assert np.isnan(x[::3, 0].astype(float)).all()
 
 
+SPELLINGS = ("-999", "-999.0", "-9.99e2", "(999)", "-999,00")
+
+
+@pytest.mark.parametrize("missing", [-999, -999.0])
+@pytest.mark.parametrize("spelled", SPELLINGS)
+def test_a_number_that_stands_for_missing_cells_has_every_spelling(spelled: str, missing: float) -> None:
+    """Beside decimal commas, of which one that a program wrote tells nothing."""
+    Path("test.csv").write_text(f"x;z;y\n{spelled};{spelled};no\n")
+    rows = sheet((spelled, "1", "2,5"), (spelled, "u", "v"), CLASS, header="x;z;y")
+    data = load(rows, missing=[missing], categorical=["z"], test_path="test.csv")
+    assert data.test is not None
+    for x in (data.train.x[::3], data.test.x):
+        assert np.isnan(x[:, 0].astype(float)).all()
+        assert (x[:, 1] == None).all()  # noqa: E711
+    assert data.train.x[1:3].tolist() == [[1, "u"], [2.5, "v"]]
+    assert not any("data.missing" in line for line in data.warnings)
+    with pytest.raises(Unfit, match="it is missing, "):
+        load(sheet(CLASS, (spelled, "1", "2,5")), missing=[missing])
+
+
+def test_numbers_that_stand_for_no_cell_are_told() -> None:
+    rows = sheet(("-999", "1", str(2**53)), CLASS)
+    (line,) = load(rows, missing=["?", "-7", -99, -999, 0.5, 2**53 + 1]).warnings
+    assert line == f"data.missing has -99, 0.5, {2**53 + 1}, which no cell of the table equals"
+    price = pyarrow.array(["0.10", "2.50", "3.00"] * 8).cast(pyarrow.decimal128(5, 2))
+    parquet.write_table(pyarrow.table({"x": price, "z": [0.1, -1.0, 2.0] * 8, "y": list("ab") * 12}), "t.pq")
+    data = table(path="t.pq", target="y", missing=[0.1, -1])
+    assert data.warnings == ()
+    assert np.isnan(data.train.x[:3].astype(float)).tolist() == [[True, True], [False, True], [False, False]]
+
+
 def test_zeros_that_lead_are_kept_in_names_and_told_of_in_numbers() -> None:
     text = sheet(("01", "1", "007"), CLASS)
     named = cut(load(text, categorical=["x"]), Splitting(val=2, test=2))

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from dlrun.data.dataset import Array
 from dlrun.data.files import reason
-from dlrun.data.numerals import ZEROS, Cell, Point, either, exact, number, plain
+from dlrun.data.numerals import ZEROS, Cell, Point, either, exact, number, plain, value
 from dlrun.data.numerals import read as numeral
 from dlrun.data.targets import LARGEST, name
 
@@ -38,6 +38,7 @@ class Table:
       place: where a row is in the file, for errors: ``line 7``.
       spelled: what missing cells of a column hold.
       point: what parts the fraction of numbers that are written as text.
+      met: numbers that stood for missing cells.
     """
 
     file: Path
@@ -45,9 +46,28 @@ class Table:
     place: Callable[[int], str]
     spelled: Callable[[str, int], str] = lambda key, row: ""
     point: Point = "."
+    met: frozenset[float] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    def read_as(self, point: Point, missing: Missing) -> "Table":
+        """The same with a decimal sign, and without the cells that hold a number of ``missing``, however spelled."""
+        numbers, met = {value(v) for v in missing if not isinstance(v, str)}, set()
+
+        def without(cells: Array) -> Array:
+            if cells.dtype == object:
+                values = {cell: value(cell, point) for cell in set(cells) - {None}}
+                values |= {cell: value(cell) for cell, held in values.items() if held is None}  # as programs write
+                gone = {cell for cell, held in values.items() if held in numbers}
+                met.update(values[cell] for cell in gone)
+                return _objects([None if cell in gone else cell for cell in cells]) if gone else cells
+            there = [v for v in numbers if (cells == v).any()]
+            met.update(there)
+            return _objects([None if c in there else c for c in cells.tolist()]) if there else cells
+
+        columns = {k: without(column) for k, column in self.columns.items()} if numbers else self.columns
+        return replace(self, columns=columns, point=point, met=frozenset(met))
 
     def text_of(self, key: str) -> list[Cell]:
         """The cells of a column that hold text, and the numbers of their rows."""
@@ -129,7 +149,7 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
     Args:
       file: which one.
       delimiter: of CSV; by ``auto`` what a first line ``sep=;`` tells, or else what cuts the first lines evenly.
-      missing: what stands for a missing cell, beside nothing.
+      missing: what stands for a missing cell, beside nothing; for numbers see :meth:`Table.read_as`.
     """
     if file.is_dir():
         raise ValueError("it is a folder")
@@ -150,7 +170,8 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
         cell = columns[key][row]
         return cell if type(cell) is str else ""
 
-    table = Table(file, {k: _without(column, missing) for k, column in columns.items()}, place, spelled)
+    words = {"", *(str(v) for v in missing if isinstance(v, str) or not math.isfinite(v))}
+    table = Table(file, {k: _without(column, words) for k, column in columns.items()}, place, spelled)
     if len(names) < 2:
         raise ValueError(f"it has one column, {names[0]!r:.40}; a table has a target and others")
     if len(table) == 0:
@@ -158,16 +179,11 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
     return table
 
 
-def _without(cells: Array, missing: Missing) -> Array:
-    """A column with None, or NaN, in place of its missing cells."""
-    numbers = [value for value in missing if not isinstance(value, str)]
-    if cells.dtype == object:
-        words = {"", *map(str, missing)}
-        return _objects([None if (c in words if type(c) is str else c in numbers) else c for c in cells])
-    gone = np.isin(cells, numbers) if numbers else np.zeros(0, bool)
-    if not gone.any():
+def _without(cells: Array, words: set[str]) -> Array:
+    """A column with None in place of the cells that hold one of the words."""
+    if cells.dtype != object:
         return cells
-    return _objects([None if out else c for c, out in zip(cells.tolist(), gone, strict=True)])
+    return _objects([None if type(c) is str and c in words else c for c in cells])
 
 
 def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callable[[int], str]]:

@@ -1,9 +1,10 @@
 """Numbers as people and spreadsheets write them: 1,200.5 or 1.200,5, 1 000, $5, 45 %, (12) for -12."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Point = Literal[".", ","]
 SPACES = " \u00a0\u2009\u202f"
@@ -80,6 +81,15 @@ def exact(cell: str, point: Point = ".") -> int | Decimal:
     found = read(cell, point)
     value = Decimal(cell) if found is None else found.value
     return int(value) if value == value.to_integral_value() else value
+
+
+def value(cell: Any, point: Point = ".") -> int | float | None:
+    """What a cell of text or a number is equal to: whole numbers to the last digit, others as float64."""
+    found = number(cell, point) if isinstance(cell, str) else cell
+    if found is None or not math.isfinite(found):
+        return found
+    whole = exact(cell, point) if isinstance(cell, str) else found
+    return int(whole) if whole == int(whole) else float(whole)
 
 
 Cell = tuple[str, int]

@@ -1,8 +1,8 @@
 """A user's own table, with a column to predict."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from dlrun.data import cells, files, targets
 from dlrun.data.cells import Table
 from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.data.features import TableEncoder
-from dlrun.data.numerals import LIKE, mostly, number, point_of
+from dlrun.data.numerals import LIKE, mostly, number, plain, point_of, value
 from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
 
@@ -52,7 +52,7 @@ def table(
       delimiter: what parts the cells of CSV; auto goes by the first lines.
       decimal: what parts the fraction of a number that is written as text; the other one may part thousands. auto takes
         a comma where nothing else can be meant.
-      missing: what stands for a missing cell, beside an empty one.
+      missing: what stands for a missing cell, beside an empty one: text as it is, a number however it is spelled.
     """
     read = partial(_read, delimiter=delimiter, missing=tuple(missing))
     whole = read(path, "path")
@@ -68,10 +68,12 @@ def table(
         raise Unfit("path", path, f"be {WHAT}, a name for every column: {where}")
 
     assert target is not None
-    written = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
+    absent = {float(v) for v in missing if not isinstance(v, str)}  # which tells nothing of the decimal sign
+    texts = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
+    written = {k: [cell for cell in there if plain(cell[0]) not in absent] for k, there in texts.items()}
     with _unfit("decimal", decimal, "be point or comma"):
         point = POINTS.get(decimal) or point_of(written, whole.at)
-    whole = replace(whole, point=point)
+    whole = whole.read_as(point, tuple(missing))
     with _unfit("path", path, BE):
         columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
         for k, column in columns.items():
@@ -81,7 +83,7 @@ def table(
     _few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
     tables, xs = {"path": whole}, [_raw(columns)]
     if test_path is not None:
-        tables["test_path"] = tests = replace(read(test_path, "test_path"), point=point)
+        tables["test_path"] = tests = read(test_path, "test_path").read_as(point, tuple(missing))
         if lacking := [k for k in (*used, target) if k not in tests.columns]:
             raise Unfit("test_path", test_path, f"have the columns of data.path; it lacks {lacking[0]!r}")
         with _unfit("test_path", tests.file, BE):
@@ -94,7 +96,7 @@ def table(
     facts = {f"{key}_sha256": files.sha256(part.file) for key, part in tables.items()}
     fit = partial(TableEncoder.fit, names=used, numeric=tuple(numeric.values()))
     read_as_numbers = [k for k in used if numeric[k]] + [target] * (asked == "regression")
-    warnings = (*_readings(whole, read_as_numbers, used), *guessed)
+    warnings = (*_readings(whole, read_as_numbers, used), *guessed, *_unmet(tables.values(), missing))
     test = next(iter(test), None)
     return Dataset("rows", classes, train, test=test, task=asked, fit=fit, facts=facts, warnings=warnings)
 
@@ -123,6 +125,14 @@ def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iter
     for k in numbers:
         if k in used and (cell := table.coded(k)) is not None:
             yield f"{table.at(k, cell)}, read as a number; data.categorical=[{k}] keeps it as a name"
+
+
+def _unmet(tables: Iterable[Table], missing: list[str | float]) -> Iterator[str]:
+    """Names the numbers that were to stand for missing cells, of which there are none."""
+    met = frozenset().union(*(table.met for table in tables))
+    lacking = [v for v in missing if not isinstance(v, str) and math.isfinite(v) and value(v) not in met]
+    if lacking:
+        yield f"data.missing has {', '.join(map(str, lacking))}, which no cell of the table equals"
 
 
 def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
