@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlrun.data import arrays, digits, synthetic, text
-from dlrun.data.checks import constant_inputs
+from dlrun.data import arrays, checks, digits, images, synthetic, text
 from dlrun.data.dataset import Dataset, Rows, cut
 from dlrun.settings import Splitting
+from tests.picture_files import ppm
 
 RANDOM = np.random.default_rng(0)
 PICTURES = RANDOM.integers(0, 256, (40, 5, 5, 3)).astype(np.uint8)
@@ -19,7 +19,7 @@ TOKENS = RANDOM.integers(0, 7, (40, 6)).astype(np.uint8)
 
 def told(x: np.ndarray, kind: str) -> list[str]:
     y = np.arange(len(x), dtype=np.int32) % 2
-    return constant_inputs(Dataset(kind, ("a", "b"), Rows(x, y)))  # pyright: ignore[reportArgumentType]
+    return checks.told(Dataset(kind, ("a", "b"), Rows(x, y)))  # pyright: ignore[reportArgumentType]
 
 
 def changed(x: np.ndarray, *where: object, to: float | np.ndarray = 0) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_rare_features_are_no_constants() -> None:
 
 @pytest.mark.parametrize("source", [digits.digits, synthetic.synthetic, text.text])
 def test_what_can_be_learnt_is_not_told(source: Callable[..., Dataset]) -> None:
-    assert constant_inputs(cut(source(), Splitting())) == []
+    assert checks.told(cut(source(), Splitting())) == []
 
 
 def test_arrays_on_the_command_line(dlrun, own_folder: Path) -> None:
@@ -98,3 +98,16 @@ def test_arrays_on_the_command_line(dlrun, own_folder: Path) -> None:
     done = dlrun("data=arrays", "data.path=x.npz", "batch_size=8", "model.widths=[4]", "epochs=1", "log.plot=false")
     assert done.code == 0, done.err
     assert "warning: 9 of 10 features have one value in all training rows" in done.err.splitlines()
+
+
+@pytest.mark.parametrize(("white", "beyond"), [(65535, 0), (4095, 0), (4094, 1), (255, 6)])
+def test_pixels_above_white_are_told(own_folder: Path, white: int, beyond: int) -> None:
+    for label in "ab":
+        (own_folder / "d" / label).mkdir(parents=True)
+        for i in range(3):
+            pixels = RANDOM.integers(0, 4000, (4, 4)).astype(np.uint16)
+            pixels[0, 0], pixels[1, 1] = 300, 4095 if label + str(i) == "b1" else 299
+            (own_folder / "d" / label / f"{i}.pgm").write_bytes(ppm(pixels, 4095))
+    data = checks.checked(images.images(path="d", size=4, white=white))
+    said = f"{beyond} of the training images have pixels above data.white={white}"
+    assert [line for line in data.warnings if "white" in line] == [said] * (beyond > 0)

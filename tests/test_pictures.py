@@ -49,6 +49,13 @@ BOTH_WAYS: list[tuple[str, np.ndarray, np.ndarray, str, dict[str, int]]] = [
     ("floats", REAL, REAL, "float", {}),
 ]
 
+
+def plain(pixels: np.ndarray, maximum: int) -> bytes:
+    """A PGM or PPM as text."""
+    head = f"P{pixels.ndim}\n{pixels.shape[1]} {pixels.shape[0]}\n{maximum}\n"
+    return (head + "\n".join(map(str, pixels.ravel()))).encode() + b"\n"
+
+
 KINDS: dict[str, tuple[str, bytes, np.ndarray, str]] = {
     "PNG grey": ("png", png(GREY[..., None]), GREY, "16 bits"),
     "PNG grey, 8 bits in 16": ("png", png(DARK[..., :1]), DARK[..., 0], "16 bits"),
@@ -58,10 +65,14 @@ KINDS: dict[str, tuple[str, bytes, np.ndarray, str]] = {
     "PNG colours, alpha": ("png", png(ALPHA), laid(ALPHA), "16 bits"),
     "PNG grey, alpha": ("png", png(ALPHA[..., :2]), laid(ALPHA[..., :2])[..., 0], "16 bits"),
     "PGM": ("pgm", ppm(GREY, 65535), GREY, "16 bits"),
-    "PGM of 4095": ("pgm", ppm(FAINT[..., 0], 4095), (FAINT[..., 0] * (65535 / 4095)).round(), "16 bits"),
+    "PGM of 4095": ("pgm", ppm(FAINT[..., 0], 4095), FAINT[..., 0], "12 bits"),
+    "PGM of 65534": ("pgm", ppm(np.minimum(GREY, 65534), 65534), np.minimum(GREY, 65534), "16 bits"),
+    "PGM of 300": ("pgm", ppm(DARK[..., 0], 300), DARK[..., 0], "9 bits"),
+    "PGM as text": ("pgm", plain(FAINT[..., 0], 4095), FAINT[..., 0], "12 bits"),
+    "PGM of 65535 as text": ("pgm", plain(GREY, 65535), GREY, "16 bits"),
     "PPM": ("ppm", ppm(COLOUR, 65535), COLOUR, "16 bits"),
     "PPM of 8 bits": ("ppm", ppm(DARK, 65535), DARK, "16 bits"),
-    "PPM of 4095": ("ppm", ppm(FAINT, 4095), FAINT * (65535 / 4095), "16 bits"),
+    "PPM of 4095": ("ppm", ppm(FAINT, 4095), FAINT, "12 bits"),
     "TIFF of 12 bits": ("tif", tiff(FAINT[..., 0], twelve=True), FAINT[..., 0], "12 bits"),
     "TIFF unsigned 32 bits": ("tif", tiff(HUGE), HUGE, "32 bits"),
     "TIFF white is 0": ("tif", tiff(GREY, PHOTO=0), 65535 - GREY, "16 bits"),
@@ -158,6 +169,7 @@ def test_all_kinds_are_turned_as_the_camera_says(own_folder: Path, turn: int) ->
 UNFIT = {
     "planes of 16 bits": (tiff(as_planes(COLOUR), PLANAR=2), "side by side"),
     "bytes with a sign": (tiff(GREY.astype(np.int8)), "bytes with a sign"),
+    "colours as text": (plain(FAINT, 4095), "more than 8 bits written as text"),
     "LAB": (tiff(DARK.astype(np.uint8), PHOTO=8), "has colours as LAB"),
     "float64": (tiff(REAL.astype(np.float64)), "of a kind that can't be read"),
     "float colours": (tiff(np.stack([REAL] * 3, -1)), "of a kind that can't be read"),

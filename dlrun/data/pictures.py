@@ -44,7 +44,7 @@ class Head:
 
     Args:
       depth: of a pixel's numbers: ``8 bits`` (and all that Pillow makes of them), ``12 bits``, ``16 bits``, ``32 bits``
-        or ``float``.
+        or ``float``; of a PGM or PPM what its largest takes, from ``9 bits`` on.
       alpha: whether pixels may be transparent.
       frames: whether there are more than the first.
     """
@@ -120,6 +120,8 @@ def _unfit(image: ImageFile.ImageFile) -> str | None:
             return "has bytes with a sign"
         if bits > 8 and _tag(image, PLANAR_CONFIGURATION) == 2:
             return "has colours of more than 8 bits one after the other: save it with those of a pixel side by side"
+    if image.mode == "RGB" and _ppm_maximum(image) > 255 and image.tile[0].codec_name == "ppm_plain":
+        return "has colours of more than 8 bits written as text: save it as a binary PPM"
     return None
 
 
@@ -128,14 +130,16 @@ def _tag(image: ImageFile.ImageFile, number: int) -> int | tuple[int, ...]:
 
 
 def _depth(image: ImageFile.ImageFile) -> str:
-    raw = _rawmode(image)
+    raw, maximum = _rawmode(image), _ppm_maximum(image)
+    if maximum > 255:
+        return f"{maximum.bit_length()} bits"
     if image.mode == "F":
         return "float"
     if image.mode == "I" and image.format != "PPM" and ";16" not in raw:
         return "32 bits"
     if raw == "I;12":
         return "12 bits"
-    colours = image.mode in ("RGB", "RGBA") and (";16" in raw or _ppm_maximum(image) > 255)
+    colours = image.mode in ("RGB", "RGBA") and ";16" in raw
     return "16 bits" if image.mode.startswith("I") or colours else BYTES
 
 
@@ -154,9 +158,9 @@ def _retold(tile: Any, raw: str) -> Any:
 
 
 def _ppm_maximum(image: ImageFile.ImageFile) -> int:
-    """The number that is white in a binary PPM."""
+    """The number that is white in a PGM or PPM, where Pillow scales by it."""
     codec, *_, args = image.tile[0] if image.tile else ("", None)
-    return args[1] if codec == "ppm" else 0  # pyright: ignore
+    return args[1] if codec in ("ppm", "ppm_plain") and isinstance(args, tuple) else 0  # pyright: ignore
 
 
 def _opaque(image: Image.Image, background: float) -> Image.Image:
@@ -195,8 +199,10 @@ def _grey(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
     """Numbers (H, W, 1), and where one of them stands for what is transparent alpha as well, (H, W, 2)."""
     unsigned = raw == "I;32N"  # to which Pillow gives a sign
     inverse = image.format == "TIFF" and "16" in image.mode and _tag(image, PHOTOMETRIC_INTERPRETATION) == 0
-    transparent = image.info.get("transparency")
+    transparent, maximum = image.info.get("transparency"), _ppm_maximum(image)
     pixels = np.asarray(ImageOps.exif_transpose(image))[..., None]
+    if maximum:
+        pixels = np.round(pixels * (maximum / 65535))  # Pillow has it the other way round, and rounded
     pixels = pixels.view(np.uint32) if unsigned else 65535 - pixels if inverse else pixels
     return pixels.astype(np.float32) if transparent is None else _with_alpha(pixels, transparent)
 
@@ -206,16 +212,14 @@ def _colours(image: ImageFile.ImageFile, file: str, raw: str) -> np.ndarray:
 
     Pillow keeps a number's upper byte alone. Read as if the bytes stood in the other order, it gives the lower one.
     """
-    maximum, transparent = _ppm_maximum(image), image.info.get("transparency")
+    transparent = image.info.get("transparency")
     if raw == "LA;16B":
         pixels = _read(image, "RGBA").astype(np.float32)
         return 256 * pixels[..., ::2] + pixels[..., 1::2]
-    raw = "RGB;16B" if maximum else raw.replace("RGBa", "RGBA")
+    raw = "RGB;16B" if _ppm_maximum(image) else raw.replace("RGBa", "RGBA")
     with _opened(file) as again:
         upper, lower = _read(image, raw), _read(again, raw[:-1] + OTHER_END[raw[-1]])
     pixels = 256 * upper.astype(np.float32) + lower
-    if maximum:
-        return pixels * np.float32(65535 / maximum)  # as Pillow gives grey
     return pixels if transparent is None else _with_alpha(pixels, transparent)
 
 
