@@ -226,6 +226,32 @@ def test_whole_numbers_keep_their_digits_as_classes(kind: str) -> None:
     assert data.train.y[:5].tolist() == [0, 1, 2, 3, 0]
 
 
+@pytest.mark.parametrize("place", ["train", "test", "category", "category beside missing ones"])
+def test_floats_that_stand_for_several_whole_numbers_are_no_names(place: str) -> None:
+    floats, ints = np.float64(BIG), np.arange(N) % 4
+    x, y = (floats, ints) if "category" in place else (ints, floats if place == "train" else BIG)
+    x = pyarrow.array([*x[:-1], -1.0 if "missing" in place else x[-1]])
+    parquet.write_table(pyarrow.table({"x": x, "y": y}), "t.pq")
+    parquet.write_table(pyarrow.table({"x": x, "y": floats}), "test.pq")
+    given = {"categorical": ["x"]} if "category" in place else {"test_path": "test.pq"}
+    with pytest.raises(Unfit, match=f"there is {2**53 + 4} as float64 in .*, which is the same for whole numbers"):
+        table(path="t.pq", target="y", task="classification", missing=[-1], **given)  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_advice_on_large_numbers_is_taken(kind: str, column: str) -> None:
+    values = {"x": pyarrow.array([1, 2, 3] * 8), "y": pyarrow.array([0.5, 1.5] * 12)}
+    parquet.write_table(pyarrow.table(values | {column: pyarrow.array(np.array(BIG).astype(kind))}), "t.pq")
+    with pytest.raises(Unfit) as error:
+        table(path="t.pq", target="y", task="regression")
+    said = {"x": ", or data.categorical=[x] takes them for names", "y": ", or data.task=classification takes them"}
+    assert f"too large to be told apart in float64: subtract {2**53} from them" in str(error.value)
+    assert [advice in str(error.value) for advice in said.values()] == [kind == "int64" and column == k for k in said]
+    if kind == "int64":
+        table(path="t.pq", target="y", **({"categorical": ["x"]} if column == "x" else {"task": "classification"}))  # pyright: ignore
+
+
 @pytest.mark.parametrize("nulls", [0, 1])
 def test_whole_numbers_keep_their_digits_as_categories(nulls: int) -> None:
     ids = pyarrow.array([*BIG[: N - nulls], *[None] * nulls], pyarrow.int64())

@@ -112,6 +112,16 @@ def test_parquet_of_other_types() -> None:
     np.testing.assert_array_equal(x[:, 1].astype(float), [1.5, 2.25, math.nan, 3])
 
 
+def test_text_of_parquet_keeps_its_blanks() -> None:
+    columns = {"n": [" 1", "2.5 ", " "] * 8, "c": ["1", " 1", " NA"] * 8, "y": [" 1", "1"] * 12, "r": [" 1", "20"] * 12}
+    parquet.write_table(pyarrow.table(columns), "t.pq")
+    data = table(path="t.pq", target="y", categorical=["c"])
+    assert data.classes == (" 1", "1")
+    assert data.train.x[:3].tolist() == [[1, "1", 1], [2.5, " 1", 20], [pytest.approx(np.nan, nan_ok=True), None, 1]]
+    padded = table(path="t.pq", target="r", drop=["c"])
+    assert (padded.task, padded.classes) == ("classification", ("1", "20")), "set to the right"
+
+
 def test_dropped_and_categorical_columns() -> None:
     data = load(drop=["name", "age"], categorical=["children"])
     assert data.train.x[:, 2].tolist() == ["0", "2", "1", "0", "3", None]
@@ -340,6 +350,7 @@ def held_out(content: str) -> Callable[[], None]:
 HEAD, *LINES = PEOPLE.splitlines(keepends=True)
 SECOND = "data.target=bought data.test_path=test.csv"
 BE = "data.path=t.csv: must be a CSV or Parquet file with a header"
+HELD = "data.path=t.csv: must hold cells of use"
 GOOD = text(PEOPLE)
 WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "no path": (GOOD, "data.path=null", "data.path=null: must name a CSV or Parquet file with a header"),
@@ -357,10 +368,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "short row": (text(PEOPLE + "g,3\n"), PLAIN, f"{BE}: line 8 has 2 cells, the header 6"),
     "long row": (text(HEAD + "\n" + LINES[0][:-1] + ",x\n"), PLAIN, f"{BE}: line 3 has 7 cells, the header 6"),
     "twice": (text(PEOPLE.replace("age", "name")), PLAIN, f"{BE}: there are 2 columns named 'name'"),
-    "unnamed": (text(PEOPLE.replace("age", "")), PLAIN, "column 2 has none; data.drop=[''] leaves it out"),
-    "a word": (text(PEOPLE.replace("33,", "old,")), PLAIN, f"{BE}: line 6 has 'old' in column age, where numbers"),
-    "grouped": (text(PEOPLE.replace("33,", "1_000,")), PLAIN, f"{BE}: line 6 has '1_000' in column age"),
-    "infinite": (text(PEOPLE.replace("33,", "inf,")), PLAIN, f"{BE}: line 6 has inf in column age; numbers must be"),
+    "unnamed": (text(PEOPLE.replace("age", "")), PLAIN, "have a name for every column: column 2 has none;"),
+    "a word": (text(PEOPLE.replace("33,", "old,")), PLAIN, f"{HELD}: line 6 has 'old' in column age, where numbers"),
+    "grouped": (text(PEOPLE.replace("33,", "1_000,")), PLAIN, f"{HELD}: line 6 has '1_000' in column age"),
+    "infinite": (text(PEOPLE.replace("33,", "inf,")), PLAIN, f"{HELD}: line 6 has inf in column age; numbers must be"),
     "large": (text(PEOPLE.replace("33,", "1e301,")), PLAIN, "line 6 has 1e+301 in column age"),
     "empty column": (text("a,b,bought\n,1,y\n,2,n\n"), PLAIN, "column a is empty; data.drop=[a] leaves it out"),
     "lists": (nested, PLAIN, "column l is empty"),
@@ -382,7 +393,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "no test file": (GOOD, SECOND, "data.test_path=test.csv: must name a CSV or Parquet file"),
     "empty test file": (held_out(""), SECOND, "data.test_path=test.csv: must be a CSV or Parquet file with a header: it is empty"),  # noqa: E501
     "columns of tests": (held_out("name,bought\na,yes\n"), SECOND, "have the columns of data.path; it lacks 'age'"),
-    "word in tests": (held_out(HEAD + "a,old,red,true,0,yes\n"), SECOND, "data.test_path=test.csv: must be a CSV or Parquet file with a header: line 2 has 'old' in column age"),  # noqa: E501
+    "word in tests": (held_out(HEAD + "a,old,red,true,0,yes\n"), SECOND, "data.test_path=test.csv: must hold cells of use: line 2 has 'old' in column age"),  # noqa: E501
     "class in tests": (held_out(HEAD + "a,3,red,true,0,maybe\n"), SECOND, "there is class maybe in test.csv that no training row has"),  # noqa: E501
     "no target in tests": (held_out(HEAD + "a,3,red,true,0,\n"), SECOND, "it is empty at line 2 of test.csv"),
     "too few rows": (text(HEAD + "".join(LINES[:4])), f"{PLAIN} split.test=4", "split.test=4: must leave rows"),

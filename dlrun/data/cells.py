@@ -127,7 +127,7 @@ class Table:
 
     def coded(self, key: str) -> Cell | None:
         """The first whole number with leading zeros, which a name may have for a reason."""
-        return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0])), None)
+        return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0].strip())), None)
 
     def dressed(self, key: str) -> Cell | None:
         """The first number that is not written as a program would."""
@@ -183,7 +183,7 @@ def _without(cells: Array, words: set[str]) -> Array:
     """A column with None in place of the cells that hold one of the words."""
     if cells.dtype != object:
         return cells
-    return _objects([None if type(c) is str and c in words else c for c in cells])
+    return _objects([None if type(c) is str and c.strip() in words else c for c in cells])
 
 
 def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callable[[int], str]]:
@@ -262,7 +262,7 @@ def _arrow(column: Any) -> Array:
         cells = column.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowException:
         cells = [None] * len(column)  # lists and the like: empty to us
-    return _objects([None if cell is None else cell.strip() for cell in cells])
+    return _objects(cells)
 
 
 def _objects(cells: Sequence[Any]) -> Array:

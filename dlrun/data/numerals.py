@@ -19,7 +19,7 @@ GROUPED = re.compile(  # by thousands, or as in India: 1,20,000
     rf"[1-9][0-9]{{0,2}}([.,'\u2019{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}}"
 )
 ZEROS = re.compile(r"[-+]?0[0-9]+")
-LIKE = re.compile(rf"[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
+LIKE = re.compile(rf"\s*[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
 
 
 class Numeral(NamedTuple):
@@ -36,7 +36,7 @@ class Numeral(NamedTuple):
 
 def read(cell: str, point: Point = ".") -> Numeral | None:
     """The number that a cell holds, ``point`` parting its whole from its fraction; None if it holds none."""
-    found = NUMERAL.fullmatch(cell)
+    found = NUMERAL.fullmatch(cell.strip())
     if found is None or (found["sign"] == "(") != (found["close"] is not None) or (found["before"] and found["after"]):
         return None
     signs = [sign for sign in (found["sign"], found["inner"]) if sign]

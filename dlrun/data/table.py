@@ -17,7 +17,7 @@ from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
 
 WHAT = "a CSV or Parquet file with a header"
-BE = f"be {WHAT}"
+BE, HOLD = f"be {WHAT}", "hold cells of use"
 CLASSES = 20  # whole numbers of more values than this are numbers to predict
 OFTEN = 10  # rows of each of up to ten times as many may be classes all the same
 POINTS = {"point": ".", "comma": ","}
@@ -65,7 +65,7 @@ def table(
         raise Unfit("drop", drop, "leave a column beside the target")
     if "" in used:
         where = f"column {names.index('') + 1} has none; data.drop=[''] leaves it out"
-        raise Unfit("path", path, f"be {WHAT}, a name for every column: {where}")
+        raise Unfit("path", path, f"have a name for every column: {where}")
 
     assert target is not None
     absent = {float(v) for v in missing if not isinstance(v, str)}  # which tells nothing of the decimal sign
@@ -74,11 +74,13 @@ def table(
     with _unfit("decimal", decimal, "be point or comma"):
         point = POINTS.get(decimal) or point_of(written, whole.at)
     whole = whole.read_as(point, tuple(missing))
-    with _unfit("path", path, BE):
+    with _unfit("path", path, HOLD):
+        for k in categorical:
+            targets.told_apart(whole.columns[k], f" in column {k}")
         columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
         for k, column in columns.items():
             if column.dtype != object:
-                _check_digits(whole, k, column)
+                _check_digits(whole, k, column, f"data.categorical=[{k}] takes them for names")
     numeric = {k: column.dtype != object for k, column in columns.items()}
     _few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
     tables, xs = {"path": whole}, [_raw(columns)]
@@ -86,7 +88,7 @@ def table(
         tables["test_path"] = tests = read(test_path, "test_path").read_as(point, tuple(missing))
         if lacking := [k for k in (*used, target) if k not in tests.columns]:
             raise Unfit("test_path", test_path, f"have the columns of data.path; it lacks {lacking[0]!r}")
-        with _unfit("test_path", tests.file, BE):
+        with _unfit("test_path", tests.file, HOLD):
             xs.append(_raw({k: tests.numbers(k) if numeric[k] else tests.text(k) for k in used}))
     with _unfit("target", target, "be a column to predict"):
         asked, classes, ys = _targets(list(tables.values()), target, task)
@@ -170,14 +172,15 @@ def _raw(columns: dict[str, Array]) -> Array:
     return x
 
 
-def _check_digits(table: Table, key: str, values: Array) -> None:
+def _check_digits(table: Table, key: str, values: Array, otherwise: str) -> None:
     """Refuses whole numbers that are other ones, or nearly all of what they differ by, as float64."""
     there = values[~np.isnan(values)]
     low, high = (there.min(), there.max()) if len(there) else (0, 0)
     largest = max(abs(low), abs(high))
     if largest >= targets.EXACT and high - low < 1000 * np.spacing(largest) and len(set(table.columns[key])) > 1:
         said = f"column {key} has numbers from {low:.0f} to {high:.0f}, too large to be told apart in float64"
-        raise ValueError(f"{said}: subtract {low:.0f} from them, or data.categorical=[{key}] takes them for names")
+        names = "" if table.columns[key].dtype.kind == "f" else f", or {otherwise}"  # floats are refused as such
+        raise ValueError(f"{said}: subtract {low:.0f} from them{names}")
 
 
 def _targets(
@@ -203,6 +206,9 @@ def _targets(
     if not words:
         for table in tables:
             table.numbers(target)  # which says of a word where it is
+    for table in tables:
+        targets.told_apart(table.columns[target], f" in {table.file}")
+    words = words or _padded(tables, target)
     train, *rest = [table.text(target).astype(str) if words else table.exact(target) for table in tables]
     named = {str(table.file): y for table, y in zip(others, rest, strict=True)}
     return "classification", *targets.class_numbers(train, named, cut=True)
@@ -210,8 +216,14 @@ def _targets(
 
 def _numbers(tables: list[Table], target: str) -> list[Array]:
     first, *others = [table.numbers(target) for table in tables]
-    _check_digits(tables[0], target, first)
+    _check_digits(tables[0], target, first, "data.task=classification takes them for classes")
     return targets.numbers(first, others)
+
+
+def _padded(tables: list[Table], target: str) -> bool:
+    """Whether classes differ by the blanks around them alone."""
+    different = {cell for table in tables for cell, _ in table.text_of(target)}
+    return len({cell.strip() for cell in different}) < len(different)
 
 
 def _no_codes(table: Table, target: str) -> None:

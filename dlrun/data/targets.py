@@ -26,6 +26,8 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     Returns:
       The classes' names, and the numbers (n,) as int32 of ``train`` and the others.
     """
+    for place, part in {"": train, **others}.items():
+        told_apart(part, f" in {place}" if place else "")
     kinds = {part.dtype.kind for part in (train, *others.values())}
     if len(kinds) > 1:  # which NumPy would compare as float64, and not at all as text and bytes
         train, *rest = [_comparable(part) for part in (train, *others.values())]
@@ -48,6 +50,19 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
             raise ValueError(f"there is {_listed(unknown)} in {place} that no training row has")
         found.append(numbers.astype(np.int32))
     return names, found
+
+
+def told_apart(values: Array, where: str = "") -> None:
+    """Refuses floats as names of anything where whole numbers beside them would be the same float."""
+    if values.dtype == object:
+        values = np.array([v for v in values if type(v) is float])
+    if values.dtype.kind != "f" or values.size == 0:
+        return
+    exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
+    largest = float(values[np.nanargmax(np.abs(values))]) if not np.isnan(values).all() else 0.0
+    if abs(largest) >= exact:
+        said = f"there is {largest:.0f} as {values.dtype}{where}, which is the same for whole numbers beside it"
+        raise ValueError(f"{said}: give whole numbers or text")
 
 
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
