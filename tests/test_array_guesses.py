@@ -82,6 +82,19 @@ def test_classes_of_other_types_in_a_split() -> None:
         of(BIG // 2 * 2, np.where(BIG == 2**53, 2**53 + 1, BIG).astype(np.uint64))
 
 
+@pytest.mark.parametrize(("dtype", "first"), [(np.float64, 2**53), (np.float32, 2**24), (np.float16, 2**11)])
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_floats_that_stand_for_several_whole_numbers_are_no_labels(dtype: Any, first: int, place: str) -> None:
+    def of(largest: int) -> tuple[str, ...]:
+        ys = {"y_train": Y, "y_test": Y} | {f"y_{place}": Y.astype(dtype)}
+        ys = {k: np.where(y == 2, largest, y).astype(y.dtype) for k, y in ys.items()}
+        return arrays(path=saved(x_train=X, x_test=X, **ys), task="classification").classes
+
+    assert of(first - 1)[-1] == str(first - 1)
+    with pytest.raises(Unfit, match=f"there is {first} as {np.dtype(dtype)}.*, which is the same for whole numbers"):
+        of(first)
+
+
 # Scales of splits
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 5, 5), np.uint8)
@@ -121,3 +134,16 @@ def test_splits_of_one_scale_may_be_of_other_types() -> None:
     outliers[0, 0] = 1e6
     assert arrays(path=splits(outliers, X)).warnings == (), "one large number is no scale"
     assert arrays(path=splits(X, X[:, ::-1] * 0)).warnings == ()
+
+
+@pytest.mark.parametrize(("low", "share", "told"), [(-1, 1, True), (-1, 0.005, False), (-0.04, 0.5, False)])
+def test_a_split_below_0_where_training_is_not_is_told(low: float, share: float, told: bool) -> None:
+    random = np.random.default_rng(0)
+    train, test = random.uniform(0, 1, (2, N, 400))
+    test = np.where(random.uniform(size=test.shape) < share, low * test, test)
+    assert test.min() < 0.9 * low
+    said = f"data.path=a.npz: the splits look as if they were scaled differently: x_train is nowhere below 0, x_test down to {test.min():.3g}"  # noqa: E501
+    assert list(arrays(path=splits(train, test)).warnings) == [said] * told
+    assert arrays(path=splits(test, train)).warnings == ()
+    train[0, 0] = -0.001
+    assert arrays(path=splits(train, test)).warnings == ()

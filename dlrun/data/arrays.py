@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlrun.data import files, npy, targets
+from dlrun.data import files, lazy, npy, targets
 from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
@@ -21,6 +21,7 @@ TAKES = {
 }
 MEANT = "and this is meant if you say data.task="
 FAR = 16  # times larger: splits that were not scaled alike
+NEGATIVE, FAINT = 0.01, 0.05  # of numbers, and of training's largest: what noise may bring
 SOME = 1000  # rows whose scale is looked at
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Kind = Literal["auto", "image", "rows", "tokens"]
@@ -152,8 +153,7 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
     """
 
     def size(x: Array) -> float:
-        rows = np.linspace(0, len(x) - 1, min(len(x), SOME)).astype(int)
-        found = np.abs(x[rows].astype(np.float64))
+        found = np.abs(_some(x))
         return float(np.quantile(found[found > 0], 0.9)) if found.any() else 0.0
 
     train = xs["train"]
@@ -161,11 +161,26 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
     for name, x in xs.items():
         one, other = sorted((sizes["train"], sizes[name]))
         if one == 0 or other <= FAR * one:
+            if low := _below(train, x):
+                said = f"x_train is nowhere below 0, x_{name} down to {low:.3g}"
+                yield f"data.path={path}: the splits look as if they were scaled differently: {said}"
             continue
         seen = f"x_train is {train.dtype}, mostly up to {sizes['train']:.3g}, x_{name} {x.dtype}, {sizes[name]:.3g}"
         if (train.dtype.kind == "f") != (x.dtype.kind == "f"):
             raise Unfit("path", path, f"hold inputs of one scale in each split: {seen}")
         yield f"data.path={path}: the splits look as if they were scaled differently: {seen}"
+
+
+def _below(train: Array, x: Array) -> float:
+    """How far another split's numbers lie below 0 where training has none, of some rows; 0 where few do or hardly."""
+    some, low = _some(x), 0.0
+    if (some < 0).mean() > NEGATIVE and min(train[piece].min() for piece in lazy.pieces(train)) >= 0:
+        low = float(some.min())
+    return low if low < -FAINT * float(_some(train).max()) else 0.0
+
+
+def _some(x: Array) -> Array:
+    return x[np.linspace(0, len(x) - 1, min(len(x), SOME)).astype(int)].astype(np.float64)
 
 
 def _guessed(y: Array, asked: Asked) -> Iterator[str]:
