@@ -80,7 +80,7 @@ def test_a_split_may_be_a_link(own_folder: Path) -> None:
 SUSPECT: dict[str, tuple[list[str], str]] = {
     "two of one": ([*classes("train", "val", "valid")], "hold one folder a split: val/ and valid/ are both val"),
     "in two cases": ([*classes("train", "Train")], "Train/ and train/ are both train"),
-    "another name": ([*classes("train", "test2")], "test2/ looks like one; call it test/ and val/"),
+    "another name": ([*classes("train", "test2")], "test2/ looks like one; call it test/ or val/"),
     "another name, with all three": (
         [*classes("train", "val", "test", "holdout_set")], "holdout_set/ looks like one; move it away"
     ),

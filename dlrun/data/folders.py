@@ -76,7 +76,8 @@ def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) 
             continue
         inner = _folders(root / name)
         if _alike(name) or (inner and set(inner) <= set(classes)):
-            call = f"call it {_listed(SPLITS.keys() - splits.keys())}" if len(splits) < len(SPLITS) else "move it away"
+            free = " or ".join(f"{split}/" for split in sorted(SPLITS.keys() - splits.keys()))
+            call = f"call it {free}" if free else "move it away"
             raise Unfit("path", path, f"hold splits by their names: {name}/ looks like one; {call}, if only by a link")
         if len(splits) == 1:
             train = root / splits["train"]
