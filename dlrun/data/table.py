@@ -12,7 +12,7 @@ from dlrun.data import cells, files, targets
 from dlrun.data.cells import Table
 from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.data.features import TableEncoder
-from dlrun.data.numerals import LIKE, mostly, number, plain, point_of, value
+from dlrun.data.numerals import LIKE, Point, mostly, number, plain, point_of, value
 from dlrun.schema import Unfit, nearest
 from dlrun.settings import Text
 
@@ -20,7 +20,7 @@ WHAT = "a CSV or Parquet file with a header"
 BE, HOLD = f"be {WHAT}", "hold cells of use"
 CLASSES = 20  # whole numbers of more values than this are numbers to predict
 OFTEN = 10  # rows of each of up to ten times as many may be classes all the same
-POINTS = {"point": ".", "comma": ","}
+POINTS: dict[str, Point] = {"point": ".", "comma": ","}
 NAMES = 100  # a column of more names than this is looked at twice
 Task = Literal["auto", "classification", "regression"]
 
