@@ -444,6 +444,30 @@ def test_a_sweep_does_not_mix_data(sweep, dlrun, monkeypatch):
     assert statuses(Path("sweep")) == ["completed"] * 3
 
 
+def test_a_sweep_one_of_whose_runs_accepted_other_data_does_not_go_on(sweep, dlrun):
+    """Neither with the data of then nor with that of now, until all runs have the same."""
+    swapped()
+    assert dlrun("resume", "sweep/0", "epochs=3", "--accept-data").code == 0
+    before = files(Path("sweep"))
+    for at_hand in (swapped, lambda: save(*arrays())):
+        at_hand()
+        for words in (("resume", "sweep", "seed=range(0,3)"), (*sweep, "seed=0,1,2")):
+            done = dlrun(*words)
+            assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done.err
+            assert done.err.startswith("error: sweep/1: not of the data of sweep/0: targets of "), done.err
+            assert files(Path("sweep")) == before
+    swapped()
+    assert dlrun("resume", "sweep/1", "epochs=3", "--accept-data").code == 0
+    before = files(Path("sweep"))
+    save(*arrays())
+    done = dlrun("resume", "sweep", "seed=range(0,3)")
+    assert (done.code, done.out, files(Path("sweep"))) == (2, "", before)
+    assert done.err.startswith("error: sweep/0: the data changed since this was started: targets of ")
+    swapped()
+    assert dlrun("resume", "sweep", "seed=range(0,3)").code == 0
+    assert len({json.dumps(json.loads((run / "data.json").read_text())) for run in runs(Path("sweep"))}) == 1
+
+
 def test_other_data_in_the_same_sweep_is_no_change(dlrun, own_folder):
     save(*arrays())
     words = ("-m", "data=arrays", "data.path=d.npz", *SMALL, "epochs=1", "hydra.sweep.dir=sweep", "seed=0")

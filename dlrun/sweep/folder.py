@@ -95,15 +95,15 @@ class Folder:
         times = [again.get("overrides") for again in resumed if isinstance(again, dict)]
         return [str(text) for overrides in times if isinstance(overrides, list) for text in overrides]
 
-    def data(self) -> dict[str, tuple[Path, dict[str, Any]]]:
-        """By what data was taken from: a run that took it, and its data.json."""
-        found = {}
-        for number in self.entries:
+    def data(self) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
+        """By what data was taken from: each run that took it, and its data.json."""
+        found = defaultdict(list)
+        for number in sorted(self.entries):
             path = self.path(number)
             config = (rundir.read_json(path / rundir.RUN) or {}).get("config")
-            if isinstance(config, dict) and (key := taken_from(config)) not in found and (path / rundir.DATA).exists():
-                found[key] = path, rundir.read_data(path)
-        return found
+            if isinstance(config, dict) and (path / rundir.DATA).exists():
+                found[taken_from(config)].append((path, rundir.read_data(path)))
+        return dict(found)
 
     def begin(self, job: Job) -> Path:
         """Makes a job's directory with what Hydra writes there, unless that is done; gives it."""

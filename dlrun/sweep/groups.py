@@ -63,24 +63,37 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
     return groups
 
 
-def same_data(groups: Sequence[Group], there: dict[str, tuple[Path, dict[str, Any]]], sweep: Path) -> None:
-    """Holds the data of groups against what runs of their sweep were trained on; adds what is new to ``there``.
+def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[str, Any]]]], sweep: Path) -> None:
+    """Holds the data of groups against what all runs of their sweep were trained on; adds what is new to ``there``.
 
     Args:
       there: of :meth:`~dlrun.sweep.folder.Folder.data`.
       sweep: its directory.
 
     Raises:
-      InvalidConfig: where it changed, as its runs are to be compared.
+      InvalidConfig: where it changed, or runs differ in it, as they are to be compared.
     """
     found = []
     for group in groups:
         now = known(group.setups[0].data)
-        run, before = there.setdefault(taken_from(group.setups[0].plan.values), (sweep, now))
-        if changed := changes(before, now):
-            found.append(f"{run}: {changed_since(changed)}; allowed: the data of then, or a new sweep")
+        runs = there.setdefault(taken_from(group.setups[0].plan.values), [(sweep, now)])
+        if mixed := _mixed(runs):
+            found.append(mixed)
+        elif changed := [(run, words) for run, before in runs if (words := changes(before, now))]:
+            run, words = changed[0]
+            found.append(f"{run}: {changed_since(words)}; allowed: the data of then, or a new sweep")
     if found:
         raise InvalidConfig(dict.fromkeys(found))
+
+
+def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
+    """Names the runs that were trained on other data than the first one, as those that accepted changed data alone."""
+    path, first = runs[0]
+    others = [(run, words) for run, data in runs[1:] if (words := changes(first, data))]
+    if not others:
+        return ""
+    shown = ", ".join(str(run) for run, _ in others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    return f"{shown}: not of the data of {path}: {'; '.join(others[0][1])}; allowed: a new sweep"
 
 
 def known(data: Dataset) -> dict[str, Any]:
