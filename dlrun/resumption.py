@@ -30,6 +30,8 @@ ANY_TIME = (
 )
 """Keys that may change where a run is tested that has no step left."""
 ACCEPT = "--accept-data"
+SAVED = ("completed", "stopped", "pruned")
+"""Statuses that a run comes to with a state saved."""
 
 
 @dataclass
@@ -96,6 +98,8 @@ def _found(
     run = rundir.read_json(directory / rundir.RUN) or {}
     same_teacher(setup, run)
     found = _last_state(directory)
+    if found.step is None:
+        _may_start_over(directory, run, found)
     try:
         if found.step is not None:
             fit(found.arrays)
@@ -135,6 +139,16 @@ def _last_state(directory: Path) -> Resumption:
         return Resumption(Position(**loop), arrays, last, unsound, [], False, [])
     except (checkpoint.CheckpointError, TypeError) as error:
         raise InvalidConfig([f"{directory}: the state of step {last} can't be taken up: {error}"]) from None
+
+
+def _may_start_over(directory: Path, run: dict[str, Any], found: Resumption) -> None:
+    """Raises :class:`InvalidConfig` where a run that came to an end has no state left: its record would be lost."""
+    status = "completed" if (directory / rundir.SUMMARY).is_file() else run.get("status")
+    if status in SAVED:
+        where = f"{directory}: it is {status}, and its saved states are {'damaged' if found.unsound else 'gone'}"
+        raise InvalidConfig([f"{where}: start a new run"])
+    if not found.unsound and run:  # of damaged ones a word is said where they are moved
+        found.notes.append(f"{directory} has no saved state: starting over from the first step")
 
 
 def _accepted(run: dict[str, Any]) -> int:

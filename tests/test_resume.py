@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from dlrun import checkpoint
+from dlrun import checkpoint, rundir
+from dlrun.cli import main
 from tests.conftest import QUICK
 from tests.digest import digest
+from tests.test_data_changes import files
 
 MODELS = {
     "mlp": ("model=mlp", "dropout=0.2", "model.widths=[32,32]"),
@@ -108,12 +110,47 @@ def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
     assert digest(run.directory) == whole
 
 
-def test_no_state_at_all_starts_over(dlrun):
+@pytest.mark.parametrize("status", ["running", "failed", "diverged"])
+def test_one_that_ended_before_its_first_state_starts_over(status, dlrun):
     run = dlrun(*QUICK)
     whole = digest(run.directory)
     shutil.rmtree(run.directory / "checkpoints")
-    assert dlrun("resume", str(run.directory)).code == 0
+    (run.directory / "summary.json").unlink()
+    rundir.update_run(run.directory, status=status)
+    again = dlrun("resume", str(run.directory))
+    assert again.code == 0, again.err
+    assert f"warning: {run.directory} has no saved state: starting over from the first step" in again.err
     assert digest(run.directory) == whole
+
+
+def without_states(run: Path) -> None:
+    assert main(["prune", str(run), "--keep", "none", "--delete"]) == 0
+
+
+def damaged_states(run: Path) -> None:
+    for file in run.glob("checkpoints/*/manifest.sha256"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("lose", [without_states, damaged_states])
+@pytest.mark.parametrize("status", ["completed", "stopped", "pruned", "resumed", "no record"])
+def test_a_run_that_ended_is_not_replaced_where_its_states_are_lost(status, lose, dlrun, own_folder, capsys):
+    assert dlrun(*QUICK, "epochs=2", "hydra.run.dir=run").code == 0
+    lose(Path("run"))
+    capsys.readouterr()
+    if status in ("stopped", "pruned"):
+        Path("run/summary.json").unlink()
+    if status == "no record":
+        Path("run/run.json").unlink()
+    else:  # one that was completed, resumed and killed still has its first summary
+        rundir.update_run(Path("run"), status="running" if status == "resumed" else status)
+    before = files(Path("run"))
+    for more in ((), ("epochs=1", "optim.lr=0.5"), ("epochs=4",)):
+        done = dlrun("resume", "run", *more)
+        assert (done.code, done.out, files(Path("run"))) == (2, "", before)
+        shown = status if status in ("stopped", "pruned") else "completed"
+        how = "gone" if lose is without_states else "damaged"
+        assert done.err == f"error: run: it is {shown}, and its saved states are {how}: start a new run\n"
 
 
 HOLD = """
@@ -126,8 +163,6 @@ with rundir.locked(pathlib.Path(sys.argv[1])):
 
 
 def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the_way(dlrun):
-    from dlrun import rundir
-
     run = dlrun(*QUICK)
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run.directory)], stdout=subprocess.PIPE, text=True)
     try:
