@@ -27,7 +27,7 @@ Without --failed and --unfinished, of the runs that are over: completed, pruned
 by a search, diverged. Those that are in use are never touched. A run that goes
 on later (dlrun resume) does so from the last state that it still has: from the
 best one it trains the steps after it once more, to the same result; without any
-it starts over.
+a completed, stopped or pruned one can't go on, and others start over.
 
   dlrun prune --keep best                   tells what would go: all states of
                                             finished runs but the best

@@ -161,11 +161,6 @@ def _accepted(run: dict[str, Any]) -> int:
 def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumption) -> bool:
     """Whether there is something to do. Raises :class:`InvalidConfig` where what changed would have no effect."""
     at, total, settings = found.at, setup.total_steps, setup.plan.settings
-    key = "epochs" if settings.steps is None else "steps"
-    ahead = math.ceil(at.step / setup.steps_per_epoch) if key == "epochs" else at.step
-    if at.step > total:
-        where = f"the state is of step {at.step}, epoch {at.step / setup.steps_per_epoch:g}"
-        raise InvalidConfig([f"{key}={getattr(settings, key)}: not allowed: {where}; allowed: {key}>={ahead}"])
     patience = settings.early_stop.patience or math.inf
     if at.step < total and at.stale < patience:
         return True
@@ -174,11 +169,22 @@ def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumpti
     different = [key for key in new if old.get(key, new[key]) != new[key]]
     asked = [f"{k}={show(new[k])}" for k in different if complete or not k.startswith(ANY_TIME)]
     asked += [ACCEPT] if found.changed else []
+    key = "epochs" if settings.steps is None else "steps"
+    per = setup.steps_per_epoch if key == "epochs" else 1
+    lengths = [f"{k}={show(new[k])}" for k in ("epochs", "steps") if k in different and new[k] is not None]
+    needed = [f"{key}={at.step // per + 1} or more"] if at.step >= total else lengths
+    if at.stale >= patience:
+        needed = [*needed, f"early_stop.patience={at.stale + 1} or more, or null"]
+    allowed = f"with {' and '.join(needed)}"
+    if at.step > total:
+        where = f"the state is of step {at.step}, epoch {at.step / setup.steps_per_epoch:g}"
+        allowed = allowed if asked else f"{key}>={math.ceil(at.step / per)}"  # it may be ended where it stands
+        raise InvalidConfig([f"{key}={getattr(settings, key)}: not allowed: {where}; allowed: {allowed}"])
     if not asked:
         return not complete
+    why = f"this is at its end, step {at.step}"
     if at.stale >= patience:
-        why = f"early stopping ended this at step {at.step} of {total}, {at.stale} evaluations without an improvement"
-        allowed = f"with early_stop.patience={at.stale + 1} or more, or null"
-    else:
-        why, allowed = f"this is at its end, step {at.step}", f"with {key}={ahead + 1} or more"
+        ended = at.stale >= (old.get("early_stop.patience") or math.inf)
+        by = "early stopping ended this" if ended else f"early_stop.patience={patience} ends this where it stands,"
+        why = f"{by} at step {at.step} of {total}, {at.stale} evaluations without an improvement"
     raise InvalidConfig([f"{' '.join(asked)}: nothing would be trained: {why}; allowed: {allowed}"])

@@ -24,6 +24,8 @@ def there(tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
     assert main([*WORDS, "epochs=4", f"hydra.run.dir={folder}/done"]) == 0
     assert main([*WORDS, *EARLY, f"hydra.run.dir={folder}/early"]) == 0
+    late = (*EARLY, "early_stop.patience=null", "epochs=4")
+    assert main([*WORDS, *late, f"hydra.run.dir={folder}/late"]) == 0
     return folder
 
 
@@ -40,8 +42,8 @@ def copied(there, own_folder):
 
 
 REFUSED = {
-    ("done", "epochs=2"): "epochs=2: not allowed: the state is of step 20, epoch 4; allowed: epochs>=4",
-    ("done", "steps=19"): "steps=19: not allowed: the state is of step 20, epoch 4; allowed: steps>=20",
+    ("done", "epochs=2"): "epochs=2: not allowed: the state is of step 20, epoch 4; allowed: with epochs=5 or more",
+    ("done", "steps=19"): "steps=19: not allowed: the state is of step 20, epoch 4; allowed: with steps=21 or more",
     ("done", "optim.lr=0.5"): "optim.lr=0.5: nothing would be trained: this is at its end, step 20; "
     "allowed: with epochs=5 or more",
     ("done", "eval.every=2epochs log.every=7"): "eval.every=2epochs log.every=7: nothing would be trained",
@@ -50,9 +52,39 @@ REFUSED = {
     "2 evaluations without an improvement; allowed: with early_stop.patience=3 or more, or null",
     ("early", "epochs=30"): "epochs=30: nothing would be trained: early stopping",
     ("early", "early_stop.min_delta=0"): "early_stop.min_delta=0: nothing would be trained: early stopping",
-    ("early", "epochs=2"): "epochs=2: not allowed: the state is of step 15, epoch 3; allowed: epochs>=3",
+    ("early", "epochs=2"): "epochs=2: not allowed: the state is of step 15, epoch 3; "
+    "allowed: with epochs=4 or more and early_stop.patience=3 or more, or null",
     ("early", "early_stop.patience=1"): "early_stop.patience=1: nothing would be trained",
 }
+
+
+REMEDIES = {
+    ("late", "epochs=8 early_stop.patience=2"): ["epochs=8", "early_stop.patience=4"],
+    ("late", "steps=30 early_stop.patience=1"): ["steps=30", "early_stop.patience=4"],
+    ("late", "early_stop.patience=2"): ["epochs=5", "early_stop.patience=4"],
+    ("late", "epochs=3"): ["epochs=5"],
+    ("late", "optim.lr=0.5 steps=17"): ["steps=21", "optim.lr=0.5"],
+    ("early", "epochs=30"): ["epochs=30", "early_stop.patience=3"],
+    ("early", "epochs=3"): ["epochs=4", "early_stop.patience=3"],
+    ("early", "epochs=2"): ["epochs=4", "early_stop.patience=3"],
+}
+"""What is refused, and the least of what is allowed in its place. ``late`` has the patience of ``early`` null."""
+
+
+@pytest.mark.parametrize(("name", "overrides"), list(REMEDIES))
+def test_what_is_advised_is_allowed(name, overrides, copied, dlrun):
+    run, remedy = copied(name), REMEDIES[name, overrides]
+    before = files(run)
+    done = dlrun("resume", str(run), *overrides.split())
+    assert (done.code, files(run)) == (2, before)
+    advice = done.err.partition("; allowed: with ")[2]
+    told = [part.split()[0].rstrip(",") for part in advice.split(" and ")]
+    assert told == [word for word in remedy if word != "optim.lr=0.5"], done.err
+    assert ("early stopping ended this" in done.err) <= (name == "early"), done.err
+    step = 20 if name == "late" else 15
+    done = dlrun("resume", str(run), *remedy)
+    assert done.code == 0, done.err
+    assert done.summary["step"] > step
 
 
 @pytest.mark.parametrize(("name", "overrides"), list(REFUSED))
