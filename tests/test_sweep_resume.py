@@ -14,6 +14,7 @@ import pytest
 
 from tests.digest import digest
 from tests.sweeps import SMALL, contents, record, runs, statuses, words
+from tests.test_data_changes import files
 
 KILLS = int(os.environ.get("DLRUN_TEST_KILLS", "3"))
 
@@ -159,6 +160,19 @@ def trained_here(self, units, *, done, **how):
 
     for unit in units:
         done(unit, main(str(unit)))
+
+
+@pytest.mark.parametrize("how", [(), ("seed=0",), ("launcher.workers=1",)])
+def test_a_complete_sweep_is_left_as_it_is(how, there, dlrun, own_folder):
+    shutil.copytree(there / "sweep", own_folder / "sweep")
+    before = files(own_folder / "sweep")
+    done = dlrun("resume", "sweep", *how)
+    assert (done.code, done.out) == (0, "sweep\n"), done.err
+    assert done.err.endswith("nothing to do: all jobs of sweep are over\n")
+    assert files(own_folder / "sweep") == before
+    edit(own_folder / "sweep" / "sweep.json", status="running")  # killed once all runs were done
+    assert dlrun("resume", "sweep").code == 0
+    assert record(own_folder / "sweep")["status"] == "completed"
 
 
 def test_a_run_that_was_changed_by_itself_is_told(there, dlrun, own_folder):

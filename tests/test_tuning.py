@@ -59,7 +59,9 @@ def test_pruned_trials_are_cut_short_and_the_others_are_runs_alone(dlrun, own_fo
 
     # Nothing more to do; then four trials more, and the eight there were stay.
     before = {run: contents(run) for run in runs(done.directory)}
+    written = (done.directory / "sweep.json").read_bytes()
     same = dlrun("resume", str(done.directory))
+    assert (done.directory / "sweep.json").read_bytes() == written
     assert (same.code, "go on with" in same.err) == (0, False), same.err
     assert {run: contents(run) for run in before} == before
     lines = same.err.splitlines()

@@ -50,7 +50,7 @@ class Folder:
 
     def __init__(self, directory: Path, asked: dict[str, Any]):
         self.directory, self.asked = directory, asked
-        record = rundir.read_json(directory / SWEEP) or {}
+        self.record = record = rundir.read_json(directory / SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
         self.start = record.get("start") or _now()
         if "command" in record:  # what made it stays on record
@@ -126,6 +126,11 @@ class Folder:
         """Reads anew what all jobs came to."""
         for number, entry in self.entries.items():
             entry.status = self.status(number)
+
+    def says(self, status: str) -> bool:
+        """Whether sweep.json said so before this process, of the sweep and of each job."""
+        jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
+        return self.record.get("status") == status and self.record.get("jobs") == jobs
 
     def write(self, status: str, **more: Any) -> None:
         """Writes sweep.json."""

@@ -16,7 +16,7 @@ from dlrun.schema import InvalidConfig
 from dlrun.setup import reported
 from dlrun.signals import Stop
 from dlrun.sweep import study, work
-from dlrun.sweep.folder import OVER, Folder, digest, read
+from dlrun.sweep.folder import OVER, Folder, digest, read, taken_from
 from dlrun.sweep.groups import Group, grouped, same_data
 from dlrun.sweep.job import Job
 from dlrun.sweep.launchers.base import Launcher
@@ -56,7 +56,9 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
             print(report(jobs, groups, launcher, len(over)))
             return 0
         if folder is not None:
-            same_data(groups, folder.data(), folder.directory)
+            # Where nothing is to be trained, it is told all the same that the data is not that of the runs.
+            kinds = {taken_from(job.plan.values): job for job in jobs}
+            same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
         names(asked.cfg, jobs, folder.entries if folder else {})
         if folder is None:
             folder = Folder(config.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
@@ -87,18 +89,23 @@ def conducted(
                 ended = "failed" if running.failed else "completed"
             finally:
                 folder.refresh()
-                folder.write("stopped" if stop.signum else ended)
+                ended = "stopped" if stop.signum else ended
+                idle = not folder.written and folder.says(ended)
+                if not idle:
+                    folder.write(ended)
         if status.jobs:
             status.note(status.table(partial(seconds, folder)))
         if more:
             status.note(more)
+        elif idle:
+            status.note(f"nothing to do: all jobs of {folder.directory} are over")
         if stop.signum or any(s not in OVER for s in status.statuses.values()):
             status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
         if failed := [n for n in status.statuses if status.statuses[n] in FAILED]:
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
             where = next(filter(None, map(running.log, failed)), None)
             status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")
-    if asked.cfg.log.plot:
+    if asked.cfg.log.plot and not idle:
         picture(status, folder)
     print(folder.directory, flush=True)
     return 128 + stop.signum if stop.signum else int(running.failed)

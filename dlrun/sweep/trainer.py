@@ -80,6 +80,8 @@ class Trainer:
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
         """Trains jobs until all of them ended, or a signal came, or one failed and that is to end it."""
+        if not groups:
+            return
         for group in groups:
             for setup, job in zip(group.setups, group.jobs, strict=True):
                 self.status.steps[job.number] = (*self.status.steps[job.number][:2], setup.total_steps)
