@@ -104,8 +104,10 @@ def _found(
         if found.step is not None:
             fit(found.arrays)
     except checkpoint.CheckpointError as error:
-        problem = f"{directory}: {changed_since(changed)}; start a new run" if changed else f"{directory}: {error}"
-        raise InvalidConfig([problem]) from None
+        if not changed:
+            raise InvalidConfig([f"{directory}: {error}"]) from None
+        why = f"{ACCEPT} can't help, as {error}: " if accept_data else ""
+        raise InvalidConfig([f"{directory}: {changed_since(changed)}; {why}start a new run"]) from None
     if changed and not accept_data:
         allowed = f"start a new run, or go on all the same with {ACCEPT}: the best value so far counts no more then"
         raise InvalidConfig([f"{directory}: {changed_since(changed)}; {allowed}"])

@@ -171,6 +171,30 @@ def test_what_changed_is_named():
         assert changes({"encoder": encoder}, now) == words
 
 
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (("a,b,y", "a,c,y"), ["column 'c' is new", "column 'b' is gone"]),
+        (("a,b,y", "b,a,y"), ["columns are in another order"]),
+        (("a,b,y", "c,d,y"), ["columns 'c', 'd' are new", "columns 'a', 'b' are gone"]),
+        (None, ["shape was [3], is [4]", "column 'n' is new"]),
+    ],
+)
+def test_columns_that_are_named_otherwise_are_told(edit, words, own_folder):
+    def now():
+        return json.loads(json.dumps(cut(read_table(path="d.csv", target="y"), Splitting()).preprocessing()))
+
+    table()
+    before, lines = now(), Path("d.csv").read_text()
+    if edit:
+        lines = lines.replace(*edit)
+    else:
+        head, *rows = lines.splitlines()
+        lines = "\n".join([f"{head},n", *(f"{row},{i % 5}.5" for i, row in enumerate(rows))]) + "\n"
+    Path("d.csv").write_text(lines)
+    assert changes(before, now())[: len(words)] == words
+
+
 # Runs
 
 
@@ -261,7 +285,8 @@ def test_accepted_data_must_still_fit(change, run, dlrun):
     before = files(run.directory)
     done = dlrun("resume", "run", "epochs=3", "--accept-data")
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done.err
-    assert "start a new run" in done.err
+    assert "; --accept-data can't help, as the saved state does not fit: " in done.err
+    assert done.err.endswith(": start a new run\n")
     assert files(run.directory) == before
 
 

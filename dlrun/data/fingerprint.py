@@ -88,7 +88,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in ("kind", "task", "shape", "vocabulary")
         if key in before and key in now and before[key] != now[key]
     ]
-    found += _of_classes(before.get("classes"), now.get("classes"))
+    found += _of_names("class", "classes", before.get("classes"), now.get("classes"))
+    found += _of_names("column", "columns", _columns(before), _columns(now))
     old, new = before.get("fingerprint", {}), now.get("fingerprint", {})
     both = [split for split in old if split in new]
     rows = [s for s in both if old[s]["rows"] != new[s]["rows"]]
@@ -98,7 +99,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if others:
             by_files = all(str(old[s][part]).startswith("files:") for s in others)
             found.append(f"{name} of {', '.join(others)}" + (" (names, sizes or times of files)" if by_files else ""))
-    return found or [f"{key} is computed otherwise" for key in _prepared_otherwise(before, now)]
+    return found or [f"{k} is computed otherwise" for k in _prepared_otherwise(before, now)]
 
 
 def changed_since(changed: list[str]) -> str:
@@ -106,15 +107,23 @@ def changed_since(changed: list[str]) -> str:
     return f"the data changed since this was started: {'; '.join(changed)}"
 
 
-def _of_classes(old: list[str] | None, new: list[str] | None) -> Iterable[str]:
+def _of_names(one: str, several: str, old: list[str] | None, new: list[str] | None) -> Iterable[str]:
+    """Which names of classes or columns are new, gone or in another order."""
     if old is None or new is None or list(old) == list(new):
         return
     for word, some in (("new", [c for c in new if c not in set(old)]), ("gone", [c for c in old if c not in set(new)])):
         if some:
             shown = ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
-            yield f"class {shown} is {word}" if len(some) == 1 else f"classes {shown} are {word}"
+            yield f"{one} {shown} is {word}" if len(some) == 1 else f"{several} {shown} are {word}"
     if sorted(old) == sorted(new):
-        yield "classes are in another order"
+        yield f"{several} are in another order"
+
+
+def _columns(data: Mapping[str, Any]) -> list[str] | None:
+    """The names of a table's columns."""
+    encoder = data.get("encoder")
+    columns = encoder.get("columns") if isinstance(encoder, dict) else None
+    return [str(column["name"]) for column in columns if "name" in column] if columns else None
 
 
 def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
