@@ -380,9 +380,13 @@ def test_a_run_goes_on_from_what_is_left(dlrun):
     best = json.loads((run / rundir.SUMMARY).read_text())["best/step"]
     assert checkpoint.sound(states_of) == [best, 60]
     assert best < 60
-    for keep, stay in (("best", [best]), ("none", [])):
-        assert dlrun("prune", "--keep", keep, "--delete").code == 0
-        assert checkpoint.sound(states_of) == stay
-        assert dlrun("resume", str(run)).code == 0
-        assert checkpoint.sound(states_of) == [best, 60]
-        assert digest(run) == whole
+    assert dlrun("prune", "--keep", "best", "--delete").code == 0
+    assert checkpoint.sound(states_of) == [best]
+    assert dlrun("resume", str(run)).code == 0
+    assert checkpoint.sound(states_of) == [best, 60]
+    assert digest(run) == whole
+    assert dlrun("prune", "--keep", "none", "--delete").code == 0
+    assert checkpoint.sound(states_of) == []
+    refused = dlrun("resume", str(run))
+    assert (refused.code, refused.out) == (2, "")
+    assert "its saved states are gone: start a new run" in refused.err
