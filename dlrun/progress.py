@@ -190,8 +190,15 @@ def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
     return "  ".join(text for i, (_, text) in enumerate(parts) if i in kept)[:width].rstrip()
 
 
+def counted(n: int, what: str) -> str:
+    """``1 step``, ``1,294 rows``, ``10 classes``."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("s") else "s")
+
+
 def number(value: Any) -> str:
-    """Four decimals, or four digits where those would say nothing."""
+    """Four decimals, or four digits where those would say nothing; a count as it is."""
+    if type(value) is int:
+        return str(value)
     if not isinstance(value, int | float):
         return "-"
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"

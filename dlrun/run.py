@@ -19,7 +19,7 @@ from dlrun.checkpoint import CheckpointError
 from dlrun.data.fingerprint import changed_since
 from dlrun.diagnose import NonFinite
 from dlrun.engine import Engine
-from dlrun.progress import Progress
+from dlrun.progress import Progress, counted
 from dlrun.resumption import Resumption, resumption
 from dlrun.setup import Setup
 from dlrun.signals import Stop
@@ -143,19 +143,14 @@ def introduction(setup: Setup) -> list[str]:
     data, settings = setup.data, setup.plan.settings
     names = {group: setup.plan.values[group]["name"] for group in ("data", "model")}
     rows = ", ".join(f"{len(getattr(data, split)):,} {split}" for split in ("train", "val", "test"))
-    outputs = {
-        "classification": "classes",
-        "multilabel": "labels",
-        "regression": "numbers",
-        "language_modelling": "tokens",
-    }
+    outputs = {"classification": "class", "multilabel": "label", "regression": "number", "language_modelling": "token"}
     device = setup.mesh.devices.flat[0]
     kind = device.platform if device.device_kind == device.platform else f"{device.platform} ({device.device_kind})"
     many = f"{setup.mesh.size} devices: " if setup.mesh.size > 1 else ""
     return [
-        f"data {names['data']}: {rows} rows; {data.outputs:,} {outputs[data.task]}",
+        f"data {names['data']}: {rows} rows; {counted(data.outputs, outputs[data.task])}",
         f"model {names['model']}: {setup.parameters:,} parameters, {settings.precision} on {many}{kind}; "
-        f"{setup.total_steps:,} steps of {settings.batch_size:,} rows",
+        f"{counted(setup.total_steps, 'step')} of {counted(settings.batch_size, 'row')}",
     ]
 
 

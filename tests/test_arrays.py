@@ -356,6 +356,52 @@ def test_errors(case: str, dlrun: Callable, own_folder: Path) -> None:
     assert sorted(own_folder.rglob("*")) == before
 
 
+HOT2, Y3 = np.stack([Y > 0, Y > 1], 1).astype(int), np.zeros((N, 2, 2), int)
+THREE = {**TWO, "x_val": X, "y_val": Y}
+REAL = {**THREE, "y_train": X[:, 0], "y_val": X[:, 1], "y_test": X[:, 2]}
+NAMED: dict[str, tuple[dict[str, np.ndarray], dict[str, Any], str]] = {
+    "x_val": ({**THREE, "x_val": NAN}, {}, "sound numbers in x_val: row 5 has nan"),
+    "x_train": ({**THREE, "x_train": NAN}, {}, "sound numbers in x_train: row 5 has nan"),
+    "x_train alone": ({"x_train": NAN, "y_train": Y}, {}, "sound numbers in x_train: row 5 has nan"),
+    "y_test": ({**REAL, "y_test": NAN[:, 1]}, {}, "targets of use in y_test: row 5 has nan"),
+    "y_train": ({**REAL, "y_train": NAN[:, 1]}, {}, "targets of use in y_train: row 5 has nan"),
+    "constant": ({**REAL, "y_train": X[:, 0] * 0}, {}, "targets of use in y_train: there is one value only, 0"),
+    "one class": ({**THREE, "y_train": Y * 0}, {}, "targets of use in y_train: there is one class only, 0"),
+    "unknown class": ({**THREE, "y_val": Y + 1}, {}, "of use: there is class 3 in y_val that no training row"),
+    "another form": ({**THREE, "y_val": X[:, :2] > 0}, {}, "of one form: y_val is of another form, bool (24, 2)"),
+    "labels": (
+        {**THREE, "y_train": HOT2, "y_val": HOT2 * 2, "y_test": HOT2}, {}, "of use in y_val: its shape is (24, 2)"
+    ),
+    "fractions": ({**REAL, "y_train": Y, "y_val": Y * 1.0}, {"task": "classification"}, "of use in y_test: there are"),
+    "axes": ({**THREE, "y_train": Y3, "y_val": Y3, "y_test": Y3}, {}, "of use in y_train: its shape is (24, 2, 2)"),
+    "text": (
+        {k: v.astype(str) if k[0] == "y" else v for k, v in THREE.items()}, {"task": "regression"},
+        "targets of use in y_train: there is text",
+    ),
+    "tokens": (
+        {**dict.fromkeys(THREE, Y[:, None]), **{k: Y for k in THREE if k[0] == "y"}, "x_val": Y[:, None] - 1},
+        {"kind": "tokens"}, "sound numbers in x_val: tokens are from 0 to 1048575, not -1",
+    ),
+    "axis": ({**THREE, "x_train": X[:, 0]}, {}, "hold x_train of shape (n, features)"),
+    "channels": ({"x_train": np.zeros((N, 3, 8, 8)), "y_train": Y}, {}, "last, (n, H, W, C); x_train is (24, 3"),
+    "rows": ({"x_train": X, "y_train": Y[:-1]}, {}, "as many rows in x_train and y_train: they have 24 and 23"),
+    "none": ({"x_train": X[:0], "y_train": Y[:0]}, {}, "hold rows: x_train is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_errors_name_the_array(case: str, own_folder: Path) -> None:
+    given, how, message = NAMED[case]
+    with pytest.raises(Unfit) as error:
+        arrays(path=saved(**given), **how)
+    assert message in error.value.allowed
+
+
+def test_warnings_name_the_array(own_folder: Path) -> None:
+    (warning,) = arrays(path=saved(**{k: v * 1.0 for k, v in TWO.items()})).warnings
+    assert warning.startswith("y_train is float64, 3 different whole numbers")
+
+
 def test_errors_name_no_key_twice() -> None:
     with pytest.raises(Unfit) as error:
         load(NAN)

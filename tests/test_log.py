@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 from dlrun.progress import Progress, number
 from tests.conftest import QUICK
 from tests.sweeps import SMALL, runs, summary
@@ -36,6 +38,15 @@ def test_a_run_logs_what_it_tells_and_a_resumed_one_goes_on(dlrun):
     assert more[0] == "resumed with epochs=2"
     assert "going on from step 323 of 646" in more
     assert logged(run.directory) == told + more
+
+
+def test_one_of_a_thing_is_told_in_the_singular(dlrun, own_folder):
+    x = np.linspace(0, 1, 24)[:, None]
+    np.savez("one.npz", x=x, y=x[:, 0] ** 2)
+    words = ("data=arrays", "data.path=one.npz", "model.widths=[4]", "norm=none", "batch_size=1", "steps=1")
+    told = dlrun(*words).err.splitlines()
+    assert told[0].endswith(" rows; 1 number")
+    assert told[1].endswith("; 1 step of 1 row")
 
 
 def test_each_run_of_a_sweep_has_its_own_lines_alone(dlrun):

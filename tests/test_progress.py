@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dlrun import curves, progress
-from dlrun.progress import Progress, clock, fitted, number
+from dlrun.progress import Progress, clock, counted, fitted, number
 
 
 def val(step: int, accuracy: float = 0.5, loss: float = 0.25) -> dict:
@@ -160,6 +160,17 @@ def test_what_does_not_fit_is_left_out_by_rank(parts: list[tuple[int, str]], wid
         assert min(kept) == min(rank for rank, _ in parts)
 
 
+def test_counts_are_whole_numbers_of_things(capsys: pytest.CaptureFixture[str]):
+    assert [counted(n, what) for n, what in ((1, "step"), (0, "row"), (1294, "row"), (1, "class"), (10, "class"))] == [
+        "1 step", "0 rows", "1,294 rows", "1 class", "10 classes",
+    ]  # fmt: skip
+    p = Progress("val/accuracy")
+    p.begin(4, 4)
+    metrics = {"accuracy": 0.5, "macro_f1": float("nan"), "nonfinite": 1, "loss": float("nan")}
+    p.row({"step": 4, "epoch": 1.0, "split": "test", **metrics, "time": 1.0})
+    assert told(capsys) == ["test  accuracy 0.5000  macro_f1 nan  nonfinite 1  loss nan  (best state, step 4)"]
+
+
 def test_numbers_and_times():
     assert [number(v) for v in (0.0, 0.96125, 12.5, 1e-5, 123456.0, None)] == [
         "0.0000",
@@ -169,6 +180,7 @@ def test_numbers_and_times():
         "1.235e+05",
         "-",
     ]
+    assert [number(v) for v in (0, 1, 12345, True, float("nan"))] == ["0", "1", "12345", "1.0000", "nan"]
     assert [clock(s) for s in (0.4, 5, 754, 3723, 183_845)] == ["0:00", "0:05", "12:34", "1:02:03", "2d 03:04"]
 
 

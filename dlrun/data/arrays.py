@@ -1,5 +1,6 @@
 """A user's own NumPy arrays."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -41,45 +42,53 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
         Whole numbers (n, T) are tokens if it is said here.
     """
     place = files.named(path, WHAT)
-    parts = _splits(_opened(place, path), path)
-    train = parts["train"][0]
-    form = _form(train, kind, path)
-    for name, (x, y) in parts.items():
-        where = f"x_{name} and y_{name}" if len(parts) > 1 else "x and y"
+    given = _opened(place, path)
+    names = _splits(given, path)
+    parts = {split: (given[x], given[y]) for split, (x, y) in names.items()}
+    train, first = parts["train"][0], names["train"][0]
+    form = _form(train, first, kind, path)
+    for (x, y), (x_name, y_name) in zip(parts.values(), names.values(), strict=True):
         if len(x) != len(y):
-            raise Unfit("path", path, f"hold as many rows in {where}: they have {len(x)} and {len(y)}")
+            raise Unfit("path", path, f"hold as many rows in {x_name} and {y_name}: they have {len(x)} and {len(y)}")
         if x.size == 0:
-            raise Unfit("path", path, f"hold rows: {where.split()[0]} is empty, of shape {_shape(x)}")
+            raise Unfit("path", path, f"hold rows: {x_name} is empty, of shape {_shape(x)}")
         if x.shape[1:] != train.shape[1:]:
-            raise Unfit("path", path, f"hold rows of one shape: x_train is {_shape(train)}, x_{name} {_shape(x)}")
-    try:
-        vocabulary = _vocabulary([x for x, _ in parts.values()]) if form == "tokens" else 0
-        xs = [_inputs(x, form, vocabulary) for x, _ in parts.values()]
-    except ValueError as error:
-        raise Unfit("path", path, f"hold sound numbers in x: {error}") from None
+            raise Unfit("path", path, f"hold rows of one shape: {first} is {_shape(train)}, {x_name} {_shape(x)}")
+    inputs = {names[split][0]: x for split, (x, _) in parts.items()}
+    vocabulary = _vocabulary(inputs, path) if form == "tokens" else 0
+    xs = []
+    for name, x in inputs.items():
+        with _named(f"sound numbers in {name}", path):
+            xs.append(_inputs(x, form, vocabulary))
     warnings = list(_scales({name: x for name, (x, _) in parts.items()}, path)) if form != "tokens" else []
-    ys = {name: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for name, (_, y) in parts.items()}
-    try:
-        asked, classes, found = _targets(ys, task, cut=not parts.keys() >= {"val", "test"})
-    except ValueError as error:
-        raise Unfit("path", path, f"hold targets of use in y: {error}") from None
+    ys = {names[k][1]: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for k, (_, y) in parts.items()}
+    asked, classes, found = _targets(ys, task, path, cut=not parts.keys() >= {"val", "test"})
     if task == "auto":
-        warnings += _guessed(ys["train"], asked)
+        warnings += _guessed(names["train"][1], ys[names["train"][1]], asked)
     rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, found, strict=True)}
     val, test = rows.get("val"), rows.get("test")
     return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary, warnings=tuple(warnings))
 
 
-def _form(x: Array, kind: Kind, path: str | None) -> Form:
+@contextlib.contextmanager
+def _named(what: str, path: str | None) -> Iterator[None]:
+    """Says what the file must hold, and in which array, where a ``ValueError`` says what is there instead."""
+    try:
+        yield
+    except ValueError as error:
+        raise Unfit("path", path, f"hold {what}: {error}") from None
+
+
+def _form(x: Array, name: str, kind: Kind, path: str | None) -> Form:
     """What an example is, where ``auto`` goes by the shape."""
     forms: dict[int, Form] = {2: "rows", 3: "image", 4: "image"}
     form = forms.get(x.ndim) if kind == "auto" else kind
     if form is None or x.ndim not in {"image": (3, 4), "rows": (2,), "tokens": (2,)}[form]:
         allowed = "(n, features) or (n, tokens), or of images (n, H, W) or (n, H, W, C)"
         given = "" if kind == "auto" else f", for data.kind={kind}"
-        raise Unfit("path", path, f"hold x of shape {allowed}; it is {_shape(x)}{given}")
+        raise Unfit("path", path, f"hold {name} of shape {allowed}; it is {_shape(x)}{given}")
     if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] > 4:
-        raise Unfit("path", path, f"hold images with channels last, (n, H, W, C); x is {_shape(x)}")
+        raise Unfit("path", path, f"hold images with channels last, (n, H, W, C); {name} is {_shape(x)}")
     return form
 
 
@@ -109,8 +118,8 @@ def _array(name: str, read: Callable[[], Array], path: str | None) -> Array:
     return array
 
 
-def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[Array, Array]]:
-    """``x`` and ``y`` of each split that is there, training rows first."""
+def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[str, str]]:
+    """The names of ``x`` and ``y`` of each split that is there, training rows first."""
     if given.keys() & {"x", "y"}:
         wanted = {"train": ("x", "y")}
     else:
@@ -123,7 +132,7 @@ def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[Array,
             raise Unfit("path", path, f"hold {name}{near}: it holds {', '.join(given)}")
     if extra := given.keys() - set(names):
         raise Unfit("path", path, f"hold x and y, or {', '.join(sorted(extra))} and their like, but not both")
-    return {split: (given[x], given[y]) for split, (x, y) in wanted.items()}
+    return wanted
 
 
 def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
@@ -137,13 +146,14 @@ def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
     return targets.checked(x)
 
 
-def _vocabulary(parts: list[Array]) -> int:
-    for x in parts:
-        if x.dtype.kind not in "iu":
-            raise ValueError(f"tokens are whole numbers, not {'floats' if x.dtype.kind == 'f' else x.dtype}")
-        if x.min() < 0 or x.max() >= VOCABULARY:
-            raise ValueError(f"tokens are from 0 to {VOCABULARY - 1}, not {x.min() if x.min() < 0 else x.max()}")
-    return 1 + max(int(x.max()) for x in parts)
+def _vocabulary(xs: dict[str, Array], path: str | None) -> int:
+    for name, x in xs.items():
+        with _named(f"sound numbers in {name}", path):
+            if x.dtype.kind not in "iu":
+                raise ValueError(f"tokens are whole numbers, not {'floats' if x.dtype.kind == 'f' else x.dtype}")
+            if x.min() < 0 or x.max() >= VOCABULARY:
+                raise ValueError(f"tokens are from 0 to {VOCABULARY - 1}, not {x.min() if x.min() < 0 else x.max()}")
+    return 1 + max(int(x.max()) for x in xs.values())
 
 
 def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
@@ -183,10 +193,10 @@ def _some(x: Array) -> Array:
     return x[np.linspace(0, len(x) - 1, min(len(x), SOME)).astype(int)].astype(np.float64)
 
 
-def _guessed(y: Array, asked: Asked) -> Iterator[str]:
+def _guessed(name: str, y: Array, asked: Asked) -> Iterator[str]:
     """Tells of targets that may be meant otherwise than their type says."""
     if asked == "multilabel" and _one_hot(y):
-        yield f"y has a single 1 in each row, and may have several: {TAKES['classification']}, {MEANT}multilabel"
+        yield f"{name} has a single 1 in each row, and may have several: {TAKES['classification']}, {MEANT}multilabel"
     if asked != "regression" or y.dtype.kind != "f" or len(np.unique(y[:SOME])) > CLASSES:
         return
     values = np.unique(y)
@@ -194,9 +204,9 @@ def _guessed(y: Array, asked: Asked) -> Iterator[str]:
         return
     if y.ndim == 1 or _one_hot(y):
         what = f"{len(values)} different whole numbers" if y.ndim == 1 else "a single 1 in each row"
-        yield f"y is {y.dtype}, {what}, and is predicted as numbers: {TAKES['classification']}, {MEANT}regression"
+        yield f"{name} is {y.dtype}, {what}, and is predicted as numbers: {TAKES['classification']}, {MEANT}regression"
     elif np.isin(values, (0, 1)).all():
-        yield f"y is {y.dtype}, 0 and 1, and is predicted as numbers: {TAKES['multilabel']}, {MEANT}regression"
+        yield f"{name} is {y.dtype}, 0 and 1, and is predicted as numbers: {TAKES['multilabel']}, {MEANT}regression"
 
 
 def _one_hot(y: Array) -> bool:
@@ -208,34 +218,57 @@ def _single(y: Array) -> Array:
     return np.isin(y, (0, 1)).all(1) & (y.sum(1) == 1)
 
 
-def _targets(ys: dict[str, Array], task: Task, *, cut: bool) -> tuple[Asked, tuple[str, ...], list[Array]]:
-    """What is asked, the names of the outputs, and the targets of each split."""
-    train, *rest = ys.values()
-    kind, others = train.dtype.kind, dict(zip([f"y_{k}" for k in ys][1:], rest, strict=True))
+def _targets(
+    ys: dict[str, Array], task: Task, path: str | None, *, cut: bool
+) -> tuple[Asked, tuple[str, ...], list[Array]]:
+    """What is asked, the names of the outputs, and the targets of each split, by the names of their arrays."""
+    (first, train), *rest = ys.items()
+    kind, others, use = train.dtype.kind, dict(rest), "targets of use in {}".format
     for name, y in others.items():
         if y.shape[1:] != train.shape[1:] or (y.dtype.kind in "US") != (kind in "US"):
-            raise ValueError(f"{name} is of another form, {y.dtype} {_shape(y)}, than in training, {_shape(train)}")
+            form = f"{y.dtype} {_shape(y)}, than in training, {_shape(train)}"
+            raise Unfit("path", path, f"hold targets of one form: {name} is of another form, {form}")
     if task == "auto":
         task = "regression" if kind == "f" else "multilabel" if train.ndim == 2 else "classification"
     if task == "classification" and all(_one_hot(y) for y in ys.values()):
-        train, others = train.argmax(1), {name: y.argmax(1) for name, y in others.items()}
-        return task, *targets.class_numbers(train, others, cut=cut)
-    if train.ndim > 2 or (task == "classification" and train.ndim == 2) or train.size == 0:
-        raise ValueError(f"its shape is {_shape(train)}; classes are (n,), labels and numbers to predict (n, K)")
+        return task, *_classes(first, {name: y.argmax(1) for name, y in ys.items()}, path, cut=cut)
+    with _named(use(first), path):
+        if train.ndim > 2 or (task == "classification" and train.ndim == 2) or train.size == 0:
+            raise ValueError(f"its shape is {_shape(train)}; classes are (n,), labels and numbers to predict (n, K)")
+        if task != "classification" and kind in "US":
+            raise ValueError(f"there is text, which is no use for task={task}")
     if task == "classification":
-        for y in ys.values():
-            if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.round(y)).all()):
-                raise ValueError("there are numbers that are not whole: give task=regression")
-        return task, *targets.class_numbers(train, others, cut=cut)
-    if kind in "US":
-        raise ValueError(f"there is text, which is no use for task={task}")
+        for name, y in ys.items():
+            with _named(use(name), path):
+                if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == np.round(y)).all()):
+                    raise ValueError("there are numbers that are not whole: give task=regression")
+        return task, *_classes(first, ys, path, cut=cut)
     if task == "regression":
-        names = ("y",) if train.ndim == 1 else tuple(f"y{i}" for i in range(train.shape[1]))
-        return task, names, targets.numbers(train, rest)
-    for y in ys.values():
-        if train.ndim != 2 or not np.isin(y, (0, 1)).all():
-            raise ValueError(f"its shape is {_shape(y)}; labels are 0 and 1, (n, K), and classes whole numbers, (n,)")
+        outputs = ("y",) if train.ndim == 1 else tuple(f"y{i}" for i in range(train.shape[1]))
+        found = []
+        for name, y in ys.items():
+            with _named(use(name), path):
+                found.append(targets.checked(y.reshape(len(y), -1)))
+        with _named(use(first), path):
+            targets.varied(found[0])
+        return task, outputs, found
+    for name, y in ys.items():
+        with _named(use(name), path):
+            if train.ndim != 2 or not np.isin(y, (0, 1)).all():
+                allowed = "labels are 0 and 1, (n, K), and classes whole numbers, (n,)"
+                raise ValueError(f"its shape is {_shape(y)}; {allowed}")
     return task, tuple(map(str, range(train.shape[1]))), [y.astype(bool) for y in ys.values()]
+
+
+def _classes(first: str, ys: dict[str, Array], path: str | None, *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
+    """Classes' names and numbers, of the training rows first."""
+    others = {name: y for name, y in ys.items() if name != first}
+    try:
+        return targets.class_numbers(ys[first], others, cut=cut)
+    except targets.Unseen as error:  # which names the array itself
+        raise Unfit("path", path, f"hold targets of use: {error}") from None
+    except ValueError as error:
+        raise Unfit("path", path, f"hold targets of use in {first}: {error}") from None
 
 
 def _shape(x: Array) -> str:

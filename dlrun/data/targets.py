@@ -15,6 +15,10 @@ EXACT = 2**53
 """Whole numbers up to here are exact in float64."""
 
 
+class Unseen(ValueError):
+    """There are classes that no training row has."""
+
+
 def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
     """Numbers 0, 1, … for values of any type that has an order, in that order.
 
@@ -47,7 +51,7 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
         known = values[np.minimum(numbers, len(values) - 1)] == part
         if not known.all():
             unknown = list(map(name, np.unique(part[~known]).tolist()))
-            raise ValueError(f"there is {_listed(unknown)} in {place} that no training row has")
+            raise Unseen(f"there is {_listed(unknown)} in {place} that no training row has")
         found.append(numbers.astype(np.int32))
     return names, found
 
@@ -68,11 +72,16 @@ def told_apart(values: Array, where: str = "") -> None:
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
     """Numbers to predict, (n, K), of ``train`` and the others; in training rows each must vary."""
     found = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
-    same = np.flatnonzero(found[0].min(0) == found[0].max(0))
-    if len(same):
-        where = "" if found[0].shape[1] == 1 else f" of y{same[0]}"
-        raise ValueError(f"there is one value only, {found[0][0, same[0]]:g}, in all {len(train)} rows{where}")
+    varied(found[0])
     return found
+
+
+def varied(train: Array) -> None:
+    """Raises ``ValueError`` where numbers to predict (n, K) are one and the same in all training rows."""
+    same = np.flatnonzero(train.min(0) == train.max(0))
+    if len(same):
+        where = "" if train.shape[1] == 1 else f" of y{same[0]}"
+        raise ValueError(f"there is one value only, {train[0, same[0]]:g}, in all {len(train)} rows{where}")
 
 
 def name(value: Any) -> str:
