@@ -5,6 +5,7 @@ import gc
 import importlib
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -192,7 +193,11 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     from dlrun import resuming
 
     if not words or ("=" in words[0] and not os.path.isdir(words[0])):
-        raise InvalidConfig(["resume: which run? dlrun resume DIR [key=value ...]"])
+        later = next((word for word in words[1:] if os.path.isdir(word)), None)
+        if words and later is None and resuming.folder_like(words[0]):
+            raise InvalidConfig([f"{words[0]}: no such folder; dlrun resume DIR [key=value ...]"])
+        hint = f"; the folder comes first: dlrun resume {shlex.quote(later)} ..." if later else ""
+        raise InvalidConfig([f"resume: which run? dlrun resume DIR [key=value ...]{hint}"])
     directory, overrides = Path(words[0]), words[1:]
     _text(overrides)
     if (asked := resuming.sweep(directory, overrides)) is not None:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import copy
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from dlrun.schema import InvalidConfig, nearest, show
 
 Config: TypeAlias = DictConfig
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
+SPECIAL = re.compile(r"token|mismatched input '=' expecting <EOF>")
 _ABSENT = object()
 OWN_TARGETS = ("hydra.", "hydra_plugins.", "dlrun.")
 
@@ -272,6 +274,8 @@ def _refused(hydra: Hydra, cfg: Config, parsed: Override, refusal: Exception) ->
     group, value = parsed.key_or_group, parsed.value()
     if unknown := _unknown(cfg, group):
         return unknown
+    if group == ignored.EXPERIMENT and (problem := ignored.refused(hydra, value, str(refusal))):
+        return problem
     known = hydra.config_loader.get_group_options(group)
     if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):
         return f"{parsed.input_line}: {said(refusal)}"
@@ -320,7 +324,7 @@ def parse(text: str) -> tuple[Override | None, str]:
     try:
         return OverridesParser.create().parse_override(text), ""
     except HydraException as error:
-        quote = "; put text with special characters in quotes: 'key=\"...\"'" if "token" in str(error) else ""
+        quote = "; put text with special characters in quotes: 'key=\"...\"'" if SPECIAL.search(str(error)) else ""
         why = said(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
         return None, f"{show(text)}: can't be read as key=value: {why}{quote}"
 

@@ -1,7 +1,7 @@
 """What Hydra composes without a word although no run would heed it: each is an error that names the remedy.
 
-The files of experiments whose keys land in a section ``experiment``, those that a config.yaml has the last word over,
-and overrides that belong to a sweep, or to a single run.
+The files of experiments whose keys land in a section that there is not, those that a config.yaml has the last word
+over, and overrides that belong to a sweep, or to a single run.
 """
 
 import re
@@ -9,18 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.hydra import Hydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlrun import catalogue
+from dlrun.schema import keys as keys_of
 from dlrun.schema import show
+from dlrun.settings import Settings
 
 EXPERIMENT = "experiment"
 HEADER = "# @package _global_"
 OF_A_SWEEP = re.compile(r"(launcher|hydra\.launcher|hydra/launcher|hydra\.sweeper|hydra/sweeper|hydra\.sweep)(\.|@|$)")
 OF_A_RUN = re.compile(r"hydra\.run(\.|$)")
+SECTIONS = {"", "_global_", "hydra", *keys_of(Settings), *catalogue.GROUPS} - {EXPERIMENT}
+"""Where a file's keys may land."""
+BOM = b"\xef\xbb\xbf"
 
 
 def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
@@ -61,8 +67,8 @@ def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: Ru
     """Problems with the experiments of a composed configuration, whose section ``experiment`` is taken out of it."""
     found, left = typed(overrides), taken(cfg)
     keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
-    own = _file(hydra, "config")
-    if not keys and own.parent == catalogue.conf():
+    own, strange = _file(hydra, "config"), [key for key in cfg if key not in SECTIONS]
+    if not keys and not strange and own.parent == catalogue.conf():
         return found
     try:
         parts = [
@@ -71,8 +77,15 @@ def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: Ru
     except HydraException:  # it refuses some of the overrides, as is told
         parts = []
     files = {p.config_path: p for p in parts if str(p.config_path).startswith(f"{EXPERIMENT}/")}
-    headless = [path for path, p in files.items() if str(p.package).split(".")[0] == EXPERIMENT]
-    if keys:
+    sections = {path: str(p.package or "").split(".")[0] for path, p in files.items()}
+    headless = [path for path, section in sections.items() if section not in SECTIONS]
+    wordy = [path for path in files if strange and path not in headless and _keyless(_file(hydra, path))]
+    headless += wordy
+    for key in strange:  # which need no second line
+        if key in sections.values() or (wordy and cfg[key] is None):
+            with open_dict(cfg):
+                cfg.pop(key)
+    if keys or headless:
         stray = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)}); allowed: its keys at the top level"
         found += [_headless(_file(hydra, path)) for path in headless] or [stray]
     order = [p.config_path for p in parts if p.config_path in files or p.primary]
@@ -92,13 +105,38 @@ def of_a_record(cfg: DictConfig, file: Path) -> list[str]:
     return [f"{file}: {why}: the run was made without it; allowed: without that section, to go on as before"]
 
 
+def refused(hydra: Hydra, chosen: Any, why: str) -> str | None:
+    """What to say of experiments that Hydra can't compose, where the reason is what their files begin with, or hold.
+
+    Args:
+      chosen: the option, or the list of them.
+      why: what Hydra says.
+    """
+    named = re.findall(rf"In '({EXPERIMENT}/[^']+)'", why)
+    names = named or [f"{EXPERIMENT}/{name}" for name in (chosen if isinstance(chosen, list) else [chosen])]
+    lost = (found := re.search(r"Could not override '[^'@]*@(\w+)\.", why)) and found[1] not in SECTIONS
+    files = [file for name in names if (file := _file(hydra, name)).is_file()]
+    return next((_headless(file) for file in files if lost or _keyless(file)), None)
+
+
+def _keyless(file: Path) -> bool:
+    """Whether a file holds something, but no keys."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return content is not None and not isinstance(content, dict)
+
+
 def _headless(file: Path) -> str:
     """Says what an experiment's file lacks."""
     try:
         text = file.read_bytes()
     except OSError:
         text = b""
-    if text.startswith(b"\xef\xbb\xbf"):
+    if _keyless(file):
+        return f"{file}: it holds no keys; allowed: key: value, a line each, below the first line, {HEADER}"
+    if text.startswith(BOM):
         return (
             f"{file}: its keys would be ignored, as a byte order mark hides its first line; allowed: UTF-8 without it"
         )

@@ -47,12 +47,20 @@ def _name(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def folder_like(word: str) -> bool:
+    """Whether a word with ``=`` looks like a folder's name rather than like ``key=value``."""
+    section = re.split(r"[.@=]", _name(word))[0]
+    return "/" in _name(word) or section not in ignored.SECTIONS
+
+
 def configuration(directory: Path, overrides: list[str]) -> tuple[config.Config, list[str]]:
     """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
 
     Groups that the run's version did not know have the options of today's defaults.
     """
     file = directory / rundir.CONFIG
+    if not directory.exists():
+        raise InvalidConfig([f"{directory}: no such folder"])
     if not file.is_file():
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
     cfg = config.load(file)

@@ -205,6 +205,15 @@ MESSAGES = {
     "hydra.run.dir=full": "hydra.run.dir=full: already in use; to go on with a run: dlrun resume DIR",
     "--config-dir broken model=nameless": "model.name: missing; allowed: alexnet, cnn, ",
     "--config-dir broken model=extra": "model.widht: unknown key (did you mean 'width'?); known: widths, width, depth",
+    "data=arrays data.path=a=b.npz": "data.path=a=b.npz: can't be read as key=value: "
+    "mismatched input '=' expecting <EOF>; put text with special characters in quotes: 'key=\"...\"'",
+    "resume out/a=zz epochs=5": "out/a=zz: no such folder",
+    "resume r=1 epochs=5": "r=1: no such folder",
+    "resume out/a epochs=5": "out/a: no such folder",
+    "resume seed=1": "resume: which run? dlrun resume DIR [key=value ...]\n",
+    "resume optim.lr=1": "resume: which run? dlrun resume DIR [key=value ...]\n",
+    "resume epochs=8 full": "resume: which run? dlrun resume DIR [key=value ...]; the folder comes first: "
+    "dlrun resume full ...",
     "resme x": "'resme': unknown subcommand (did you mean 'resume'?)",
     "--config-dri x": "--config-dri: unknown flag (did you mean '--config-dir'?)",
 }

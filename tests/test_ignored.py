@@ -14,6 +14,7 @@ from tests.sweeps import contents
 
 HEADER = "# @package _global_\n"
 FIRST = "its keys would be ignored; its first line must be: # @package _global_"
+KEYLESS = "it holds no keys; allowed: key: value, a line each, below the first line, # @package _global_"
 HEADLESS = {
     "bare": (b"epochs: 7\n", FIRST),
     "below": (
@@ -31,15 +32,33 @@ HEADLESS = {
 }
 """Experiments that Hydra puts into a section of their own: what the file holds, what is said of it."""
 
+MISWRITTEN = {
+    "global": (b"# @package global\nepochs: 7\n", FIRST),
+    "capital": (b"# @package _Global_\nepochs: 7\n", FIRST),
+    "group": (b"# @package _group_\nepochs: 7\n", FIRST),
+    "below_global": (b"# @package global.model\nwidths: [3]\n", FIRST),
+    "overrides": (b"defaults:\n  - override /act: gelu\n", FIRST),
+    "overrides_global": (b"# @package global\ndefaults:\n  - override /act: gelu\nepochs: 7\n", FIRST),
+    "overrides_bom": (
+        b"\xef\xbb\xbf# @package _global_\ndefaults:\n  - override /act: gelu\nepochs: 7\n",
+        "as a byte order mark hides its first line; allowed: UTF-8",
+    ),
+    "list": (b"- epochs: 7\n", KEYLESS),
+    "list_headed": (b"# @package _global_\n- epochs: 7\n", KEYLESS),
+    "list_bom": (b"\xef\xbb\xbf- epochs: 7\n", KEYLESS),
+    "word": (b"epochs\n", KEYLESS),
+    "word_headed": (b"# @package _global_\nepochs=7\n", KEYLESS),
+    "number": (b"# @package _global_\n7\n", KEYLESS),
+}
+"""Experiments that Hydra puts elsewhere, or can't compose."""
+
 OTHERS = {
-    "experiment/overrides": ("defaults:\n  - override /act: gelu\n", "The first line of an experiment's file must be"),
     "experiment/section": (HEADER + "experiment:\n  epochs: 7\n", "experiment: a section that nothing reads (epochs)"),
     "experiment/text": (HEADER + "act: gelu\n", "act=gelu: text where a choice is; allowed in a file: - override /act"),
     "experiment/key": (HEADER + "override /act: gelu\n", "override /act: unknown key"),
     "experiment/plain": (HEADER + "defaults:\n  - /act: gelu\n", "To override a value use 'override act: gelu'"),
     "experiment/relative": (HEADER + "defaults:\n  - act: gelu\n", "Could not find 'experiment/act/gelu'"),
     "experiment/dots": (HEADER + "model.widths: [3]\n", "model.widths: unknown key with a dot in its name"),
-    "experiment/elsewhere": ("# @package global\nepochs: 7\n", "global: unknown key"),
     "experiment/model": ("# @package model\nepochs: 7\n", "model.epochs: unknown key"),
     "experiment/sweeper": (HEADER + "hydra:\n  sweeper:\n    n_trials: 5\n", "'n_trials' not in 'BasicSweeperConf'"),
     "experiment/hydra": (HEADER + "hydra:\n  n_trials: 5\n", "Key 'n_trials' not in 'HydraConf'"),
@@ -93,6 +112,35 @@ def test_an_experiment_without_its_header(dlrun: Callable, write: Callable, own_
         done = dlrun("--config-dir", "conf", *words)
         refused(done, says)
         assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
+
+
+@pytest.mark.parametrize("name", MISWRITTEN)
+def test_an_experiment_of_another_header_or_without_keys(
+    dlrun: Callable, write: Callable, own_folder: Path, name: str
+) -> None:
+    text, says = MISWRITTEN[name]
+    write(f"experiment/{name}", text)
+    for words in (["{}"], ["--cfg", "job", "{}"], ["-m", "--dry-run", "seed=0,1", "{}"]):
+        done = dlrun("--config-dir", "conf", *(word.format(f"experiment={name}") for word in words))
+        refused(done, says)
+        assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
+        assert "unknown key" not in done.err
+
+
+def test_the_file_that_is_wrong_is_the_one_that_is_named(dlrun: Callable, write: Callable, own_folder: Path) -> None:
+    write("experiment/list", HEADER + "- epochs: 7\n")
+    write("experiment/heir", HEADER + "defaults:\n  - list\nepochs: 3\n")
+    done = dlrun("--config-dir", "conf", "experiment=heir")
+    refused(done, KEYLESS)
+    assert f"error: {own_folder / 'conf/experiment/list'}.yaml: " in done.err
+    typed = dlrun("--config-dir", "conf", "+global.x=1", "epochs=3").err
+    assert "global: unknown key; dlrun --help lists all" in typed, "no file is to blame"
+
+
+def test_a_section_of_ours_may_be_an_experiments_package(dlrun: Callable, write: Callable) -> None:
+    write("experiment/section", "# @package optim\nlr: 0.25\n")
+    done = dlrun("--config-dir", "conf", "--cfg", "job", "experiment=section")
+    assert yaml.safe_load(done.out)["optim"]["lr"] == 0.25
 
 
 def test_headed_experiments_take_effect_also_where_they_inherit_from_one_without(

@@ -15,7 +15,7 @@ from tests.sweeps import SMALL, runs, summary
 def logged(run: Path) -> list[str]:
     """The lines of log.txt without time and place, warnings marked as on the terminal."""
     lines = (run / "log.txt").read_text().splitlines()
-    found = [re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) [\w.]+: (.*)", line) for line in lines]
+    found = [re.fullmatch(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) dlrun\.[\w.]+: (.*)", line) for line in lines]
     assert all(found), lines
     return [("warning: " if f[1] == "WARNING" else "") + f[2] for f in found if f]
 
@@ -38,6 +38,14 @@ def test_a_run_logs_what_it_tells_and_a_resumed_one_goes_on(dlrun):
     assert more[0] == "resumed with epochs=2"
     assert "going on from step 323 of 646" in more
     assert logged(run.directory) == told + more
+
+
+def test_a_worker_process_logs_by_the_same_names(dlrun):
+    done = dlrun("-m", *SMALL, "epochs=1", "optim.lr=0.1,0.2", "launcher.workers=2")
+    assert done.code == 0, done.err
+    for run in runs(done.directory):
+        assert logged(run)[-1].startswith("test  accuracy ")
+        assert "__main__" not in (run / "log.txt").read_text()
 
 
 def test_one_of_a_thing_is_told_in_the_singular(dlrun, own_folder):

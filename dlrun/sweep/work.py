@@ -31,7 +31,7 @@ from dlrun.sweep.launchers.process import leash
 from dlrun.sweep.pruning import from_state
 from dlrun.train import Pruner
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dlrun.sweep.work")  # also where it is run as a program
 MOST = {True: 128, False: 64}
 """Jobs that are stacked at most, all at once and one by one: beyond that there is nothing left to gain."""
 OF_MEMORY = 0.25  # of the memory that is free, the share that stacked states and their copies may take
