@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -297,12 +297,16 @@ def test_half_precision_learns_as_float32_does(model: str, inputs: Inputs) -> No
     values = {"patch": None} if model == "transformer" and tokens else {}
     task = NEXT_TOKEN if inputs.causal else TASK
 
-    def curve(dtype: Any, rounded: Any) -> np.ndarray:
+    @cache
+    def made(dtype: Any) -> tuple[Callable[..., Any], step.TrainState]:
         of = program(model, inputs=inputs, model_values=values, outputs=outputs, task=task, norm=norms.layer,
                      optim=optim.adam, dtype=dtype)  # fmt: skip
         graphdef, state = start(of, numbers(optim__lr=0.01))
+        return compiled(of, graphdef), state
+
+    def curve(dtype: Any, rounded: Any) -> np.ndarray:
+        (run, state), found = made(dtype), []
         state = replace(state, params=step.halved(step.halved(state.params, rounded), jnp.float32))
-        run, found = compiled(of, graphdef), []
         for _ in range(60):  # of which float16 may lose some at first, to find its loss scale
             state, results = run(state, data)
             found += [float(results["sum"]["loss"])] * bool(results["sum"]["count"])
