@@ -517,7 +517,7 @@ def test_wandb_run_and_its_resume(dlrun, wandb):
 
 def run_and_lose_the_last_state(dlrun: Any, *names: str) -> Path:
     """Trains with sinks, then resumes from the state before the last: half of the rows come twice."""
-    words = ("model.widths=[16]", "epochs=4", "schedule=constant", "checkpoint.keep=3")
+    words = ("model.widths=[16]", "epochs=4", "schedule=constant", "checkpoint.keep=3", "checkpoint.every=1epochs")
     log = ("log.every=5", "log.plot=false", "log.project=exam", f"log.sinks=[{','.join(names)}]")
     first = dlrun(*words, *log)
     assert first.code == 0, first.err
