@@ -183,10 +183,11 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
 
 def _below(train: Array, x: Array) -> float:
     """How far another split's numbers lie below 0 where training has none, of some rows; 0 where few do or hardly."""
-    some, low = _some(x), 0.0
-    if (some < 0).mean() > NEGATIVE and min(train[piece].min() for piece in lazy.pieces(train)) >= 0:
-        low = float(some.min())
-    return low if low < -FAINT * float(_some(train).max()) else 0.0
+    some = _some(x)
+    low = float(some.min())
+    if (some < 0).mean() <= NEGATIVE or low >= -FAINT * float(_some(train).max()):
+        return 0.0
+    return low if min(train[piece].min() for piece in lazy.pieces(train)) >= 0 else 0.0
 
 
 def _some(x: Array) -> Array:
