@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dlrun.compare.statistics import ALPHA, Comparison, Result, compare
+from dlrun.compare.statistics import ALPHA, Comparison, compare
+from dlrun.compare.units import Result
 
 RATES, MISSING = 4, 0.2
 EFFECTS = {"none": (0.0, 1.0), "weak": (0.5, 1.0), "strong": (1.0, 0.5)}

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import jax
 
-from dlrun import config, devices, plan, setup, step
-from dlrun.alone import Alone, next_multiple
+from dlrun.config import composition, plan
 from dlrun.data import batches
-from dlrun.engine import Engine
-from dlrun.signals import Stop
-from dlrun.snapshot import Position
-from dlrun.train import Run
+from dlrun.program import devices, setup, step
+from dlrun.program.compiled import Engine
+from dlrun.train.keeper import Run
+from dlrun.train.position import Position
+from dlrun.train.signals import Stop
+from dlrun.train.single import Alone, next_multiple
 
 LARGE = "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam"
 CASES = {
@@ -42,8 +43,8 @@ class Silent:
 
 def main(repeats: int) -> None:
     for name, words in CASES.items():
-        hydra = config.loader([])
-        values = config.plain(config.compose(hydra, [*words.split(), "eval.every=1000epochs"])[0])[0]
+        hydra = composition.loader([])
+        values = composition.plain(composition.compose(hydra, [*words.split(), "eval.every=1000epochs"])[0])[0]
         checked = plan.plan(values)
         devices.initialize(checked.settings)
         made = setup.prepare(checked)

@@ -27,7 +27,7 @@ WORDS = (
 MEASURED = """
 import sys, threading, time
 from pathlib import Path
-from dlrun.cli import main
+from dlrun.cli.main import main
 
 def anonymous():
     line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("RssAnon"))

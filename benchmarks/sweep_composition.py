@@ -10,15 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from dlrun import config, plan
-from dlrun.sweep.job import hydra_text
-from dlrun.sweep.space import Space
+from dlrun.config import composition, plan
+from dlrun.sweep.jobs.job import hydra_text
+from dlrun.sweep.jobs.space import Space
 
 
 def main(jobs: int) -> None:
     words = ["act=relu,gelu", "optim.lr=1e-2,1e-3", f"seed=range(0,{jobs // 4})"]
-    hydra = config.loader([])
-    cfg, found = config.compose(hydra, words, multirun=True)
+    hydra = composition.loader([])
+    cfg, found = composition.compose(hydra, words, multirun=True)
     start = time.perf_counter()
     made = Space(hydra, cfg, words).grid(found=found)
     ours = time.perf_counter() - start
@@ -28,7 +28,7 @@ def main(jobs: int) -> None:
     texts = time.perf_counter() - start
     start = time.perf_counter()
     for job in made[:: max(1, len(made) // 20)][:20]:
-        values, _ = config.plain(config.compose(hydra, job.overrides)[0])
+        values, _ = composition.plain(composition.compose(hydra, job.overrides)[0])
         assert plan.plan(values).values == job.plan.values
     theirs = (time.perf_counter() - start) / min(20, len(made)) * len(made)
     print(f"{len(made)} jobs made and checked: {ours:.2f} s, through Hydra {theirs:.0f} s, {theirs / ours:.0f} times")

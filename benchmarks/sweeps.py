@@ -27,7 +27,7 @@ CASES = {
 }
 ONE_PROCESS = """
 import sys
-from dlrun.cli import main
+from dlrun.cli.main import main
 for seed in range(int(sys.argv[1])):
     assert main([*sys.argv[2:], f"seed={seed}", f"optim.lr={1e-3 * (1 + seed)}"]) == 0
 """

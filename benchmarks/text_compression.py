@@ -7,7 +7,7 @@ import gzip
 import lzma
 import sys
 
-from dlrun.data.text import documents
+from dlrun.data.sources.text import documents
 
 PRIMED = 2**26  # bytes that xz looks back: all of the training text
 

@@ -44,16 +44,17 @@ def phases(words: list[str]) -> None:
         print(f"    {name:<28}{now - last:6.2f} s")
         last = now
 
-    from dlrun import config
+    from dlrun.config import composition
 
     lap("import Hydra")
-    hydra = config.loader([])
-    cfg, _ = config.compose(hydra, words)
-    values, _ = config.plain(cfg)
+    hydra = composition.loader([])
+    cfg, _ = composition.compose(hydra, words)
+    values, _ = composition.plain(cfg)
     lap("compose")
     import jax
 
-    from dlrun import devices, plan, setup
+    from dlrun.config import plan
+    from dlrun.program import devices, setup
 
     lap("import JAX, Flax, Optax")
     checked = plan.plan(values)
@@ -63,11 +64,11 @@ def phases(words: list[str]) -> None:
     lap("read the data")
     made = setup.prepare(checked)
     lap("read again, cut, trace")
-    from dlrun.alone import Alone
-    from dlrun.engine import Engine
-    from dlrun.progress import Progress
-    from dlrun.signals import Stop
-    from dlrun.train import train
+    from dlrun.display.progress import Progress
+    from dlrun.program.compiled import Engine
+    from dlrun.train.loop import train
+    from dlrun.train.signals import Stop
+    from dlrun.train.single import Alone
 
     folder = Path(tempfile.mkdtemp())
     original = Alone.start
@@ -84,10 +85,11 @@ def phases(words: list[str]) -> None:
         for _ in train(made, folder, Alone(made, Engine(made), progress, stop), progress=progress, stop=stop):
             pass
     lap("compile step, train, save")
-    from dlrun import curves, rundir
+    from dlrun.display import figures
+    from dlrun.runs import rundir
 
     lap("import Matplotlib")
-    curves.draw(rundir.read_metrics(folder), folder / "curves.png")
+    figures.draw(rundir.read_metrics(folder), folder / "curves.png")
     lap("draw curves")
     shutil.rmtree(folder)
 

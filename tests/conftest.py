@@ -14,8 +14,8 @@ import absl.logging
 import jaxlib
 import pytest
 
-from dlrun import devices
-from dlrun.settings import Settings
+from dlrun.config.settings import Settings
+from dlrun.program import devices
 
 UNOPTIMISED = {
     "xla_backend_optimization_level": 0,
@@ -83,7 +83,7 @@ def dlrun(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """``dlrun`` within this process."""
 
     def call(*words: str) -> Outcome:
-        from dlrun.cli import main
+        from dlrun.cli.main import main
 
         capsys.readouterr()
         code = main(list(words))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from dlrun import checkpoint
+from dlrun.runs import checkpoint, manifest
 
 TIMES = ("time", "seconds")
 
@@ -12,7 +12,7 @@ TIMES = ("time", "seconds")
 def digest(directory: Path) -> str:
     """SHA-256 over all arrays and plain values of the last state, and all metric rows and the summary, times aside."""
     folder = directory / "checkpoints"
-    arrays, loop = checkpoint.read(folder, checkpoint.sound(folder)[-1])
+    arrays, loop = checkpoint.read(folder, manifest.sound(folder)[-1])
     sha = hashlib.sha256()
     for path, array in sorted(arrays.items()):
         sha.update(f"{path} {array.dtype} {array.shape}".encode() + array.tobytes())

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlrun import devices
+from dlrun.config.settings import Settings
 from dlrun.nn.attention import attend
-from dlrun.settings import Settings
+from dlrun.program import devices
 
 Probe = Callable[[], tuple[Callable[..., Any], Callable[..., Any], tuple[np.ndarray, ...]]]
 PROBES: dict[str, Probe] = {}

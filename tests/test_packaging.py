@@ -22,9 +22,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dlrun import catalogue, plan
+from dlrun.config import catalogue, components
 from tests.conftest import QUICK
-from tests.test_compiler import VERSIONS
+from tests.system.test_compiler import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -140,7 +140,7 @@ def test_editable_install_reads_the_checkout(source: Path, tmp_path: Path) -> No
 
 def _where(environment: Environment, cwd: Path) -> str:
     """Where an environment's dlrun and its configs lie."""
-    code = "import dlrun.catalogue as c; print(c.__file__, c.conf())"
+    code = "import dlrun.config.catalogue as c; print(c.__file__, c.conf())"
     command = [environment.folder / "bin" / "python", "-I", "-c", code]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=True).stdout
 
@@ -207,7 +207,7 @@ def test_readme_knows_every_file_and_field_of_a_run(dlrun) -> None:
 def test_readme_names_every_option() -> None:
     section = (ROOT / "README.md").read_text().split("\n### What there is to choose\n")[1].split("\n### ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
-    assert set(rows) == set(plan.HOMES)
+    assert set(rows) == set(components.HOMES)
     for group, text in rows.items():
         named = {name for name in re.findall(r"`([^`]+)`", text) if "." not in name}
         assert named == set(catalogue.options(group, [catalogue.conf()])), group

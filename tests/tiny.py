@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlrun import losses, metrics, optim, schedules, step
-from dlrun.checkpoint import flat
+from dlrun.config.choice import Choice
 from dlrun.data import augment
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.models.alexnet import AlexNet
@@ -24,7 +23,12 @@ from dlrun.models.rnn import RNN
 from dlrun.models.transformer import Transformer
 from dlrun.models.vgg import VGG
 from dlrun.nn import activations, inits, norms
-from dlrun.nn.parts import Choice, Inputs
+from dlrun.nn.parts import Inputs
+from dlrun.objective import losses, metrics
+from dlrun.optim import optimizers, schedules
+from dlrun.program import step
+from dlrun.program.program import Program
+from dlrun.program.pytree import flat
 from tests.conftest import UNOPTIMISED
 
 MODELS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -58,12 +62,12 @@ def program(
     """A program of a tiny model; ``parts`` are its other choices, a component for one without values of its own."""
     component, values = MODELS[model]
     parts = {k: v if isinstance(v, Choice) or not callable(v) or k == "dtype" else Choice(v) for k, v in parts.items()}
-    return step.Program(**{
+    return Program(**{
         "model": Choice(component, tuple({**values, **(model_values or {})}.items())),
         "act": Choice(activations.tanh),
         "norm": Choice(norms.none),
         "init": Choice(inits.auto),
-        "optim": Choice(optim.sgd),
+        "optim": Choice(optimizers.sgd),
         "schedule": Choice(schedules.constant),
         "augment": Choice(augment.none),
         "inputs": inputs or IMAGES[model],
@@ -81,13 +85,13 @@ def numbers(**given: float) -> dict[str, Any]:
     return {k: np.float32(v) for k, v in {**base, **{k.replace("__", "."): v for k, v in given.items()}}.items()}
 
 
-def start(of: step.Program, values: dict[str, Any], seed: int = 0):
+def start(of: Program, values: dict[str, Any], seed: int = 0):
     """The model's structure and the state before the first step."""
     return _init(of)(np.uint32(seed), values)
 
 
 @cache
-def _init(of: step.Program) -> Callable[..., Any]:
+def _init(of: Program) -> Callable[..., Any]:
     return quick(partial(step.init, of))
 
 
@@ -98,7 +102,7 @@ def batch(size: int = 8, *, seed: int = 0, scale: float = 1.0, inputs: Inputs = 
     return {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(random.integers(0, CLASSES, size), jnp.int32)}
 
 
-def compiled(of: step.Program, graphdef: Any) -> Callable[..., Any]:
+def compiled(of: Program, graphdef: Any) -> Callable[..., Any]:
     """The training step as one function of state and batch."""
     return quick(lambda state, batch: step.train_step(of, graphdef, state, batch))
 

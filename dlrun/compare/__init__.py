@@ -1,5 +1,9 @@
-"""What run directories say about each other: tables, differences with error bars, verdicts. Imports no jax."""
+"""What run directories say about each other: groups, tables, differences with error bars, verdicts.
 
-from dlrun.compare.loading import load
+Nothing here knows how runs are made: it reads what :mod:`dlrun.runs` found, and imports no JAX. Start with
+:mod:`~dlrun.compare.view`; the statistics are in :mod:`~dlrun.compare.statistics`.
+"""
+
+from dlrun.runs.loading import load
 
 __all__ = ["load"]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dlrun import rundir
 from dlrun.compare.groups import Group
-from dlrun.compare.runs import Run
-from dlrun.schema import show
+from dlrun.errors import show
+from dlrun.runs import atomic, rundir
+from dlrun.runs.run import Run
 
 CELLS = 200_000  # of all matrices
 
@@ -38,14 +38,14 @@ def matrices(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 def _counts(run: Run) -> tuple[tuple[str, ...], list[list[int]]]:
     """Names of classes, and the confusion matrix of the test; empty where there is no sound one."""
-    counts = (rundir.read_json(run.directory / rundir.SUMMARY) or {}).get("confusion")
+    counts = (atomic.read_json(run.directory / rundir.SUMMARY) or {}).get("confusion")
     if (
         not isinstance(counts, list)
         or not (n := len(counts))
         or not all(isinstance(row, list) and len(row) == n and all(map(_count, row)) for row in counts)
     ):
         return (), []
-    names = (rundir.read_json(run.directory / rundir.RUN) or {}).get("classes")
+    names = (atomic.read_json(run.directory / rundir.RUN) or {}).get("classes")
     if not isinstance(names, list) or len(names) != n:
         names = range(n)
     return tuple(map(show, names)), counts

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from dlrun import rundir
-from dlrun.compare.rows import Pair, Rows, held, same
-from dlrun.compare.runs import Run, Runs, how_it_ran, stamp
-from dlrun.compare.single import results
+from dlrun.compare.compare_rows import Pair, Rows, held, same
+from dlrun.runs import atomic, rundir
+from dlrun.runs.metric_names import how_it_ran
+from dlrun.runs.run import Run, stamp
+from dlrun.runs.runs import Runs
+from dlrun.runs.single import results
 
 ABSENT: Any = object()
 """The value of what a run does not have."""
@@ -151,7 +153,7 @@ def _told(a: Run, b: Run, keys: Iterable[str]) -> list[dict[str, Any]]:
 def _prepared(run: Run) -> dict[str, Any]:
     """How its data became inputs and answers: means, categories, names of classes."""
     file = run.directory / rundir.DATA
-    return (rundir.read_json(file) if stamp(str(file)) != "-" else None) or {}
+    return (atomic.read_json(file) if stamp(str(file)) != "-" else None) or {}
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _terminal(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    from dlrun.compare.page import STATUS
+    from dlrun.display.page import STATUS
 
     styles = {**STATUS, "baseline": "bold"}
     console = Console(highlight=False)

@@ -14,13 +14,15 @@ from itertools import count
 from typing import Any
 
 from dlrun.compare import surroundings
-from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import SEEDS, Run, Runs
-from dlrun.compare.statistics import FEWEST, Comparison, Result, Summary, compare, summary
-from dlrun.compare.units import Seeds, units
+from dlrun.compare.measures import Quantity
+from dlrun.compare.statistics import FEWEST, Comparison, Summary, compare, summary
+from dlrun.compare.units import Result, Seeds, units
 from dlrun.compare.verdict import notes, said
-from dlrun.compare.where import parse
-from dlrun.schema import InvalidConfig, nearest, printable, show
+from dlrun.errors import InvalidConfig, nearest, printable, show
+from dlrun.runs.condition import parse
+from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.run import Run
+from dlrun.runs.runs import Runs
 
 MOST = 100  # groups that a verdict is given for; a search is no comparison
 LONGEST = 40  # letters of a baseline's name in other groups' verdicts

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dlrun.compare.groups import Group, Groups, averaged
-from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import Run
-from dlrun.curves import logarithmic
+from dlrun.compare.measures import Quantity
+from dlrun.display.figures import logarithmic
+from dlrun.runs.run import Run
 
 BASELINE, OTHERS = "#1b1f24", "#a9b2bc"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dlrun import rundir
-from dlrun.compare import confusion, points, tables
+from dlrun.compare import confusion, curve_points, tables
 from dlrun.compare.groups import Group, averaged, state
-from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import SEEDS
+from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics import Comparison
-from dlrun.compare.times import TIMES, instant
 from dlrun.compare.view import View
-from dlrun.schema import show
+from dlrun.errors import show
+from dlrun.runs import atomic
+from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.times import TIMES, instant
 
 WEB = Path(__file__).with_name("web")
 SCRIPTS = ("elements", "scale", "table", "chart", "curves", "effects", "confusion", "page")
@@ -36,7 +36,7 @@ LISTED = 50  # skipped folders
 
 def write(view: View, file: Path) -> None:
     """Writes the report, atomically."""
-    rundir.write(file, page(found(view, file)))
+    atomic.write(file, page(found(view, file)))
 
 
 def page(values: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def found(view: View, file: Path) -> dict[str, Any]:
             "seed": [seed[id(run)] for run in view.runs],  # those of a seed of a group share a number
             "columns": _columns(view),
         },
-        "curves": points.curves(view.runs),
+        "curves": curve_points.curves(view.runs),
         "confusion": confusion.matrices(view.order),
     }
 
@@ -135,7 +135,7 @@ def _mean(group: Group, quantities: Sequence[Quantity]) -> list[float | None]:
     if not quantities:
         return [None] * 3
     s = group.summary(quantities[0])
-    return [None if x is None else points.rounded(x) for x in (s.mean, *(s.interval or (None, None)))]
+    return [None if x is None else curve_points.rounded(x) for x in (s.mean, *(s.interval or (None, None)))]
 
 
 def _columns(view: View) -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ record, as older ones don't tell their data, is held against nothing.
 
 from collections.abc import Iterable
 
-from dlrun.compare.runs import Run, how_it_ran
+from dlrun.runs.loading import DATA
+from dlrun.runs.metric_names import how_it_ran
+from dlrun.runs.run import Run
 
-__all__ = ["DATA", "mixed", "other_data", "others"]
+__all__ = ["mixed", "other_data", "others"]
 
-DATA = "data.digest"
 FACTS = {**{f"versions.{name}": name for name in ("dlrun", "jax", "jaxlib", "flax")}, "device": "device"}
 
 

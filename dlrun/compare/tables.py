@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlrun.compare.groups import Group, Groups, averaged, short, state, told
-from dlrun.compare.quantities import Quantity
-from dlrun.compare.runs import SEEDS, Run, Runs, finite
+from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics import Comparison, Summary
-from dlrun.schema import printable
+from dlrun.errors import printable
+from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.run import Run, finite
+from dlrun.runs.runs import Runs
 
 NONE = "–"
 BAR = 21  # letters

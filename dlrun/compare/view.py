@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dlrun.compare import groups, quantities, surroundings
-from dlrun.compare.runs import SEEDS, Run, Runs
+from dlrun.compare import groups, measures, surroundings
 from dlrun.compare.statistics import FEWEST, METHODS
-from dlrun.compare.times import TIMES, instant
-from dlrun.schema import InvalidConfig, printable, show
+from dlrun.errors import InvalidConfig, printable, show
+from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.run import Run
+from dlrun.runs.runs import Runs
+from dlrun.runs.times import TIMES, instant
 
 NAMED = 5  # runs and folders that a notice lists
 FOLDED = 3  # groups without a verdict that have a line of their own
@@ -30,15 +32,15 @@ class View:
 
     def __init__(self, args: argparse.Namespace, runs: Runs):
         self.args = args
-        named = list(dict.fromkeys(quantities.full(runs, name) for name in args.metric or ()))
+        named = list(dict.fromkeys(measures.full(runs, name) for name in args.metric or ()))
         if not named and (main := runs.main()) and main[0] in runs.metrics:
             named = [main[0]]
-        self.quantities = [quantities.metric(runs, name, at) for name in named for at in args.at]
+        self.quantities = [measures.metric(runs, name, at) for name in named for at in args.at]
         counted = runs.of(run for run in runs if groups.averaged(run))
         for quantity in self.quantities if args.metric or args.at != ["best"] else ():
             notice(f"no {quantity.name} in", "completed run", [run.path for run in quantity.missing(counted)])
         for name, target in dict.fromkeys(args.until):
-            self.quantities += quantities.until(runs, name, target)
+            self.quantities += measures.until(runs, name, target)
         self.columns = self._columns(runs)
         self.runs = runs.of(sorted(runs, key=self._order(runs)))
         by = (*self.quantities, None)[0]
@@ -74,7 +76,7 @@ class View:
             if base is not None and (c := self.compared[q].get(g)) is not None
         ]
 
-    def said(self, quantity: quantities.Quantity) -> list[str]:
+    def said(self, quantity: measures.Quantity) -> list[str]:
         """The verdicts by a quantity, a line each; groups of which nothing can be said share one, if they are many."""
         found = [v for v in self.verdicts if v.quantity == quantity.name]
         tested = [v for v in found if v.method]
@@ -139,7 +141,7 @@ class View:
             return [name for name in runs.columns if name not in ("directory", "status", "steps_per_second", "seconds")]
         return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds last
 
-    def _ranked(self, runs: Runs, by: quantities.Quantity | None) -> list[groups.Group]:
+    def _ranked(self, runs: Runs, by: measures.Quantity | None) -> list[groups.Group]:
         """Groups by their means, best first; where they alone are shown, as sorted."""
         name, down, found = self.args.sort, self.args.reverse, self.groups
         if name is None or not self.asked:

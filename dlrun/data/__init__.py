@@ -1,4 +1,5 @@
-"""Data: one file a source, each a function that gives a :class:`~dlrun.data.dataset.Dataset`; splits and batches apart.
+"""Data: what a data set is, how it is cut, checked, shuffled into batches and fed to the device.
 
-Keyword-only parameters of a source are the keys of ``conf/data/<name>.yaml``.
+``sources/`` has a file for each option of ``data=``, ``readers/`` the formats that these are read from. Start with
+:mod:`~dlrun.data.dataset`; nothing here knows a model.
 """

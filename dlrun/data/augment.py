@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, Le
 from jax import Array
 
-from dlrun.schema import NonNegative, Positive, Traced, Unfit
+from dlrun.config.schema import NonNegative, Positive, Traced
+from dlrun.errors import Unfit
 
 Batch = dict[str, Array]
 Probability = Annotated[float, Ge(0), Le(1), Traced()]

@@ -10,11 +10,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from dlrun.config.settings import Splitting
 from dlrun.data import lazy
 from dlrun.data.fingerprint import By, fingerprint
+from dlrun.errors import Unfit
 from dlrun.nn.parts import Inputs
-from dlrun.schema import Unfit
-from dlrun.settings import Splitting
 
 Array = np.ndarray
 

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from dlrun.config.settings import Streaming
 from dlrun.data import batches, lazy
 from dlrun.data.dataset import Dataset
-from dlrun.settings import Streaming
 
 Table = dict[str, Any]
 """``x`` and ``y`` of rows, and ``mean`` and ``std`` that ``x`` is yet to be standardised by, if so."""

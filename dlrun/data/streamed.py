@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from dlrun.config.settings import Streaming
 from dlrun.data import batches
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.feed import Piece, Table
-from dlrun.settings import Streaming
 
 PIECE_BYTES = 2**22
 PIECE_BATCHES = 32

@@ -7,11 +7,12 @@ from typing import Literal
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count
+from dlrun.errors import Unfit
 from dlrun.nn.conv import SMALL, ConvBlock, image_shape
 from dlrun.nn.dense import Dense
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
 
 POOLED = (0, 1, 4)  # the convolutions that max-pooling follows
 

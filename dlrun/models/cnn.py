@@ -5,11 +5,12 @@ from itertools import pairwise
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count
+from dlrun.errors import Unfit
 from dlrun.nn.conv import ConvBlock, image_shape
 from dlrun.nn.dense import Dense
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
 
 
 class CNN(nnx.Module):

@@ -3,10 +3,10 @@
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.recurrent import GatedRecurrent, Stack
-from dlrun.schema import Count
 
 
 class GRU(nnx.Module):

@@ -5,10 +5,11 @@ from itertools import pairwise
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count
+from dlrun.errors import Unfit
 from dlrun.nn.dense import Dense, features
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
 
 
 class MLP(nnx.Module):

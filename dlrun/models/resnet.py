@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count, Rate
+from dlrun.errors import Unfit
 from dlrun.nn.conv import SMALL, ConvBlock, conv_norm, image_shape
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
-from dlrun.schema import Count, Rate, Unfit
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of each stage in the ImageNet form; from 50 on they are bottlenecks."""

@@ -7,6 +7,8 @@ from flax import nnx
 from jax import Array
 from jax.nn.initializers import normal
 
+from dlrun.config.schema import Count, Rate
+from dlrun.errors import Unfit
 from dlrun.nn.conv import image_shape
 from dlrun.nn.linear import Embed, Linear, whole
 from dlrun.nn.norms import Identity
@@ -14,7 +16,6 @@ from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
 from dlrun.nn.positions import Learned, Sinusoidal, leaks
 from dlrun.nn.transformer import Block, branch_init, default_patch, patch_sides, patches
-from dlrun.schema import Count, Rate, Unfit
 
 
 class Transformer(nnx.Module):

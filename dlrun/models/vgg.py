@@ -6,12 +6,13 @@ from typing import Literal
 from flax import nnx
 from jax import Array
 
+from dlrun.config.schema import Count
+from dlrun.errors import Unfit
 from dlrun.nn.conv import SMALL, ConvBlock, image_shape
 from dlrun.nn.dense import Dense
 from dlrun.nn.linear import Linear
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Count, Unfit
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions of each stage; with three linear layers they make the depth."""

@@ -3,9 +3,9 @@
 from flax import nnx
 from jax import Array
 
+from dlrun.errors import Unfit
 from dlrun.nn.linear import Conv
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Unfit
 
 SMALL = 64
 """Networks made for ImageNet take their CIFAR form for images with a side below this."""

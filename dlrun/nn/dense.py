@@ -5,9 +5,9 @@ import math
 from flax import nnx
 from jax import Array
 
+from dlrun.errors import Unfit
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Unfit
 
 
 def features(inputs: Inputs, model: str) -> int:

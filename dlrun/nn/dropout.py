@@ -5,9 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-
-class Number(nnx.Variable):
-    """A hyperparameter that lives in the model's state but is not trained."""
+from dlrun.nn.hyperparameter import Number
 
 
 class Dropout(nnx.Module):

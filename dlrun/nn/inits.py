@@ -8,8 +8,8 @@ import jax
 from jax.nn import initializers
 from jax.nn.initializers import Initializer, variance_scaling
 
+from dlrun.config.schema import Positive
 from dlrun.nn.activations import GATED
-from dlrun.schema import Positive
 
 RECTIFIERS = {"relu", "leaky_relu", "prelu", "elu", "softplus", "gelu", "swish", "hard_swish", "mish"}
 SATURATING = {"tanh", "sigmoid"}

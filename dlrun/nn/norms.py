@@ -7,7 +7,8 @@ from flax import nnx
 from jax import Array
 from pydantic import Field
 
-from dlrun.schema import Count, Unfit
+from dlrun.config.schema import Count
+from dlrun.errors import Unfit
 
 Epsilon = Annotated[float, Field(gt=0)]
 

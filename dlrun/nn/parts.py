@@ -3,16 +3,18 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from flax import nnx
 from jax import Array
 from jax.nn.initializers import Initializer
 
+from dlrun.config.choice import Choice
+from dlrun.errors import Unfit
 from dlrun.nn.activations import GATED
-from dlrun.nn.dropout import Dropout, DropPath, Number, SpatialDropout
+from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
+from dlrun.nn.hyperparameter import Number
 from dlrun.nn.norms import Identity
-from dlrun.schema import Unfit
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,6 @@ class Inputs:
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
         return {"image": f"images of {size}", "rows": f"rows of {size} features", "tokens": f"{size} tokens"}[self.kind]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A component with its values: a hashable stand-in for a partial application, for a compiled function's key."""
-
-    component: Callable[..., Any]
-    values: tuple[tuple[str, Any], ...] = ()
-
-    def __call__(self, *args: Any, **numbers: Any) -> Any:
-        return self.component(*args, **{**dict(self.values), **numbers})
-
-    @property
-    def name(self) -> str:
-        return self.component.__name__
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
+from dlrun.errors import Unfit
 from dlrun.nn.linear import whole
 from dlrun.nn.norms import MIXES_POSITIONS
 from dlrun.nn.parts import Inputs, Parts
-from dlrun.schema import Unfit
 
 
 def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:

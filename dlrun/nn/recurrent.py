@@ -15,10 +15,10 @@ from flax import nnx
 from jax import Array
 from jax.nn.initializers import Initializer, normal, orthogonal
 
+from dlrun.errors import Unfit
 from dlrun.nn.linear import Embed, Linear, whole
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.positions import leaks
-from dlrun.schema import Unfit
 
 
 class Elman(nnx.Module):

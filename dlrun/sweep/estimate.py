@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from dlrun import checkpoint, environment
-from dlrun.alone import DISPATCH_SECONDS
-from dlrun.engine import Engine
-from dlrun.progress import clock
-from dlrun.setup import Setup
-from dlrun.sweep import work
-from dlrun.sweep.groups import Group
-from dlrun.sweep.job import Job
+from dlrun.display.units import clock
+from dlrun.program import pytree
+from dlrun.program.compiled import Engine
+from dlrun.program.setup import Setup
+from dlrun.sweep import capacity
+from dlrun.sweep.jobs.groups import Group
+from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers.base import Launcher
+from dlrun.system import environment
+from dlrun.train.single import DISPATCH_SECONDS
 
 MEASURED = 4  # groups that are compiled and timed; the others are taken to be like them
 SECONDS = 0.5  # of steps that are timed in each
@@ -77,7 +78,7 @@ def some(number: int, noun: str) -> str:
 
 def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
     """How many jobs of a group are trained together each time."""
-    return work.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
+    return capacity.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
 
 
 def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
@@ -86,12 +87,12 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
     sizes = together(engine, jobs, launcher)
     compiling, step = measured(engine)
     steps = sum(setup.total_steps for setup in setups) / len(setups)
-    shapes = jax.eval_shape(checkpoint.flat, engine.setup.shapes)
+    shapes = jax.eval_shape(pytree.flat, engine.setup.shapes)
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     data = 0 if engine.streams else sum(a.nbytes for a in engine.table[0].values())
     stacked = 3 * state * max(sizes)  # with gradients and updates
     different = len(set(sizes))
-    at_once = max(sizes) if work.at_once(engine, launcher.vmap) else 1
+    at_once = max(sizes) if capacity.at_once(engine, launcher.vmap) else 1
     evaluating = at_once * engine.eval_bytes(engine.eval_size(at_once))
     memory = environment.peak_memory() + stacked + evaluating
     return Cost(jobs, different, compiling * different, step * steps, memory, stacked + data)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dlrun import rundir
-from dlrun.schema import InvalidConfig
-from dlrun.sweep.job import Job, dumped, hydra_text
+from dlrun.errors import InvalidConfig
+from dlrun.runs import atomic, rundir
+from dlrun.runs.lock import in_use
+from dlrun.sweep.jobs.job import Job, dumped, hydra_text
 
 SWEEP = "sweep.json"
 UNITS = ".units"
@@ -50,7 +51,7 @@ class Folder:
 
     def __init__(self, directory: Path, asked: dict[str, Any]):
         self.directory, self.asked = directory, asked
-        self.record = record = rundir.read_json(directory / SWEEP) or {}
+        self.record = record = atomic.read_json(directory / SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
         self.start = record.get("start") or _now()
         if "command" in record:  # what made it stays on record
@@ -89,7 +90,7 @@ class Folder:
 
     def changes(self, number: int) -> list[str]:
         """What a job's run was resumed with by itself: it is not what the sweep would have made of it."""
-        resumed = (rundir.read_json(self.path(number) / rundir.RUN) or {}).get("resumed")
+        resumed = (atomic.read_json(self.path(number) / rundir.RUN) or {}).get("resumed")
         if not isinstance(resumed, list):
             return []
         times = [again.get("overrides") for again in resumed if isinstance(again, dict)]
@@ -100,7 +101,7 @@ class Folder:
         found = defaultdict(list)
         for number in sorted(self.entries):
             path = self.path(number)
-            config = (rundir.read_json(path / rundir.RUN) or {}).get("config")
+            config = (atomic.read_json(path / rundir.RUN) or {}).get("config")
             if isinstance(config, dict) and (path / rundir.DATA).exists():
                 found[taken_from(config)].append((path, rundir.read_data(path)))
         return dict(found)
@@ -141,7 +142,7 @@ class Folder:
         # A job a line: people read it, and thousands of jobs are written in a moment.
         lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
         text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]
-        rundir.write(self.directory / SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
+        atomic.write(self.directory / SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
 
 
 def read(directory: Path) -> dict[str, Any] | None:
@@ -149,7 +150,7 @@ def read(directory: Path) -> dict[str, Any] | None:
     file = directory / SWEEP
     if not file.is_file():
         return None
-    record = rundir.read_json(file)
+    record = atomic.read_json(file)
     try:
         if record is None:
             raise ValueError
@@ -167,13 +168,13 @@ def read(directory: Path) -> dict[str, Any] | None:
 
 def status(directory: Path) -> str:
     """What a job came to, from its run directory; ``running`` of a process that is gone is ``killed``."""
-    run = rundir.read_json(directory / rundir.RUN)
+    run = atomic.read_json(directory / rundir.RUN)
     if run is None:
         return "pending"
     status = str(run.get("status"))
     # A completed one that is not in use was killed where it has no summary, which is written last.
-    ended = status != "running" and (status != "completed" or rundir.read_json(directory / rundir.SUMMARY) is not None)
-    return status if ended else "running" if rundir.in_use(directory) else "killed"
+    ended = status != "running" and (status != "completed" or atomic.read_json(directory / rundir.SUMMARY) is not None)
+    return status if ended else "running" if in_use(directory) else "killed"
 
 
 def begun(directory: Path) -> bool:
@@ -191,7 +192,7 @@ def is_name(directory: str) -> bool:
 def taken_from(values: dict[str, Any]) -> str:
     """What of a configuration decides where the data comes from and how it is cut."""
     how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
-    return json.dumps(rundir.finite(how), sort_keys=True, default=str)
+    return json.dumps(atomic.finite(how), sort_keys=True, default=str)
 
 
 def digest(job: Job) -> str:

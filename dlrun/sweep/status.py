@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlrun.progress import SILENCE, Progress, clock, fitted, number
+from dlrun.display.progress import SILENCE, Progress
+from dlrun.display.units import clock, fitted, number
 
 log = logging.getLogger(__name__)
 ROWS = 40  # of the table at the end; sweep.json has them all

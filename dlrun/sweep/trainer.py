@@ -7,20 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlrun import rundir
-from dlrun.engine import Engine
-from dlrun.schema import InvalidConfig
-from dlrun.signals import Stop
-from dlrun.standing import Rows
-from dlrun.sweep import work
+from dlrun.errors import InvalidConfig
+from dlrun.program.compiled import Engine
+from dlrun.runs import atomic, rundir
+from dlrun.runs.live import Rows
+from dlrun.sweep import train_unit
 from dlrun.sweep.folder import OVER, UNITS, Folder, begun, digest
-from dlrun.sweep.groups import Group, known, same_data
-from dlrun.sweep.job import Job
+from dlrun.sweep.jobs.groups import Group, known, same_data
+from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher
-from dlrun.sweep.naming import Asked, names
-from dlrun.sweep.pruning import Pruner
+from dlrun.sweep.names import names
+from dlrun.sweep.request import Asked
+from dlrun.sweep.search.pruning import Pruner
 from dlrun.sweep.status import Status, see
+from dlrun.sweep.unit_job import UnitJob
+from dlrun.train.signals import Stop
 
 ENGINES = 4  # that are kept: a search goes on with them
 LOOK = 2.0  # seconds between two looks at what worker processes have come to
@@ -102,8 +104,8 @@ class Trainer:
             for setup, job in zip(group.setups, group.jobs, strict=True):
                 if (directory := self._begin(job)) is not None:
                     command = ["dlrun", *job.overrides]
-                    members.append(work.Member(job.number, command, setup, directory, begun(directory)))
-            work.train(
+                    members.append(UnitJob(job.number, command, setup, directory, begun(directory)))
+            train_unit.train(
                 engine,
                 members,
                 vmap=self.launcher.vmap,
@@ -141,7 +143,7 @@ class Trainer:
                 units[file] = [job.number for job in jobs]
                 self.units |= dict.fromkeys(units[file], file)
                 unit = {**self._unit(jobs, pruner), "data": known(group.setups[0].data)}
-                rundir.write(file, json.dumps(unit))
+                atomic.write(file, json.dumps(unit))
         seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
         over: set[int] = set()
         looked = 0.0
@@ -212,7 +214,7 @@ class Trainer:
 
     def _changed(self, number: int, status: str) -> None:
         self.failed |= status in FAILED
-        error = (rundir.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
+        error = (atomic.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
         if error and status in FAILED and not self.launcher.inside:
             self.status.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
@@ -241,5 +243,5 @@ class Trainer:
 
     def _look(self, number: int) -> None:
         """Takes the best value of a run that is over from its directory."""
-        summary = rundir.read_json(self.folder.path(number) / rundir.SUMMARY) or {}
+        summary = atomic.read_json(self.folder.path(number) / rundir.SUMMARY) or {}
         self.status.value(number, summary.get(f"best/{self.status.metric}"))

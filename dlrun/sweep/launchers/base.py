@@ -12,10 +12,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from dlrun.schema import Count
+from dlrun.config.schema import Count
 from dlrun.sweep.launchers.process import LOOK
 
-TRAIN = (sys.executable, "-P", "-m", "dlrun.sweep.work")  # -P: nothing is imported from the working folder
+TRAIN = (sys.executable, "-P", "-m", "dlrun.sweep.train_unit")  # -P: nothing is imported from the working folder
 FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: what a command means to end with
 
 

@@ -59,7 +59,7 @@ class Worker(Task):
 
 def shares(workers: int) -> list[dict[str, str]]:
     """Environment variables that divide this machine among workers."""
-    from dlrun.environment import threads  # here, as it imports JAX
+    from dlrun.system.environment import threads  # here, as it imports JAX
 
     found = [{"NPROC": str(max(1, threads() // workers))} for _ in range(workers)]
     if devices := gpus():

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dlrun.schema import InvalidConfig, Unfit, show
-from dlrun.settings import Text
-from dlrun.signals import SIGNALS
+from dlrun.config.settings import Text
+from dlrun.errors import InvalidConfig, Unfit, show
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher, Start, Task
+from dlrun.train.signals import SIGNALS
 
 KILLED = 128 + signal.SIGKILL
 

@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dlrun import isolation
-from dlrun.schema import Count, Unfit
-from dlrun.settings import Text
+from dlrun.config.schema import Count
+from dlrun.config.settings import Text
+from dlrun.errors import Unfit
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher, Start, Task
+from dlrun.system import isolation
 
 KILLED, STOPPED = 128 + signal.SIGKILL, 128 + signal.SIGTERM
 LAG = 10  # seconds that a shared folder may take to show the file that another machine wrote

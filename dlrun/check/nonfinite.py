@@ -1,0 +1,80 @@
+"""What went wrong when a number was not finite: which quantity, in which layer, at which step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.core import Tracer
+
+from dlrun.check.calls import calls
+from dlrun.data.feed import Feed
+from dlrun.program import step
+from dlrun.program.nonfinite import NonFinite, name
+from dlrun.program.setup import Setup
+from dlrun.program.state import TrainState
+
+
+def explain(
+    setup: Setup,
+    state: TrainState,
+    feed: Feed,
+    bad: dict[str, Any],
+    steps: tuple[int, int],
+) -> NonFinite:
+    """The error to raise.
+
+    Args:
+      state: the last finite one where a loss or gradient failed, and then its step is the one that failed.
+      feed: gives the rows of a step.
+      bad: what :func:`nonfinite` found.
+      steps: the step that was last known to be good, and the latest one.
+    """
+    within = f"within steps {steps[0] + 1} to {steps[1]}"
+    if any(bad.values()):
+        first = next(path for path, is_bad in bad.items() if is_bad)
+        return NonFinite(f"{first} became not finite {within}")
+    at = int(state.step)
+    batch = {**feed.batch(at), **setup.constants}
+    batch = step.take(batch, jnp.arange(len(batch["y"])))
+    what = culprit(setup, state, batch)
+    return NonFinite(f"{what} is not finite at step {at + 1}, {within}")
+
+
+def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
+    """Repeats a step and names the first thing in it that is not finite: a layer's output, the loss, a gradient."""
+    program, numbers = setup.program, state.numbers
+    batch = step.augmented(program, state, batch)
+    if not bool(step.all_finite(batch["x"])):
+        return "an input value"
+    if not bool(step.all_finite(batch.get("teacher"))):
+        return "an output of the teacher"
+
+    def loss_fn(params):
+        outputs, variables = step.forward(program, setup.graphdef, params, state.variables, batch["x"], train=True)
+        return step.losses(program, outputs, batch, numbers, train=True).mean(), variables
+
+    (loss, variables), grads = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))(state.params)
+    if not bool(jnp.isfinite(loss)):
+        return (
+            f"the loss (first in the output of {layer})"
+            if (layer := first_layer(setup, state, batch["x"]))
+            else "the loss"
+        )
+    for tree, kind in ((grads, "the gradient of"), (nnx.filter_state(variables, nnx.BatchStat), "the statistic")):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if not bool(jnp.all(jnp.isfinite(leaf))):
+                return f"{kind} {name(path)}"
+    return "the gradient's norm" if program.dtype != jnp.float16 else "the scaled gradient"
+
+
+def first_layer(setup: Setup, state: TrainState, x: Array) -> str | None:
+    """The first module, innermost first, whose output is not finite; None if there is none."""
+    params, x = step.halved((state.params, x), setup.program.dtype)
+    model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
+    model.train()
+    # What a layer gave within a compiled loop over time is not known: its loop's layer is named.
+    known = [call for call in calls(model, x) if not isinstance(call.output, Tracer)]
+    bad = [call.path for call in known if not bool(step.all_finite(call.output))]
+    return bad[0] if bad else None

@@ -1,0 +1,191 @@
+"""``dlrun compare``: which runs there are, what their groups came to, and whether the differences are real."""
+
+import argparse
+import io
+import math
+import sys
+from pathlib import Path
+
+from dlrun.cli.arguments import Also, Parser
+from dlrun.errors import InvalidConfig
+from dlrun.runs.loading import DEFAULT, load, no_collection
+from dlrun.runs.run import At
+
+LINES = 20  # of a table on a terminal, unless --limit says another number
+DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
+EPILOG = """\
+Runs are found at any depth below the folders. Those that differ in seeds alone
+are a group; only completed runs are averaged. Seeds are counted, not runs: of
+a seed's runs, as at several learning rates, the mean. A group is tested against
+the baseline by pairs of runs that match in seed and all else (Student's t for
+few seeds, sign flips, exactly, from 8 on), or by Welch's t where there are no
+pairs; p is corrected for the number of comparisons (Holm). Fewer than 3 seeds
+are never tested.
+
+  dlrun compare                                  all runs below outputs/
+  dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'
+  dlrun compare --where 'model=resnet and optim.lr<0.01' --metric test/accuracy
+  dlrun compare SWEEP --until val/accuracy=0.95  steps and seconds to get there
+  dlrun compare SWEEP --report report.html --plot curves.png
+  dlrun resume "$(dlrun compare --best)" epochs=50
+"""
+
+
+def parser() -> Parser:
+    """The flags."""
+    p = Parser("dlrun compare", description=DESCRIPTION, epilog=EPILOG)
+    p.set_defaults(lines=LINES)
+    p.add_argument("folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {DEFAULT})")
+    which = p.add_argument_group("which runs")
+    which.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
+    which.add_argument("--sort", metavar="COLUMN", help="by a column, smallest first (default: best first)")
+    which.add_argument("--reverse", action="store_true", help="the other way round")
+    which.add_argument("--limit", type=_limit, metavar="N", help=f"lines of a table (a terminal: {LINES}), or all")
+    what = p.add_argument_group("what is shown of them")
+    what.add_argument(
+        "--metric", action="extend", type=_names, metavar="NAME,...",
+        help="such as test/accuracy (default: what chose the best state)",
+    )  # fmt: skip
+    what.add_argument(
+        "--at", type=_ats, default=["best"], metavar="WHEN,...",
+        help="its value at the best state (best, the default), the last, min, max, or at step=N",
+    )  # fmt: skip
+    what.add_argument(
+        "--until", action="extend", default=[], type=_targets, metavar="METRIC=VALUE,...",
+        help="steps and seconds of training to reach it",
+    )  # fmt: skip
+    what.add_argument(
+        "--columns", action="extend", type=_names, metavar="NAME,...",
+        help="of runs, exactly these: keys, facts of run.json, metrics",
+    )  # fmt: skip
+    what.add_argument("--all-columns", action="store_true", help="all keys and facts, not only those that differ")
+    how = p.add_argument_group("groups")
+    how.add_argument(
+        "--group-by", action="extend", type=_names, metavar="KEY,...",
+        help="groups alone, by these keys (default: all that differ but seeds)",
+    )  # fmt: skip
+    how.add_argument(
+        "--baseline", metavar="GROUP",
+        help="what the others are held against, such as act=relu (default: the first group with 3 seeds)",
+    )  # fmt: skip
+    how.add_argument(
+        "--detect", type=_positive, metavar="SIZE", help="the difference that is worth finding, in the metric's unit"
+    )
+    out = p.add_argument_group("output")
+    one = out.add_mutually_exclusive_group()
+    one.add_argument(
+        "--format", choices=("table", "csv", "json", "md", "latex"), default="table", help="default: table"
+    )
+    one.add_argument("--paths", action="store_true", help="the directories alone, for $(...)")
+    one.add_argument("--best", action="store_true", help="the directory of the best run alone")
+    out.add_argument("--plot", type=Path, metavar="FILE", help="curves of the groups: .png, .svg or .pdf")
+    out.add_argument("--report", type=Path, metavar="FILE", help="all of it as one page to open in a browser: .html")
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Prints what was asked for.
+
+    Raises:
+      InvalidConfig: with what is wrong with the words, before anything is written.
+    """
+    args = parser().read(argv)
+    _writable(args)
+    with no_collection():  # a tenth of the time, with 10,000 runs
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from dlrun.compare import formats  # here, as they import NumPy and SciPy, which --help has no use for
+    from dlrun.compare.view import View, notice
+    from dlrun.compare.writers import WRITERS
+
+    folders = args.folders or [DEFAULT]
+    runs = load(folders)
+    notice("skipped", "folder", [f"{path}: {why}" for path, why in runs.skipped.items()])
+    if not runs:
+        raise InvalidConfig([f"no runs below {', '.join(folders)}"])
+    if args.where and not (chosen := runs.where(args.where)):
+        raise InvalidConfig([f"--where {args.where!r}: holds for none of {len(runs)} runs"])
+    view = View(args, chosen if args.where else runs)
+    if args.paths or args.best:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of folders are bytes
+            sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
+        print("\n".join(run.path for run in (view.best() if args.best else view.runs[: args.limit])))
+    else:
+        print(formats.encodable(WRITERS[args.format](view)))
+    if args.plot:
+        from dlrun.compare import plot
+
+        plot.draw(view.groups, view.order, view.quantities, args.plot)
+        print(f"written: {args.plot}", file=sys.stderr)
+    if args.report:
+        from dlrun.compare import report
+
+        report.write(view, args.report)
+        print(f"written: {args.report}", file=sys.stderr)
+    return 0
+
+
+def _writable(args: argparse.Namespace) -> None:
+    """Raises :class:`InvalidConfig` where a file can't be what it is to be, before anything is read."""
+    for flag, file, kinds in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--report", args.report, (".html",))):
+        if file is not None and file.suffix.lower() not in kinds:
+            raise InvalidConfig([f"{flag} {file}: not allowed; allowed: a file that ends in {' or '.join(kinds)}"])
+        if file is not None and (not file.absolute().parent.is_dir() or file.is_dir()):
+            raise InvalidConfig([f"{flag} {file}: {'is a folder' if file.is_dir() else 'no such folder'}"])
+
+
+def _names(text: str) -> list[str]:
+    names = [word.strip() for word in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: names, with commas between them")
+    return names
+
+
+def _ats(text: str) -> list[At]:
+    return [_at(word) for word in dict.fromkeys(text.split(","))]
+
+
+def _at(text: str) -> At:
+    if text in ("best", "last", "min", "max"):
+        return text
+    number = text.removeprefix("step=")
+    if not (number.isascii() and number.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: best, last, min, max, step=N")
+    return int(number)
+
+
+def _targets(text: str) -> list[tuple[str, float]]:
+    return list(map(_target, text.split(",")))
+
+
+def _target(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        target = float(value)
+    except ValueError:
+        target = math.nan
+    if not name or not math.isfinite(target):
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: METRIC=NUMBER, such as val/accuracy=0.9")
+    return name, target
+
+
+def _positive(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: a number > 0")
+    return size
+
+
+def _limit(text: str) -> int:
+    if text == "all":
+        return sys.maxsize
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: a whole number >= 1, or all")
+    return int(text)

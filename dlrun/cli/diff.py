@@ -1,0 +1,160 @@
+"""``dlrun diff A B``: in what two runs differ, and whether in anything that counts.
+
+Two runs are equal if their configuration, metrics with every row, code and environment are. Timing is shown and does
+not count, as it is never the same twice; nor do keys that only say how a run is made, such as ``log.sinks``. What can't
+be held against each other is shown with the reason, and makes them different.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dlrun.cli.arguments import Parser
+from dlrun.compare.compare_rows import Pair, said
+from dlrun.compare.difference import ABSENT, Apart, Difference, Section, difference
+from dlrun.display.units import number
+from dlrun.errors import InvalidConfig, show
+from dlrun.runs.metric_names import how_it_ran
+from dlrun.runs.run import Run
+from dlrun.runs.single import is_number, single
+
+if TYPE_CHECKING:
+    from dlrun.display.page import Page, Part
+
+DESCRIPTION = """In what two runs differ: configuration, metrics, timing, code, environment.
+
+Equal are runs with the same configuration, metrics (every row of
+metrics.jsonl), code and environment. Timing is shown and does not count, nor do
+keys that only say how a run is made, such as log.sinks."""
+EXITS = "exit code: 0 equal, 1 different, 2 a run can't be read"
+
+
+def parser() -> Parser:
+    p = Parser("dlrun diff", usage="dlrun diff A B [--format table|json]", description=DESCRIPTION, epilog=EXITS)
+    p.add_argument("runs", nargs="*", metavar="A B", help="two run directories")
+    p.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Prints the difference of two runs; 0 where they are equal, 1 where they are not."""
+    args = parser().read(argv)
+    if len(args.runs) != 2:
+        raise InvalidConfig([f"diff: two run directories are needed, not {len(args.runs)}: dlrun diff A B"])
+    problems, runs = [], []
+    for path in args.runs:
+        try:
+            runs.append(single(path))
+        except InvalidConfig as error:
+            problems += error.problems
+    if problems:
+        raise InvalidConfig(problems)
+    found = difference(*runs)
+    from dlrun.display import page
+
+    if args.format == "json":
+        page.print_json(as_json(found))
+    else:
+        table(found, page.Page())
+    return 1 if found.differing else 0
+
+
+def as_json(found: Difference) -> dict[str, Any]:
+    """All of it as plain values. What a run does not have is left out of a pair of ``a`` and ``b``."""
+
+    def pairs(values: dict[str, Pair]) -> dict[str, Any]:
+        named = {key: zip("ab", pair, strict=True) for key, pair in values.items()}
+        return {key: {name: value for name, value in pair if value is not ABSENT} for key, pair in named.items()}
+
+    return {
+        **{name: {"directory": run.path, "status": run.status} for name, run in zip("ab", found.runs, strict=True)},
+        "equal": not found.differing,
+        "differing": found.differing,
+        **{
+            name: {"changed": pairs(section.changed), "unchanged": section.unchanged, "counts": section.counts}
+            for name, section in found.sections.items()
+        },
+        "rows": {**asdict(found.rows), "metrics": pairs(found.rows.metrics)},
+        "incomparable": [
+            {"reason": apart.reason, "values": pairs(apart.values), "counts": apart.counts} for apart in found.apart
+        ],
+    }
+
+
+def table(found: Difference, page: "Page") -> None:
+    """Prints a section under the other, in each a line for each key that changed."""
+    for name, run in zip("AB", found.runs, strict=True):
+        page.line(name, _run(run), style="bold")
+    for name, section in found.sections.items():
+        page.title(f"{name}: {_counted(section)}")
+        if name == "metrics":
+            page.line("", ["rows:", *said(found.rows).split(" ")], join=" ")
+        for key, pair in section.changed.items():
+            note = [("  (how it ran: does not count)", "dim")] if section.counts and how_it_ran(key) else []
+            page.line("", [f"{key}: ", *_change(name, key, *pair), *note], join="")
+    if found.apart:
+        page.title("incomparable")
+    for apart in found.apart:
+        page.line("", [f"{apart.reason}{'' if apart.counts else ' (does not count)'}:"])
+        for parts in _apart(apart):
+            page.line("    ", parts)
+    page.title(f"different: {', '.join(found.differing)}" if found.differing else "equal")
+
+
+def _run(run: Run) -> "Iterator[Part]":
+    from dlrun.display.page import STATUS
+
+    yield run.path
+    yield (run.status, STATUS.get(run.status, "yellow"))
+    if run.damage:
+        yield (run.damage, "red")
+    if run.facts.get("command"):
+        yield (run.facts["command"], "dim")
+
+
+def _counted(section: Section) -> str:
+    parts = [f"{len(section.changed)} changed"] if section.changed else []
+    parts += [f"{section.unchanged} unchanged"] if section.unchanged or not parts else []
+    return ", ".join(parts) + ("" if section.counts else " (does not count)")
+
+
+def _change(section: str, key: str, old: Any, new: Any) -> "Iterator[Part]":
+    """``0.9583 → 0.9611 (+0.0028)``."""
+    texts = [_text(section, key, value) for value in (old, new)]
+    if texts[0] == texts[1]:  # as far as it is shown
+        texts = [show(value, None) for value in (old, new)]
+    yield (texts[0], "dim")
+    yield " → "
+    yield (texts[1], "bold")
+    if section != "configuration" and is_number(old) and is_number(new):
+        if section != "metrics":
+            yield f" ({(new - old) / old:+.0%})" if old else ""
+        elif key == "epoch" or isinstance(old, int):
+            yield f" ({'+' if new > old else ''}{_text(section, key, new - old)})"
+        else:
+            yield f" ({'-' if new < old else '+'}{number(abs(new - old))})"
+
+
+def _text(section: str, key: str, value: Any) -> str:
+    if key == "peak_memory" and is_number(value):
+        from rich.filesize import decimal
+
+        return decimal(int(value))
+    if section == "metrics" and is_number(value):
+        return f"{value:g}" if key == "epoch" else str(value) if isinstance(value, int) else number(value)
+    return show(value, None)
+
+
+def _apart(apart: Apart) -> "Iterator[list[Part]]":
+    """A line for each key that both have; the others side by side."""
+    for key, (old, new) in apart.values.items():
+        if ABSENT not in (old, new):
+            yield [f"{key}: {_short(key, old)} | {_short(key, new)}"]
+    for name, i in (("A", 0), ("B", 1)):
+        mine = {key: pair[i] for key, pair in apart.values.items() if pair[1 - i] is ABSENT}
+        if mine:
+            yield [f"{name}:", *(f"{key}={_short(key, value)}" for key, value in mine.items())]
+
+
+def _short(key: str, value: Any) -> str:
+    return _text("metrics", key, value) if "/" in key else show(value)

@@ -1,0 +1,34 @@
+"""What a command's end is as an exit code: 0 done, 1 failed, 2 wrongly asked, 128 + the number of a signal."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from dlrun.errors import InvalidConfig, printable
+
+
+def guarded(call: Callable[[], int], debug: bool) -> int:
+    """The exit code of ``call``, with what goes wrong told in a line or two."""
+    try:
+        return call()
+    except SystemExit as done:
+        return int(done.code or 0)
+    except InvalidConfig as error:
+        return _wrong(error.problems)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        lines = str(error).splitlines()
+        print(f"failed: {type(error).__name__}: {lines[0] if lines else ''} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+def _wrong(problems: list[str]) -> int:
+    for problem in problems:
+        print(f"error: {printable(problem)}", file=sys.stderr)
+    return 2

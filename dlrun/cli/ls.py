@@ -1,0 +1,104 @@
+"""``dlrun ls``: the runs below some folders, newest first. Reads what it can of directories that may be damaged."""
+
+import argparse
+import io
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from dlrun.cli.arguments import Also, Parser
+from dlrun.display.units import cut, number
+from dlrun.errors import show
+from dlrun.runs import loading
+from dlrun.runs.listing import _written, best, choices, look, none, start
+
+REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
+NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+EPILOG = """\
+A line a run: start, status, best value of the metric that chooses, directory,
+what was said on the command line. The status is running, completed, failed,
+diverged (not finite), stopped (by a signal), killed (no process works there any
+more), pruned (given up by a search), damaged (why comes last).
+
+  dlrun ls                   all runs below outputs/
+  dlrun ls SWEEP --where 'act=relu and not status=completed'
+  dlrun ls --watch           a table that moves; in a pipe, a line for all news
+"""
+
+
+def parser() -> Parser:
+    """The flags."""
+    p = Parser("dlrun ls", description="Lists runs, newest first.", epilog=EPILOG)
+    p.add_argument(
+        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
+    )
+    p.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
+    p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    p.add_argument(
+        "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",
+        help=f"go on showing what changes, every {REFRESH:g} seconds or so many, until Ctrl-C",
+    )  # fmt: skip
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Prints a line a run, or watches them.
+
+    Raises:
+      InvalidConfig: with what is wrong with the words.
+    """
+    args = parser().read(_words(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of folders may hold anything
+    if args.watch is not None:
+        from dlrun.cli import watch
+
+        return watch.watch(args)
+    runs = look(args)
+    damaged = {} if args.where else {path: why for path, why in runs.skipped.items() if _written(path) is not None}
+    for path in runs.skipped.keys() - damaged.keys():
+        print(f"skipped: {path}: {runs.skipped[path]}", file=sys.stderr)
+    starts = {run.path: start(run) for run in runs} | {path: _written(path) or 0.0 for path in damaged}
+    newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
+    told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
+    for run, (name, value) in best(runs.of(run for run in runs if run.path in newest)).items():
+        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, choices(run))
+    if not newest:
+        print(none(args), file=sys.stderr)
+    _print([(datetime.fromtimestamp(starts[path]).strftime("%Y-%m-%d %H:%M"), *told[path]) for path in newest])
+    return 0
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in rows:
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        # On a terminal a long command is cut, its directory never.
+        print(line if columns is None or len(line) <= columns else cut(line, max(columns, sum(widths[:4]) + 6)))
+
+
+def _words(argv: list[str]) -> list[str]:
+    """The words, ``--watch`` with its value: the word after it, if that is a number, and no folder."""
+    found = list(argv)
+    for i, word in enumerate(argv):
+        if word == "--watch" and not (i + 1 < len(argv) and NUMBER.fullmatch(argv[i + 1])):
+            found[i] = f"--watch={REFRESH:g}"
+    return found
+
+
+def _seconds(text: str) -> float:
+    if not NUMBER.fullmatch(text) or not FASTEST <= float(text) <= SLOWEST:
+        allowed = f"{FASTEST:g} to {SLOWEST:g} seconds"
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: {allowed}")
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: a whole number from 1 on")
+    return int(text)

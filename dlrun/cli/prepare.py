@@ -1,0 +1,59 @@
+"""What every command that trains or looks at a run does first: trust, check, prepare."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import InvalidConfig
+
+
+def text(words: list[str]) -> None:
+    """Raises :class:`InvalidConfig` for what can't be written into a record: names that are no text."""
+    if wrong := [word for word in words if not word.isascii() and word != word.encode(errors="ignore").decode()]:
+        raise InvalidConfig([f"{word}: no UTF-8; allowed: text in UTF-8" for word in wrong])
+
+
+def trust(args: argparse.Namespace) -> tuple[str, ...]:
+    from dlrun.config.components import importable, trusted
+
+    # In the environment, so that the processes of a launcher trust what this command trusts.
+    os.environ["DLRUN_TRUST"] = " ".join([*args.trust, os.environ.get("DLRUN_TRUST", "")]).strip()
+    if trust := trusted([]):
+        importable(args.config_dir, trust)
+    return trust
+
+
+def checked(cfg: Any, found: list[str]) -> Any:
+    """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, ``found`` included."""
+    from dlrun.config import components, composition, plan
+
+    values, unresolved = composition.plain(cfg)
+    if unresolved:
+        raise InvalidConfig([*found, *unresolved])
+    return plan.plan(values, components.trusted([]), found)
+
+
+def prepare(checked: Any) -> Any:
+    from dlrun.program import devices, setup
+    from dlrun.train import sinks
+
+    devices.initialize(checked.settings)
+    return setup.prepare(checked, found=sinks.missing(checked.settings.log.sinks))
+
+
+def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
+    from dlrun.train.run import alone
+
+    code = alone(setup, directory, **how)
+    if say and setup.first:
+        print(directory, flush=True)
+    return code
+
+
+def notice(cfg: Any, args: argparse.Namespace) -> None:
+    from dlrun.config import composition
+
+    for notice in composition.shadowed(cfg, args.config_dir):
+        print(f"notice: {notice}", file=sys.stderr)

@@ -1,0 +1,176 @@
+"""``dlrun prune``: deletes saved states by rule: which runs, times which of their states are to stay."""
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import re
+import sys
+import time
+from collections import Counter
+
+from dlrun.cli.arguments import Also, Parser
+from dlrun.errors import InvalidConfig, nearest, show
+from dlrun.runs import loading, rundir
+from dlrun.runs.prune import Left, Plan, delete, plan, size
+from dlrun.runs.run import Run
+from dlrun.runs.runs import Runs
+from dlrun.runs.times import instant
+
+OVER = ("completed", "pruned", "diverged")  # going on with them would come to the same
+FAILED = ("failed", "diverged")
+KEEP = ("best", "last", "best,last", "none")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+EPILOG = """\
+Without --failed and --unfinished, of the runs that are over: completed, pruned
+by a search, diverged. Those that are in use are never touched. A run that goes
+on later (dlrun resume) does so from the last state that it still has: from the
+best one it trains the steps after it once more, to the same result; without any
+a completed, stopped or pruned one can't go on, and others start over.
+
+  dlrun prune --keep best                   tells what would go: all states of
+                                            finished runs but the best
+  dlrun prune --keep best --delete          does it
+  dlrun prune --failed --keep none          all of runs that failed or diverged
+  dlrun prune --older-than 30d --keep none  all of runs that ended a month ago
+  dlrun prune SWEEP --keep best --where 'act=relu and val/accuracy<0.9'
+"""
+
+
+def parser() -> Parser:
+    """The flags."""
+    p = Parser("dlrun prune", description="Deletes saved states of runs by rule.", epilog=EPILOG)
+    p.add_argument(
+        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
+    )
+    which = p.add_argument_group("which runs (all of these must hold)")
+    status = which.add_mutually_exclusive_group()
+    status.add_argument("--failed", action="store_true", help="those that failed or diverged")
+    status.add_argument(
+        "--unfinished", action="store_true", help="also those that failed, were stopped or killed, and may go on"
+    )
+    which.add_argument(
+        "--older-than", type=_seconds, metavar="AGE", help="those that ended longer ago: 30d; units s, m, h, d, w"
+    )
+    which.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
+    what = p.add_argument_group("which states")
+    what.add_argument("--keep", type=_keep, metavar="WHICH", help="what is to stay: best, last, best,last or none")
+    doing = p.add_mutually_exclusive_group()
+    doing.add_argument("--delete", action="store_true", help="delete; else it only tells what it would delete")
+    doing.add_argument("--dry-run", action="store_true", help="only tell (the default)")
+    return p
+
+
+def main(argv: list[str]) -> int:
+    """Tells what would be deleted, or deletes it; 1 where something could not be.
+
+    Raises:
+      InvalidConfig: with what is wrong with the words, before anything is deleted.
+    """
+    args = parser().read(argv)
+    if args.keep is None:
+        raise InvalidConfig([f"--keep: missing: which states are to stay? allowed: {'; '.join(KEEP)}"])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of folders may hold anything
+    folders = args.folders or [loading.DEFAULT]
+    runs = loading.load(folders)
+    for path, why in runs.skipped.items():
+        print(f"skipped: {path}: {why}", file=sys.stderr)
+    if not runs:
+        print(f"no runs below {', '.join(folders)}", file=sys.stderr)
+        return 0
+    return _prune(_chosen(runs, args), _students(runs), args, [os.path.realpath(folder) for folder in folders])
+
+
+def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
+    """The runs that the flags name; tells which others may go on."""
+    found = list(runs.where(args.where) if args.where else runs)
+    if args.older_than is not None:
+        found = [run for run in found if _ended(run) < time.time() - args.older_than]
+    if args.failed:
+        return [run for run in found if run.status in FAILED]
+    may_go_on = Counter(run.status for run in found if run.status not in (*OVER, "running"))
+    if may_go_on and not args.unfinished:
+        counts = ", ".join(f"{n} {status}" for status, n in may_go_on.items())
+        print(f"left alone, as they may go on: {counts} (--unfinished takes them too)", file=sys.stderr)
+    return [run for run in found if args.unfinished or run.status not in may_go_on]
+
+
+def _ended(run: Run) -> float:
+    """When a run ended, in seconds since 1970; of one that could not say so, when it last wrote."""
+    if (found := instant(run.facts.get("end"))) is not None:
+        return found
+    wrote = -math.inf
+    for name in (rundir.RUN, rundir.METRICS):
+        with contextlib.suppress(OSError):
+            wrote = max(wrote, os.stat(os.path.join(run.path, name)).st_mtime)
+    return wrote
+
+
+def _students(runs: Runs) -> dict[str, dict[int, str]]:
+    """Runs that learnt from a state of another one, by its directory and step."""
+    found: dict[str, dict[int, str]] = {}
+    for run in runs:
+        teacher, step = run.config.get("loss.teacher"), run.facts.get("teacher.step")
+        if isinstance(teacher, str) and isinstance(step, int):
+            found.setdefault(os.path.realpath(os.path.expanduser(teacher)), {})[step] = run.path
+    return found
+
+
+def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.Namespace, roots: list[str]) -> int:
+    """Goes through the runs, whatever becomes of any."""
+    done: list[Plan] = []
+    failed = False
+    for run in runs:
+        real = os.path.realpath(run.path)
+        try:
+            if not any(os.path.commonpath([real, root]) == root for root in roots):
+                raise Left("a link leads there")
+            found = plan(run, args.keep)
+            if found.gone and args.delete:
+                found = delete(run, args.keep)
+        except Left as why:
+            print(f"left alone: {run.path}: {why}", file=sys.stderr)
+        except OSError as error:
+            failed = True
+            text = ": ".join(filter(None, [(error.strerror or str(error)).lower(), error.filename]))
+            print(f"error: {run.path}: {text}", file=sys.stderr)
+        else:
+            done += [found] if found.gone else []
+            _tell(found, students.get(real, {}))
+    if done:
+        counts = f"{_counted(sum(len(p.gone) for p in done), 'state')} of {_counted(len(done), 'run')}"
+        end = "deleted" if args.delete else "would be deleted; --delete does it"
+        print(f"{size(sum(p.bytes for p in done)):>8}  {counts} {end}")
+    elif not failed:
+        print("nothing to delete", file=sys.stderr)
+    return int(failed)
+
+
+def _tell(found: Plan, students: dict[int, str]) -> None:
+    if found.gone:
+        print(found, flush=True)
+    for step in [state.step for state in found.gone if state.step in students]:
+        why = f"{students[step]} learnt from its state of step {step} and can't be resumed without"
+        print(f"notice: {found.folder.parent}: {why}", file=sys.stderr)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _keep(text: str) -> tuple[str, ...]:
+    words = tuple(sorted(text.split(",")))
+    if ",".join(words) not in KEEP:
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed{nearest(text, KEEP)}; allowed: {'; '.join(KEEP)}")
+    return words if text != "none" else ()
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(UNITS)}])", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: a number and s, m, h, d or w, as in 30d")
+    return float(found[1]) * UNITS[found[2]]

@@ -1,0 +1,160 @@
+"""What changes when a run goes on: its configuration, within limits, and its log."""
+
+import argparse
+import logging
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dlrun.cli import prepare
+from dlrun.config import catalogue, composition, ignored
+from dlrun.config.overrides import quoted
+from dlrun.errors import InvalidConfig, show
+from dlrun.runs import rundir
+
+# What may change without making the saved state, or the order of batches, another run's. Numbers of the state may too.
+MAY_CHANGE = (
+    "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
+    "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
+    "schedule.", "augment.", "stream.when", "stream.memory", "stream.workers", "stream.prefetch",
+)  # fmt: skip
+SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
+
+
+@dataclass(frozen=True)
+class Again:
+    """The command of a sweep that is to go on."""
+
+    overrides: list[str]
+    config_dirs: list[Path]
+
+
+def resume(words: list[str], args: argparse.Namespace) -> int:
+    """Goes on with a run where its last sound state is, with changes that keep the state's form; or with a sweep."""
+    if not words or ("=" in words[0] and not os.path.isdir(words[0])):
+        later = next((word for word in words[1:] if os.path.isdir(word)), None)
+        if words and later is None and folder_like(words[0]):
+            raise InvalidConfig([f"{words[0]}: no such folder; dlrun resume DIR [key=value ...]"])
+        hint = f"; the folder comes first: dlrun resume {shlex.quote(later)} ..." if later else ""
+        raise InvalidConfig([f"resume: which run? dlrun resume DIR [key=value ...]{hint}"])
+    directory, overrides = Path(words[0]), words[1:]
+    prepare.text(overrides)
+    if (asked := sweep(directory, overrides)) is not None:
+        if args.accept_data:
+            raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
+        args.multirun, args.config_dir = True, args.config_dir or asked.config_dirs
+        from dlrun.cli import train
+
+        return train.train(asked.overrides, args)
+    cfg, found = configuration(directory, overrides)
+    prepare.trust(args)
+    setup = prepare.prepare(prepare.checked(cfg, found))
+    how = {"resumed": overrides, "accept_data": args.accept_data}
+    return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
+
+
+def sweep(directory: Path, overrides: list[str]) -> Again | None:
+    """The command of a directory's sweep, ``overrides`` in place of its own for the same keys; None without one."""
+    from dlrun.sweep import folder
+
+    record = folder.read(directory)
+    if record is None:
+        return None
+    new = {_name(text) for text in overrides}
+    kept = [text for text in record["overrides"] if _name(text) not in new | {"hydra.sweep.dir"}]
+    return Again(
+        [*kept, *overrides, f"hydra.sweep.dir={quoted(str(directory))}"],
+        [Path(d) for d in record.get("config_dirs", [])],
+    )
+
+
+def _name(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def folder_like(word: str) -> bool:
+    """Whether a word with ``=`` looks like a folder's name rather than like ``key=value``."""
+    section = re.split(r"[.@=]", _name(word))[0]
+    return "/" in _name(word) or section not in ignored.SECTIONS
+
+
+def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Config, list[str]]:
+    """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
+
+    Groups that the run's version did not know have the options of today's defaults.
+    """
+    file = directory / rundir.CONFIG
+    if not directory.exists():
+        raise InvalidConfig([f"{directory}: no such folder"])
+    if not file.is_file():
+        raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
+    cfg = composition.load(file)
+    for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
+        if group not in catalogue.NOT_OF_A_RUN:
+            cfg.setdefault(group, {"name": option})
+    stray = ignored.of_a_record(cfg, file)
+    before, _ = composition.plain(cfg)
+    chosen = _chosen(directory)
+    choices = [text for text in overrides if _name(text).split("@")[0] in catalogue.GROUPS]
+    # An option that is typed again is no change.
+    stray += [_choice(text) for text in choices if not _again(before, chosen, *text.split("=", 1))]
+    how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
+    stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
+    cfg, found = composition.override(cfg, [text for text in overrides if text not in [*choices, *how]])
+    after, _ = composition.plain(cfg)
+    return cfg, stray + found + _forbidden(rundir.flat(before), rundir.flat(after))
+
+
+def accept(directory: Path, cfg: composition.Config) -> None:
+    """From now on the directory's configuration is ``cfg``, and log.txt goes on."""
+    handler = logging.FileHandler(directory / rundir.LOG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    composition.save(cfg, directory / rundir.CONFIG)
+
+
+def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    found = []
+    for key in [k for k in after if before.get(k) != after[k]]:
+        new = f"{key}={show(after[key])}"
+        if key in SWITCHES and (before.get(key) in (None, 0)) != (after[key] in (None, 0)):
+            found.append(f"{new}: can't be switched on or off in a resumed run, start a new one")
+        elif not key.startswith(MAY_CHANGE) or key.endswith(".name"):
+            allowed = ", ".join(m + "*" if m.endswith(".") else m for m in MAY_CHANGE)
+            found.append(f"{new}: can't change in a resumed run, start a new one; allowed: {allowed}")
+    return found
+
+
+def _chosen(directory: Path) -> dict[str, Any]:
+    """The options that a run was made with, by group, as they were typed; none where its record is lost."""
+    try:
+        record = yaml.safe_load((directory / rundir.HYDRA).read_text(encoding="utf-8"))
+        return dict(record["hydra"]["runtime"]["choices"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+
+
+def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: str = "") -> bool:
+    """Whether a run has this option, which may be an alias, or one of the user's own."""
+    name = values[group].get("name") if isinstance(values.get(group), dict) else None
+    packaged = catalogue.options(group, [catalogue.conf()])
+    if option in packaged and group != "experiment":
+        return name in (option, catalogue.component(packaged[option]))
+    return bool(option) and option in (name, chosen.get(group))
+
+
+def _choice(text: str) -> str:
+    """Why an option can't be chosen any more."""
+    group = _name(text).split("@")[0]
+    if group in catalogue.NOT_OF_A_RUN:
+        return f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ..."
+    if group == "experiment":
+        return f"{text}: can't be chosen for a resumed run, start a new one; allowed: single keys of it"
+    if not re.fullmatch(rf"{group}=.*", text, re.DOTALL):
+        return f"{text}: not allowed here; allowed: key=value"
+    return f"{text}: can't change in a resumed run, start a new one: its {group} is that of its state"

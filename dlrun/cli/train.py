@@ -1,0 +1,66 @@
+"""``dlrun [overrides]`` trains a run, ``dlrun -m`` a sweep."""
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlrun.cli import exit_codes, prepare
+from dlrun.errors import InvalidConfig
+
+
+def train(overrides: list[str], args: argparse.Namespace) -> int:
+    """Composes, checks, and only then makes the run directory and trains. The last line on stdout is the directory."""
+    from dlrun.config import composition, ignored
+
+    prepare.text([*overrides, *map(str, args.config_dir), os.getcwd()])
+    hydra = composition.loader(args.config_dir)
+    cfg, found = composition.compose(hydra, overrides, multirun=args.multirun)
+    found += ignored.of_mode(overrides, multirun=args.multirun)
+    if args.cfg:
+        if found:
+            raise InvalidConfig(found)
+        print(composition.text(cfg, args.cfg, resolve=args.resolve))
+        return 0
+    trust = prepare.trust(args)
+    if args.multirun:
+        return sweep(hydra, cfg, overrides, found, trust, args)
+    if args.dry_run:
+        raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
+    setup = prepare.prepare(prepare.checked(cfg, found))
+    if not setup.first:  # of several processes: it trains, but has no directory
+        return prepare.run(setup, Path(os.devnull))
+    prepare.notice(cfg, args)
+    return composition.run(hydra, cfg, lambda directory: prepare.run(setup, directory))
+
+
+def sweep(
+    hydra: Any, cfg: Any, overrides: list[str], found: list[str], trust: tuple[str, ...], args: argparse.Namespace
+) -> int:
+    """Checks all runs of a sweep, then trains them; 1 when one failed. The last line on stdout is its directory."""
+    from dlrun.sweep import by_hydra, command, request
+    from dlrun.sweep.search import command as search
+
+    if by_hydra.foreign(cfg):
+        if args.dry_run:
+            raise InvalidConfig(
+                ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
+            )
+        return by_hydra.sweep(hydra, cfg, overrides, found, trust, partial(job, args=args))
+    asked = request.Asked(cfg, overrides, args.config_dir, trust)
+    prepare.notice(cfg, args)
+    how = search.search if by_hydra.searches(cfg) else command.sweep
+    return how(asked, hydra, found, dry_run=args.dry_run)
+
+
+def job(cfg: Any, directory: Path, *, args: argparse.Namespace) -> None:
+    """One run of a sweep by Hydra, perhaps in another process."""
+
+    def run() -> int:
+        prepare.trust(args)
+        return prepare.run(prepare.prepare(prepare.checked(cfg, [])), directory, say=False)
+
+    code = exit_codes.guarded(run, args.debug)
+    if code > 128:
+        raise SystemExit(code)  # a signal stops the sweep, not this run alone

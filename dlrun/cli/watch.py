@@ -1,0 +1,180 @@
+"""``dlrun ls --watch``: runs while they train. On a terminal a table of those that fit, else a line for all news."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from dlrun.display.units import clock, cut, fitted, number
+from dlrun.errors import InvalidConfig
+from dlrun.runs import loading, rundir
+from dlrun.runs.listing import choices, look, none, start
+from dlrun.runs.live import Rows, Standing, standing
+from dlrun.runs.lock import in_use
+from dlrun.runs.run import Run, stamp
+
+LEAST = 12  # letters of a command line that are worth showing
+RANKS = {"status": 0, "run": 0, "step": 3, "epoch": 6, "now": 4, "best": 1, "steps/s": 5, "left": 2}
+"""The columns of the table; where there is no room, those of a large rank go first."""
+LEFT = ("status", "run")
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Shows runs until Ctrl-C or SIGTERM.
+
+    Raises:
+      InvalidConfig: with what is wrong with the words.
+    """
+    watched = Watched(args)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the screen is to be given back
+    try:
+        watched.look()
+        terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+        _table(watched) if terminal else _lines(watched)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+class Watched:
+    """The runs that the words name, those first that run, then newest first. Reads again only what changed."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.stamps: dict[str, tuple[str, str]] | None = None
+        self.found: list[Run] = []
+        self.rows: dict[str, Rows] = {}
+
+    def look(self) -> list[Run]:
+        """The runs as they are now. Raises :class:`InvalidConfig` at the first look for what is wrong."""
+        paths = loading.find(self.args.folders or [loading.DEFAULT], {})
+        stamps = {p: (stamp(f"{p}/{rundir.RUN}"), stamp(f"{p}/{rundir.SUMMARY}")) for p in paths}
+        if stamps != self.stamps or self.args.where:  # which may ask for what the rows say
+            try:
+                self.found = sorted(look(self.args), key=start, reverse=True)
+            except InvalidConfig:  # later on a folder may go away, or the last run that has a column
+                if self.stamps is None:
+                    raise
+                self.found = []
+            self.stamps = stamps
+        for run in self.found:
+            if run.facts["status"] == "running":
+                run.status = "running" if in_use(run.directory) else "killed"
+        return sorted(self.found, key=lambda run: run.status != "running")[: self.args.limit]
+
+    def standing(self, run: Run) -> Standing:
+        return standing(run, self.rows.setdefault(run.path, Rows(run.directory)))
+
+
+def _lines(watched: Watched) -> None:
+    """A line for each run, and again when it comes to another status or is evaluated; the newest last."""
+    told: dict[str, object] = {}
+    while True:
+        for run in sorted(watched.look(), key=start):
+            at = watched.standing(run)
+            if told.get(run.path) != (news := (run.status, at.evaluated)):
+                told[run.path] = news
+                print(_line(run, at))
+        sys.stdout.flush()
+        time.sleep(watched.args.watch)
+
+
+def _line(run: Run, at: Standing) -> str:
+    cell = _cells(run, at)
+    parts = [time.strftime("%H:%M:%S"), cell["run"], cell["status"]]
+    parts += [f"{key} {cell[key]}" for key in ("step", "epoch") if cell[key]]
+    parts += [f"{at.metric} {cell['now']}", f"best {cell['best']}"] if cell["best"] else []
+    parts += [f"{cell['steps/s']} steps/s"] if cell["steps/s"] else []
+    return "  ".join(parts + ([f"{cell['left']} left"] if cell["left"] else []))
+
+
+def _cells(run: Run, at: Standing) -> dict[str, str]:
+    """What is known of a run, in words, by the names of columns."""
+
+    def of(value: float | None, end: int | None) -> str:
+        text = "" if value is None else f"{value:.1f}".removesuffix(".0")
+        return f"{text}/{end}" if text and end else text
+
+    def shown(value: float | None) -> str:
+        return "" if value is None else number(value)
+
+    speed, left = at.speed, at.left if run.status == "running" else None
+    return {
+        "run": run.path,
+        "status": run.status,
+        "step": of(at.step, at.steps),
+        "epoch": of(at.epoch, at.epochs),
+        "now": shown(at.now),
+        "best": shown(at.best),
+        "steps/s": "" if speed is None else f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}",
+        "left": "" if left is None else clock(left),
+    }
+
+
+def _table(watched: Watched) -> None:
+    """The runs that fit the screen, until Ctrl-C; the last picture stays."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            live.update(_picture(watched, console, "Ctrl-C ends"), refresh=True)
+            time.sleep(watched.args.watch)
+    console.print(_picture(watched, console), no_wrap=True, overflow="crop")
+
+
+def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
+    """The table, and a line on what there is, as a ``rich`` text."""
+    from rich.text import Text
+
+    runs = watched.look()
+    shown = runs[: max(1, console.height - 3)]
+    counts = ", ".join(f"{n} {status}" for status, n in Counter(run.status for run in runs).most_common())
+    parts = [(0, f"{len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else "")]
+    parts += [(2, counts or none(watched.args)), (1, hint)]
+    lines = [Text(line, style) for line, style in _rows(watched, shown, console.width)] if shown else []
+    lines.append(Text(fitted([part for part in parts if part[1]], console.width), "dim"))
+    text = Text("\n").join(lines)
+    text.no_wrap, text.overflow = True, "crop"
+    return text
+
+
+def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, str]]:
+    """The lines of the table, its head first, and their styles."""
+    from dlrun.display.page import STATUS
+
+    at = [watched.standing(run) for run in runs]
+    cells = [_cells(*each) for each in zip(runs, at, strict=True)]
+    root, metrics = _root([run.path for run in runs]), list(dict.fromkeys(each.metric for each in at))
+    for cell, each in zip(cells, at, strict=True):
+        cell["run"] = cell["run"].removeprefix(root)
+        if len(metrics) > 1 and cell["now"]:
+            cell["now"] = f"{each.metric.split('/')[-1]} {cell['now']}"
+    names = {name: name for name in RANKS} | {"run": root or "run", "now": metrics[0] if len(metrics) == 1 else "now"}
+    used = [name for name in RANKS if any(cell[name] for cell in cells)]
+    lines = [names, *cells]
+    widths = {name: max(len(line[name]) for line in lines) for name in used}
+    texts = [
+        fitted([(RANKS[n], (str.ljust if n in LEFT else str.rjust)(line[n], widths[n])) for n in used], width)
+        for line in lines
+    ]
+    taken = max(map(len, texts)) + 2
+    styles = ["bold", *(STATUS.get(run.status, "yellow") for run in runs)]
+    for text, words, style in zip(texts, ["", *map(choices, runs)], styles, strict=True):
+        more = cut(words, width - taken) if width - taken >= LEAST else ""
+        yield f"{text:<{taken}}{more}".rstrip(), style
+
+
+def _root(paths: Sequence[str]) -> str:
+    """What all directories begin with."""
+    if len(paths) < 2 or len({os.path.isabs(path) for path in paths}) > 1:
+        return ""
+    return os.path.join(os.path.commonpath(paths), "") if os.path.commonpath(paths) else ""

@@ -1,0 +1,100 @@
+"""The rows of two runs held against each other one by one, which tells whether a run was reproduced."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlrun.runs.metric_names import NOT_A_METRIC
+from dlrun.runs.run import Run
+from dlrun.runs.single import is_number
+
+Pair = tuple[Any, Any]
+
+
+@dataclass
+class Rows:
+    """The rows of metrics.jsonl, but for ``time``, in the order of the first run.
+
+    Args:
+      equal, differing: how many of those that both have.
+      only: how many only one has.
+      first: the step of the first row that differs, and ``metrics``: what differs there, old and new.
+      same: the last step before ``first`` that has a row; None where there is none.
+    """
+
+    equal: int = 0
+    differing: int = 0
+    only: tuple[int, int] = (0, 0)
+    first: int | None = None
+    metrics: dict[str, Pair] = field(default_factory=dict)
+    same: int | None = None
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.differing or any(self.only))
+
+
+def held(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
+    """Rows of the same split and step against each other, in the metrics that both have.
+
+    Args:
+      comparable: whether a metric, such as ``val/loss``, can be held against that of the other run.
+    """
+    left, right = (_by_place(run, comparable) for run in (a, b))
+    shared = [place for place in left if place in right]
+    found = Rows(only=(len(left) - len(shared), len(right) - len(shared)))
+    for place in shared:
+        both = {name: (left[place][name], right[place][name]) for name in left[place] if name in right[place]}
+        other = {name: pair for name, pair in both.items() if not same(*pair)}
+        found.equal += not other
+        found.differing += bool(other)
+        if other and found.first is None:
+            found.first, found.metrics = place[1], other
+            found.same = max((step for _, step, _ in shared[: found.equal] if step < place[1]), default=None)
+    return found
+
+
+def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Rows by split, step, and how many such rows stand before; without what can't be compared."""
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    seen: Counter[tuple[str, int]] = Counter()  # a file that was patched together may have several
+    for row in run.rows:
+        split, step = row.get("split"), row.get("step")
+        if not isinstance(split, str) or not isinstance(step, int):
+            continue
+        names = {key: f"{split}/{key}" for key in row if key not in NOT_A_METRIC}
+        values = {name: row[key] for key, name in names.items() if comparable(name)}
+        if values:
+            found[split, step, seen[split, step]] = values
+            seen[split, step] += 1
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal; a number that is none equals itself, and 1 is not ``true``."""
+    return (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
+
+
+def said(found: Rows) -> str:
+    """How far the rows are equal: ``equal to step 100, differ from step 120 on (val/loss)``."""
+    both = found.equal + found.differing
+    parts = []
+    if found.first is not None:
+        names = list(found.metrics)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        by = max(_relative(*pair) for pair in found.metrics.values())
+        how = f"({', '.join(names[:3])}{more}, by up to {f'{by:.0%}' if by > 0.01 else f'{by:.0e} of the value'})"
+        before = f"equal to step {found.same}, differ" if found.same is not None else "differ"
+        parts.append(f"{before} from step {found.first} on {how}: {found.differing} of {both} rows")
+    elif both:
+        parts.append(f"the {both} that both have are equal" if any(found.only) else f"all {both} equal")
+    parts += [f"{n} only in {name}" for name, n in zip("AB", found.only, strict=True) if n]
+    return "; ".join(parts) or "none to hold against each other"
+
+
+def _relative(old: Any, new: Any) -> float:
+    """A difference as a share of the larger value."""
+    if not (is_number(old) and is_number(new)):
+        return 1.0
+    return abs(old - new) / max(abs(old), abs(new), 1e-300)

@@ -1,0 +1,67 @@
+"""Curves of runs in few numbers: for a page that has to be small and is looked at on a screen."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dlrun.runs.metric_names import NOT_A_METRIC
+from dlrun.runs.run import Run, finite
+from dlrun.runs.runs import Runs
+
+POINTS = 300_000  # of all curves together, about 8 bytes each
+MOST, LEAST = 200, 8  # of a curve
+DIGITS = 5
+
+
+def curves(runs: Runs) -> dict[str, Any]:
+    """The curves of all metrics but those of the test, which are points.
+
+    Gives:
+      ``metrics``: their names.
+      ``x``: lists of steps, and of seconds. Each is there once, however many curves share it.
+      ``runs``: of each run by metric, the number of its steps in ``x``, that of its seconds, and its values (None where
+        a row has none that is finite).
+    """
+    known = [name for name in runs.metrics if not name.startswith("test/")]
+    most = min(max(POINTS // (len(runs) * len(known) or 1), LEAST), MOST)
+    shared: dict[tuple[float, ...], int] = {}
+    found = [_curves(run, most, shared) for run in runs]
+    return {"metrics": sorted({name for run in found for name in run}), "x": list(shared), "runs": found}
+
+
+def rounded(value: float) -> float | int:
+    """With DIGITS digits; as a whole number where it is one, which is shorter."""
+    value = float(f"{value:.{DIGITS}g}")
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value
+
+
+def kept(values: Iterable[Sequence[float | None]], rows: int, most: int) -> list[int]:
+    """Which of some rows to keep of curves of one x: first, last, each one's extremes, and rows in even steps."""
+    if rows <= most:
+        return list(range(rows))
+    extremes = set()
+    for some in values:
+        known = [(value, i) for i, value in enumerate(some) if value is not None]
+        extremes |= {min(known)[1], max(known)[1]}
+    even = max(most - len(extremes), 2)
+    return sorted(extremes | {round(i * (rows - 1) / (even - 1)) for i in range(even)})
+
+
+def _curves(run: Run, most: int, shared: dict[tuple[float, ...], int]) -> dict[str, Any]:
+    splits: dict[str, list[dict[str, Any]]] = {}
+    for row in run.rows:
+        if isinstance(row.get("step"), int) and isinstance(split := row.get("split"), str) and split != "test":
+            splits.setdefault(split, []).append(row)
+    found = {}
+    for split, rows in splits.items():
+        rows.sort(key=lambda row: row["step"])
+        names = dict.fromkeys(key for row in rows for key in row if key not in NOT_A_METRIC)
+        values = {name: [finite(row.get(name)) for row in rows] for name in names}
+        values = {name: some for name, some in values.items() if any(v is not None for v in some)}
+        chosen = kept(values.values(), len(rows), most)
+        steps = shared.setdefault(tuple([rows[i]["step"] for i in chosen]), len(shared))
+        times = [finite(rows[i].get("time")) or 0.0 for i in chosen]
+        seconds = shared.setdefault(tuple(map(rounded, times)), len(shared))
+        for name, some in values.items():
+            picked = [some[i] for i in chosen]
+            found[f"{split}/{name}"] = [steps, seconds, [v if v is None else rounded(v) for v in picked]]
+    return found

@@ -1,0 +1,112 @@
+"""An answer of ``dlrun compare`` as text: a table for people, Markdown, LaTeX, CSV, JSON."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from dlrun.compare import formats, tables
+from dlrun.compare.view import View
+
+
+def _table(view: View) -> str:
+    return "\n\n".join([*_tables(view, formats.table), *_said(view)])
+
+
+def _markdown(view: View) -> str:
+    said = [f"- {formats.escaped(line)}" for line in _lines_said(view)]
+    return "\n\n".join([*_tables(view, formats.markdown, every=False), *(["\n".join(said)] if said else [])])
+
+
+def _latex(view: View) -> str:
+    said = [f"% {line}" for line in _lines_said(view)]
+    return "\n".join([*_tables(view, formats.latex, every=False), *said])
+
+
+def _lines_said(view: View) -> list[str]:
+    """Verdicts, by which metric if there are several, and notes; nothing beside a table of runs."""
+    of = {q: f"{q.name}: " if len(view.quantities) > 1 else "" for q in view.quantities}
+    verdicts = [of[q] + line for q in view.quantities for line in view.said(q)]
+    return [*verdicts, *view.notes()] if view.asked else []
+
+
+def _csv(view: View) -> str:
+    if view.asked:
+        return formats.commas(
+            tables.records(view.groups, view.order, view.quantities, view.compared)[: view.args.limit]
+        )
+    return formats.commas(view.records()[: view.args.limit])
+
+
+def _json(view: View) -> str:
+    groups = tables.records(view.groups, view.order, view.quantities, view.compared)
+    return formats.objects(
+        {
+            "metrics": [q.name for q in view.quantities],
+            "runs": view.records()[: view.args.limit],
+            "groups": groups[: view.args.limit],
+            "baseline": view.groups.baseline.name if view.groups.baseline else None,
+            "verdicts": [vars(v) for v in view.verdicts],
+            "notes": view.notes(),
+            "skipped": view.runs.skipped,
+        }
+    )
+
+
+WRITERS: dict[str, Callable[[View], str]] = {
+    "table": _table,
+    "csv": _csv,
+    "json": _json,
+    "md": _markdown,
+    "latex": _latex,
+}
+
+
+def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list[str]:
+    """The table of runs, and of groups where there is more than one run in any; either alone where not ``every``."""
+    found = []
+    limit = view.args.limit or (view.args.lines if sys.stdout.isatty() and every else None)
+    if not view.asked:
+        some = view.runs[:limit] if limit else view.runs
+        root = os.path.commonpath([run.path for run in some]) if len(some) > 1 and sys.stdout.isatty() else ""
+        if view.args.columns:
+            whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
+        else:
+            whole = tables.of_runs(some, view.columns, view.quantities, root)
+        found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
+    if view.asked or (every and view.groups.repeated and not view.args.columns):
+        some = view.order[:limit]
+        compared = view.compared[view.quantities[0]] if view.quantities else {}
+        whole = tables.of_groups(view.groups, some, view.quantities, compared)
+        found.append(write(whole) + _more(len(view.order), len(some), "group"))
+    return found
+
+
+def _said(view: View) -> list[str]:
+    """The verdicts, and by what methods they came."""
+    if not view.quantities:
+        return []
+    if not (view.asked or (view.groups.repeated and not view.args.columns)):
+        return []
+    limit = view.args.limit or (view.args.lines if sys.stdout.isatty() else None)
+    blocks = []
+    for quantity in view.quantities:
+        found = view.said(quantity)
+        lines = [_wrapped(line) for line in found[:limit]]
+        more = _more(len(found), len(lines), "verdict")
+        blocks += ["\n".join([f"{quantity.name}:", *lines]) + more] if lines else []
+    blocks += [_wrapped(note, indent="") for note in view.notes()]
+    return blocks
+
+
+def _wrapped(text: str, indent: str = "  ") -> str:
+    """A line within a block; on a terminal, lines."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    return textwrap.fill(text, columns, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
+
+
+def _more(all_of: int, shown: int, what: str) -> str:
+    more = all_of - shown
+    return f"\n… {more} more {what}{'s' if more > 1 else ''} (--limit all)" if more else ""

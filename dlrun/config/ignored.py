@@ -1,0 +1,166 @@
+"""What Hydra composes without a word although no run would heed it: each is an error that names the remedy.
+
+The files of experiments whose keys land in a section that there is not, those that a config.yaml has the last word
+over, and overrides that belong to a sweep, or to a single run.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.hydra import Hydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dlrun.config import catalogue
+from dlrun.config.schema import keys as keys_of
+from dlrun.config.settings import Settings
+from dlrun.errors import show
+
+EXPERIMENT = "experiment"
+HEADER = "# @package _global_"
+OF_A_SWEEP = re.compile(r"(launcher|hydra\.launcher|hydra/launcher|hydra\.sweeper|hydra/sweeper|hydra\.sweep)(\.|@|$)")
+OF_A_RUN = re.compile(r"hydra\.run(\.|$)")
+SECTIONS = {"", "_global_", "hydra", *keys_of(Settings), *catalogue.GROUPS} - {EXPERIMENT}
+"""Where a file's keys may land."""
+BOM = b"\xef\xbb\xbf"
+
+
+def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
+    """Problems with overrides that mean nothing to a single run, or nothing to a sweep."""
+    found = []
+    for text in overrides:
+        key = _key(text)
+        if key == "hydra.mode":
+            found.append(f"{text}: not allowed; allowed: dlrun -m ... for a sweep, without -m for one run")
+        elif not multirun and OF_A_SWEEP.match(key):
+            found.append(f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ...")
+        elif multirun and OF_A_RUN.match(key):
+            found.append(f"{text}: not allowed in a sweep; allowed: hydra.sweep.dir=DIR")
+    return found
+
+
+def typed(overrides: list[str]) -> list[str]:
+    """Problems with overrides of keys below ``experiment``, which is a choice without keys."""
+    keys = {text: _key(text) for text in overrides}
+    below = {text: key.removeprefix(f"{EXPERIMENT}.") for text, key in keys.items() if key.startswith(f"{EXPERIMENT}.")}
+    return [
+        f"{show(text)}: unknown key, an experiment has none of its own; allowed: {show(key)}=..."
+        for text, key in below.items()
+    ]
+
+
+def taken(cfg: DictConfig) -> list[str]:
+    """The keys in the section ``experiment``, which is taken out of a configuration: no run reads it."""
+    if EXPERIMENT not in cfg:
+        return []
+    with open_dict(cfg):
+        left: Any = cfg.pop(EXPERIMENT)
+    plain = OmegaConf.to_container(left, resolve=False) if OmegaConf.is_config(left) else left
+    return list(_leaves(plain))
+
+
+def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: RunMode) -> list[str]:
+    """Problems with the experiments of a composed configuration, whose section ``experiment`` is taken out of it."""
+    found, left = typed(overrides), taken(cfg)
+    keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
+    own, strange = _file(hydra, "config"), [key for key in cfg if key not in SECTIONS]
+    if not keys and not strange and own.parent == catalogue.conf():
+        return found
+    try:
+        parts = [
+            p for p in hydra.config_loader.compute_defaults_list("config", overrides, mode).defaults if p.config_path
+        ]
+    except HydraException:  # it refuses some of the overrides, as is told
+        parts = []
+    files = {p.config_path: p for p in parts if str(p.config_path).startswith(f"{EXPERIMENT}/")}
+    sections = {path: str(p.package or "").split(".")[0] for path, p in files.items()}
+    headless = [path for path, section in sections.items() if section not in SECTIONS]
+    wordy = [path for path in files if strange and path not in headless and _keyless(_file(hydra, path))]
+    headless += wordy
+    for key in strange:  # which need no second line
+        if key in sections.values() or (wordy and cfg[key] is None):
+            with open_dict(cfg):
+                cfg.pop(key)
+    if keys or headless:
+        stray = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)}); allowed: its keys at the top level"
+        found += [_headless(_file(hydra, path)) for path in headless] or [stray]
+    order = [p.config_path for p in parts if p.config_path in files or p.primary]
+    if files and order[-1:] == ["config"]:
+        found.append(
+            f"{own}: its own keys come after those of experiments, which they replace; "
+            f"allowed: _self_ before {EXPERIMENT} in its defaults list"
+        )
+    return found
+
+
+def of_a_record(cfg: DictConfig, file: Path) -> list[str]:
+    """Problems with the section ``experiment`` in the configuration of a run, which was made without heeding it."""
+    if not (keys := taken(cfg)):
+        return []
+    why = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)})"
+    return [f"{file}: {why}: the run was made without it; allowed: without that section, to go on as before"]
+
+
+def refused(hydra: Hydra, chosen: Any, why: str) -> str | None:
+    """What to say of experiments that Hydra can't compose, where the reason is what their files begin with, or hold.
+
+    Args:
+      chosen: the option, or the list of them.
+      why: what Hydra says.
+    """
+    named = re.findall(rf"In '({EXPERIMENT}/[^']+)'", why)
+    names = named or [f"{EXPERIMENT}/{name}" for name in (chosen if isinstance(chosen, list) else [chosen])]
+    lost = (found := re.search(r"Could not override '[^'@]*@(\w+)\.", why)) and found[1] not in SECTIONS
+    files = [file for name in names if (file := _file(hydra, name)).is_file()]
+    return next((_headless(file) for file in files if lost or _keyless(file)), None)
+
+
+def _keyless(file: Path) -> bool:
+    """Whether a file holds something, but no keys."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return content is not None and not isinstance(content, dict)
+
+
+def _headless(file: Path) -> str:
+    """Says what an experiment's file lacks."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        text = b""
+    if _keyless(file):
+        return f"{file}: it holds no keys; allowed: key: value, a line each, below the first line, {HEADER}"
+    if text.startswith(BOM):
+        return (
+            f"{file}: its keys would be ignored, as a byte order mark hides its first line; allowed: UTF-8 without it"
+        )
+    first = "its first line" if HEADER.encode() not in text else "its first line, above all others,"
+    return f"{file}: its keys would be ignored; {first} must be: {HEADER}"
+
+
+def _file(hydra: Hydra, path: str) -> Path:
+    """The file of a configuration that Hydra found."""
+    folders = [Path(s.path.removeprefix("file://")) for s in hydra.config_loader.get_search_path().get_path() if s.path]
+    return next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), Path(f"{path}.yaml"))
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]
+
+
+def _shown(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif path or node is not None:
+        yield path or show(node)

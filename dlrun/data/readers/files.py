@@ -1,0 +1,42 @@
+"""Files that a user names."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from dlrun.errors import Unfit, nearest
+
+
+def named(path: str | None, what: str, key: str = "path") -> Path:
+    """The file or folder that a key names.
+
+    Args:
+      path: the key's value.
+      what: the key is to name, for errors: ``a CSV file``.
+      key: for errors.
+    """
+    if path is None:
+        raise Unfit(key, path, f"name {what}")
+    place = Path(os.path.expanduser(path))  # which leaves a user that does not exist, where Path would fail
+    if not os.path.exists(place):
+        folder = place.parent
+        beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
+        there = "it is not there" if folder.is_dir() else f"there is no folder {folder}"
+        if place.is_symlink():
+            there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
+        raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
+    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # where it would seem to be empty
+        raise Unfit(key, path, f"name {what}: it can't be read: Permission denied")
+    return place
+
+
+def sha256(place: Path) -> str:
+    """Of a file's content, in hexadecimal."""
+    with open(place, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """Why reading failed, on one line that is not too long."""
+    text = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+    return text if len(text) <= 150 else text[:149] + "…"

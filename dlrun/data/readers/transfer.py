@@ -1,0 +1,214 @@
+"""The transfer of a file from a server: resumed, locked, tried again."""
+
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from io import FileIO
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from dlrun import __version__
+
+TIMEOUT = 20.0
+"""Seconds without an answer or a byte after which a mirror is given up."""
+
+TRIES = 5
+"""Requests for a file to a mirror whose connections break off but bring something each time."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it is published.
+
+    Args:
+      name: its name, at every mirror and on disk.
+      size: in bytes.
+      unpacked: what it is when unpacked, relative to the folder; any of these serves as well and is preferred.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    unpacked: tuple[str, ...] = ()
+
+    def within(self, folder: Path) -> Path | None:
+        """Where it lies in a folder, unpacked or not; None if it does not."""
+        return next((folder / n for n in (*self.unpacked, self.name) if os.path.isfile(folder / n)), None)
+
+
+class Failed(Exception):
+    """A mirror did not give a file; the message says why in a few words."""
+
+
+@contextmanager
+def partial(final: Path) -> Iterator[FileIO]:
+    """The file that a download is written to, open at its end, this process's alone.
+
+    Leaves nothing behind that is empty.
+    """
+    path = final.with_name(f"{final.name}.part")
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path) as part:
+            try:
+                yield part
+            finally:
+                if _size(part) == 0:
+                    path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # not empty
+            for folder in made:
+                folder.rmdir()
+
+
+def _locked(path: Path) -> FileIO:
+    """Opens a file for appending and waits until no other process has it."""
+    while True:
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"waiting for another process that downloads {path.stem}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks: the checksum finds what two at once would spoil
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # the other process has renamed or removed it
+
+
+def download(url: str, file: File, part: FileIO) -> None:
+    """Completes ``part`` from an address and checks it; keeps what may still be of use. Raises :class:`Failed`."""
+    inherited, why = _size(part) > 0, ""
+    for _ in range(TRIES):
+        before = _size(part)
+        try:
+            _receive(url, file, part)
+        except Failed as failed:
+            why = str(failed)
+            if _size(part) <= before:
+                break
+            continue  # it broke off: ask for the rest
+        part.seek(0)
+        if hashlib.file_digest(part, "sha256").hexdigest() == file.sha256:  # pyright: ignore[reportArgumentType]
+            return
+        part.truncate(0)
+        why = "wrong checksum"
+        if not inherited:
+            break
+        inherited = False  # what an earlier attempt left may have been at fault
+    raise Failed(why)
+
+
+def _receive(url: str, file: File, part: FileIO) -> None:
+    """Appends what is missing; from the beginning where the server can't send a part. Raises :class:`Failed`."""
+    have = _size(part)
+    if have == file.size:
+        return
+    if have > file.size:
+        part.truncate(have := 0)
+    with _answer(url, have) as response:
+        if response.status != 206:
+            have = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise Failed("sends another part than the one asked for")
+        if response.length is not None and have + response.length != file.size:
+            raise Failed(f"has {have + response.length} bytes in place of {file.size}")
+        part.truncate(have)
+        with _shown(file, have, url) as advance:
+            while have < file.size:
+                block = _read(response, file.size - have)
+                if not block:
+                    raise Failed(f"broke off after {have} of {file.size} bytes")
+                have += len(block)
+                advance(len(block))
+                while block:
+                    block = block[part.write(block) :]
+
+
+def _answer(url: str, have: int) -> Any:
+    """A server's answer to the request for a file, from byte ``have`` on."""
+    headers = {"User-Agent": f"dlrun/{__version__}", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        return urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()
+        if have and error.code == 416:  # no such part
+            return _answer(url, 0)
+        raise Failed(f"HTTP {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: of what is no address
+        raise Failed(_reason(error)) from None
+
+
+def _read(response: Any, most: int) -> bytes:
+    """The next bytes of an answer; none at its end."""
+    try:
+        return response.read1(min(most, 2**18))
+    except (OSError, HTTPException) as error:
+        raise Failed(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
+        return f"silent for {TIMEOUT:g} s"
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return " ".join(text.split())
+
+
+def _size(part: FileIO) -> int:
+    return part.seek(0, os.SEEK_END)
+
+
+def is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def amount(size: int) -> str:
+    """``11 MiB``, ``29 KiB``."""
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{-(-size // 2**10)} KiB"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _shown(file: File, have: int, url: str) -> Iterator[Any]:
+    """Tells the person of a download; gives a function to call with the number of bytes that came.
+
+    A line on stderr, and on a terminal a bar below it while it lasts.
+    """
+    begun = f", from {amount(have)} on" if have else ""
+    _say(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=file.size, completed=have)
+        yield lambda count: bar.advance(task, count)

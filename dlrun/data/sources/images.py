@@ -1,0 +1,182 @@
+"""A user's own folder of images."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Gt
+
+from dlrun.config.schema import Count
+from dlrun.config.settings import Text
+from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.readers import files, folders, pictures
+from dlrun.data.readers.folders import Found
+from dlrun.data.readers.pictures import Form, Head
+from dlrun.errors import Unfit
+
+WHAT = "a folder with a folder of images for each class, or with train/ and perhaps val/ and test/ that have those"
+MODES = {"rgb": "RGB", "gray": "L"}
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+SHOWN = 8  # reasons in a line
+Channels = Literal["rgb", "gray"]
+Background = Literal["white", "black"]
+
+
+def images(
+    *,
+    path: Text | None = None,
+    size: Count = 64,
+    channels: Channels = "rgb",
+    white: Annotated[float, Gt(0)] | None = None,
+    background: Background = "white",
+) -> Dataset:
+    """Images in a folder for each class, decoded anew each time they are asked for.
+
+    An image is turned as its camera says, shrunk or enlarged to ``size`` along its shorter side (bilinear), and cut to
+    the middle of the longer; grey, palette and CMYK images are converted. Numbers of 8 bits stay bytes; those of more,
+    and floats, are kept in full.
+
+    Args:
+      path: the folder; the splits that are not in it are cut from training. Files in folders within a class's folder
+        belong to it. Only files whose names end like an image's count, and hidden ones do not.
+      size: height and width, in pixels.
+      channels: rgb or gray.
+      white: the number that is white in images of more than 8 bits, 65535 or 4095 or 1, for a folder that has others
+        beside them; None leaves the numbers as they are.
+      background: what transparent pixels are laid over.
+    """
+    root = files.named(path, WHAT)
+    if not root.is_dir():
+        raise Unfit("path", path, f"name {WHAT}: it is a file")
+    try:
+        found = folders.search(root, path)
+    except OSError as error:
+        raise Unfit("path", path, f"name {WHAT}: {error.filename} can't be read: {files.reason(error)}") from None
+    classes = _classes(found, path)
+    heads = _heads(found, path)
+    depths = Counter(head.depth for head in heads)
+    _check_depths(found, heads, depths, white)
+    dtype = np.dtype(np.uint8 if depths.keys() == {pictures.BYTES} else np.float32)
+    form = Form(size, MODES[channels], dtype, white, BACKGROUNDS[background])
+    rows = {split: _rows(listing, form) for split, listing in found.files.items()}
+    facts = {"files": _counts(found, heads), "depth": dict(depths), "white": white, "background": background}
+    warnings = _warnings(found, facts, path)
+    return Dataset("image", classes, rows["train"], rows.get("val"), rows.get("test"), facts=facts, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images as an array (n, size, size, channels) that is decoded where it is indexed.
+
+    Args:
+      files: their paths, an array (n,).
+      form: what they are made into.
+
+    Raises:
+      OSError: when one that is asked for can't be decoded; the error names it.
+    """
+
+    files: np.ndarray
+    form: Form
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.form.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.files), self.form.size, self.form.size, len(self.form.mode)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        wanted = self.files[index]
+        found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        for i, file in enumerate(wanted):
+            found[i] = pictures.decode(file, self.form).reshape(self.shape[1:])
+        return found
+
+
+def _rows(listing: dict[str, list[str]], form: Form) -> Rows:
+    paths = [file for found in listing.values() for file in found]
+    y = np.repeat(np.arange(len(listing), dtype=np.int32), [len(found) for found in listing.values()])
+    return Rows(ImageFiles(np.array(paths, object), form), y)  # pyright: ignore[reportArgumentType]
+
+
+def _classes(found: Found, path: str | None) -> tuple[str, ...]:
+    """Names of the classes, which each split must have images of."""
+    classes, train = tuple(found.files["train"]), found.folders["train"]
+    if len(classes) < 2:
+        has = f"only the class {classes[0]}" if classes else "no folder"
+        below = f"; or name {train / classes[0]}" if classes and found.inner else ""
+        raise Unfit("path", path, f"name {WHAT}, of two classes or more: {train} has {has}{below}")
+    for split, listing in found.files.items():
+        folder = found.folders[split]
+        if not listing:
+            alone = f"to cut it from training, name {train}"
+            raise Unfit("path", path, f"hold a folder for each class in each split: {folder.name}/ has none; {alone}")
+        for name in sorted(listing.keys() ^ set(classes)):
+            one, other = (train, folder) if name in classes else (folder, train)
+            has = f"{one.name}/ has {name}, {other.name}/ has not"
+            raise Unfit("path", path, f"hold the same classes in each split: {has}")
+        for name, images in listing.items():
+            if not images:
+                raise Unfit("path", path, f"hold images in each class folder: {folder / name} has none")
+    return classes
+
+
+def _heads(found: Found, path: str | None) -> list[Head]:
+    """The head of each file, which tells most of what is no image; decoding all would take minutes."""
+    everything = _files(found)
+    with ThreadPoolExecutor(8) as pool:
+        heads = list(pool.map(pictures.head, everything))
+    bad = [f"{file} {head}" for file, head in zip(everything, heads, strict=True) if isinstance(head, str)]
+    if bad:
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Unfit("path", path, f"hold images that can be read: {bad[0]}{more}")
+    return [head for head in heads if isinstance(head, Head)]
+
+
+def _files(found: Found) -> list[str]:
+    return [file for listing in found.files.values() for images in listing.values() for file in images]
+
+
+def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: float | None) -> None:
+    """One rule for all images: numbers of several depths need to be told what is white."""
+    if white is not None and depths.keys() == {pictures.BYTES}:
+        raise Unfit("white", white, "be null: all images are of 8 bits")
+    if white is None and len(depths) > 1:
+        examples = dict(zip((head.depth for head in heads), _files(found), strict=True))
+        there = ", ".join(f"{n:,} of {depth} ({examples[depth]})" for depth, n in sorted(depths.items()))
+        wanted = "be the number that is white in images of more than 8 bits, such as 65535, 4095 or 1"
+        raise Unfit("white", None, f"{wanted}, as there are several depths: {there}")
+
+
+def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
+    """How many files were taken and left out, and what was made of some."""
+    return {
+        "taken": {split: sum(map(len, listing.values())) for split, listing in found.files.items()},
+        "left_out": dict(found.left.most_common()),
+        "in_inner_folders": found.inner,
+        "several_frames": sum(head.frames for head in heads),
+        "transparent": sum(head.alpha for head in heads),
+    }
+
+
+def _warnings(found: Found, facts: dict[str, Any], path: str | None) -> tuple[str, ...]:
+    """What was left out, and what was made of some, a line each."""
+    counts, below = facts["files"], facts["background"]
+    taken, lines = sum(counts["taken"].values()), []
+    if left := [f"{why} {n:,}" for why, n in counts["left_out"].items()]:
+        more = [f"and {len(left) - SHOWN} other kinds"] if len(left) > SHOWN else []
+        lines.append(f"{taken:,} images taken; left out: {', '.join([*left[:SHOWN], *more])}")
+    if n := counts["in_inner_folders"]:
+        lines.append(f"{n:,} of {taken:,} images lie in folders within the folder of their class, and belong to it")
+    if n := counts["several_frames"]:
+        lines.append(f"{n:,} of {taken:,} images have several frames; the first is taken")
+    if n := counts["transparent"]:
+        lines.append(f"{n:,} of {taken:,} images may be transparent, and are laid over data.background={below}")
+    return *found.doubts, *(f"data.path={path}: {line}" for line in lines)

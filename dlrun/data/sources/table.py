@@ -1,0 +1,252 @@
+"""A user's own table, with a column to predict."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from dlrun.config.settings import Text
+from dlrun.data import targets
+from dlrun.data.dataset import Array, Dataset, Rows
+from dlrun.data.features import TableEncoder
+from dlrun.data.readers import cells, files
+from dlrun.data.readers.cells import Table
+from dlrun.data.readers.numerals import LIKE, Point, mostly, number, plain, point_of, value
+from dlrun.errors import Unfit, nearest
+
+WHAT = "a CSV or Parquet file with a header"
+BE, HOLD = f"be {WHAT}", "hold cells of use"
+CLASSES = 20  # whole numbers of more values than this are numbers to predict
+OFTEN = 10  # rows of each of up to ten times as many may be classes all the same
+POINTS: dict[str, Point] = {"point": ".", "comma": ","}
+NAMES = 100  # a column of more names than this is looked at twice
+Task = Literal["auto", "classification", "regression"]
+
+
+def table(
+    *,
+    path: Text | None = None,
+    target: Text | None = None,
+    task: Task = "auto",
+    categorical: list[str] = [],  # noqa: B006
+    drop: list[str] = [],  # noqa: B006
+    test_path: Text | None = None,
+    delimiter: Literal["auto", "comma", "semicolon", "tab", "bar"] = "auto",
+    decimal: Literal["auto", "point", "comma"] = "auto",
+    missing: list[str | float] = list(cells.MISSING),  # noqa: B006
+) -> Dataset:
+    """Rows of a CSV or Parquet file. Missing cells may be in any column but the target.
+
+    Numbers are standardised, a missing one is the training rows' median and a feature tells of it; a name becomes a
+    feature for each that training rows have, a missing one too. What that takes is learnt from training rows alone.
+
+    Args:
+      path: the file.
+      target: the column to predict.
+      task: classification or regression; auto takes text, and whole numbers of up to 20 values, for classes.
+      categorical: columns of numbers that are names, such as postal codes.
+      drop: columns to leave out, such as the rows' numbers.
+      test_path: a file with the same columns to test on; without it, test rows are cut from the first.
+      delimiter: what parts the cells of CSV; auto goes by the first lines.
+      decimal: what parts the fraction of a number that is written as text; the other one may part thousands. auto takes
+        a comma where nothing else can be meant.
+      missing: what stands for a missing cell, beside an empty one: text as it is, a number however it is spelled.
+    """
+    read = partial(_read, delimiter=delimiter, missing=tuple(missing))
+    whole = read(path, "path")
+    names = list(whole.columns)
+    _known([target], names, "target")
+    _known(drop, names, "drop", other=target)
+    _known(categorical, names, "categorical", other=target)
+    used = tuple(k for k in names if k != target and k not in drop)
+    if not used:
+        raise Unfit("drop", drop, "leave a column beside the target")
+    if "" in used:
+        where = f"column {names.index('') + 1} has none; data.drop=[''] leaves it out"
+        raise Unfit("path", path, f"have a name for every column: {where}")
+
+    assert target is not None
+    absent = {float(v) for v in missing if not isinstance(v, str)}  # which tells nothing of the decimal sign
+    texts = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
+    written = {k: [cell for cell in there if plain(cell[0]) not in absent] for k, there in texts.items()}
+    with _unfit("decimal", decimal, "be point or comma"):
+        point = POINTS.get(decimal) or point_of(written, whole.at)
+    whole = whole.read_as(point, tuple(missing))
+    with _unfit("path", path, HOLD):
+        for k in categorical:
+            targets.told_apart(whole.columns[k], f" in column {k}")
+        columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
+        for k, column in columns.items():
+            if column.dtype != object:
+                _check_digits(whole, k, column, f"data.categorical=[{k}] takes them for names")
+    numeric = {k: column.dtype != object for k, column in columns.items()}
+    _few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
+    tables, xs = {"path": whole}, [_raw(columns)]
+    if test_path is not None:
+        tables["test_path"] = tests = read(test_path, "test_path").read_as(point, tuple(missing))
+        if lacking := [k for k in (*used, target) if k not in tests.columns]:
+            raise Unfit("test_path", test_path, f"have the columns of data.path; it lacks {lacking[0]!r}")
+        with _unfit("test_path", tests.file, HOLD):
+            xs.append(_raw({k: tests.numbers(k) if numeric[k] else tests.text(k) for k in used}))
+    with _unfit("target", target, "be a column to predict"):
+        asked, classes, ys = _targets(list(tables.values()), target, task)
+        guessed = _guessed(ys[0], target) if task == "auto" and asked == "regression" else ()
+
+    train, *test = [Rows(x, y) for x, y in zip(xs, ys, strict=True)]
+    facts = {f"{key}_sha256": files.sha256(part.file) for key, part in tables.items()}
+    fit = partial(TableEncoder.fit, names=used, numeric=tuple(numeric.values()))
+    read_as_numbers = [k for k in used if numeric[k]] + [target] * (asked == "regression")
+    warnings = (*_readings(whole, read_as_numbers, used), *guessed, *_unmet(tables.values(), missing))
+    test = next(iter(test), None)
+    return Dataset("rows", classes, train, test=test, task=asked, fit=fit, facts=facts, warnings=warnings)
+
+
+@contextmanager
+def _unfit(key: str, value: Any, must: str) -> Iterator[None]:
+    """Says of a key what a ``ValueError`` says of its value."""
+    try:
+        yield
+    except ValueError as error:
+        raise Unfit(key, value, f"{must}: {error}") from None
+
+
+def _read(path: str | None, key: str, delimiter: str, missing: cells.Missing) -> Table:
+    place = files.named(path, WHAT, key)
+    with _unfit(key, path, BE):
+        return cells.read(place, delimiter, missing)
+
+
+def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iterator[str]:
+    """Tells how numbers were read that are not written as programs write them, and of leading zeros that went."""
+    read = {k: cell for k in numbers if (cell := table.dressed(k)) is not None}
+    if read:
+        told = [f"{table.at(k, cell)}, read as {number(cell[0], table.point):.10g}" for k, cell in read.items()]
+        yield f"{'; '.join(told[:3])}{f'; and {len(told) - 3} more columns' if told[3:] else ''} (data.decimal)"
+    for k in numbers:
+        if k in used and (cell := table.coded(k)) is not None:
+            yield f"{table.at(k, cell)}, read as a number; data.categorical=[{k}] keeps it as a name"
+
+
+def _unmet(tables: Iterable[Table], missing: list[str | float]) -> Iterator[str]:
+    """Names the numbers that were to stand for missing cells, of which there are none."""
+    met = frozenset().union(*(table.met for table in tables))
+    lacking = [v for v in missing if not isinstance(v, str) and math.isfinite(v) and value(v) not in met]
+    if lacking:
+        yield f"data.missing has {', '.join(map(str, lacking))}, which no cell of the table equals"
+
+
+def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
+    shown = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
+    for name in wanted:
+        if name not in names:
+            near = "" if name is None else nearest(name, names)
+            raise Unfit(key, name, f"name a column{near}: {shown}")
+        if name == other:
+            raise Unfit(key, name, "not name the target")
+
+
+def _few_names(table: Table, names: list[str], drop: Iterable[str]) -> None:
+    """Refuses columns that tell rows apart, such as people's names: a feature each would only be learnt by heart."""
+    many = []
+    for name in names:
+        there = table.text_of(name)
+        different = {cell for cell, _ in there}
+        if len(different) > max(NAMES, len(there) / 2):
+            many.append(name)
+        elif len(different) > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
+            cell = next(cell for cell in there if LIKE.match(cell[0]))
+            told = f"{table.at(name, cell)}, and {len(different) - 1} other values, neither numbers nor names"
+            raise Unfit("drop", list(drop), f"have {name}: {told}; data.categorical=[{name}] takes each for a name")
+    if many:
+        several = f"{', '.join(many)}, whose names are mostly of one row each"
+        raise Unfit("drop", list(drop), f"have {several}; data.categorical has those to be used all the same")
+
+
+def _raw(columns: dict[str, Array]) -> Array:
+    """Rows as an object array (n, columns)."""
+    x = np.empty((len(next(iter(columns.values()))), len(columns)), object)
+    for i, column in enumerate(columns.values()):
+        x[:, i] = column
+    return x
+
+
+def _check_digits(table: Table, key: str, values: Array, otherwise: str) -> None:
+    """Refuses whole numbers that are other ones, or nearly all of what they differ by, as float64."""
+    there = values[~np.isnan(values)]
+    low, high = (there.min(), there.max()) if len(there) else (0, 0)
+    largest = max(abs(low), abs(high))
+    if largest >= targets.EXACT and high - low < 1000 * np.spacing(largest) and len(set(table.columns[key])) > 1:
+        said = f"column {key} has numbers from {low:.0f} to {high:.0f}, too large to be told apart in float64"
+        names = "" if table.columns[key].dtype.kind == "f" else f", or {otherwise}"  # floats are refused as such
+        raise ValueError(f"{said}: subtract {low:.0f} from them{names}")
+
+
+def _targets(
+    tables: list[Table], target: str, task: Task
+) -> tuple[Literal["classification", "regression"], tuple[str, ...], list[Array]]:
+    """What is asked, the names of the outputs, and the targets of each table, training rows first."""
+    for table in tables:
+        missing = [i for i, cell in enumerate(table.text(target)) if cell is None]
+        if missing:
+            more = f" and {len(missing) - 1} more rows" if len(missing) > 1 else ""
+            spelled = table.spelled(target, missing[0])
+            what = f"missing, {spelled!r}," if spelled else "empty"
+            hint = "; data.missing=[] takes it as it is" if spelled else ""
+            raise ValueError(f"it is {what} at {table.place(missing[0])}{more} of {table.file}{hint}")
+    first, *others = tables
+    if task == "regression":
+        return task, (target,), _numbers(tables, target)
+    words = any(table.coded(target) for table in tables) or first.column(target).dtype == object
+    if task == "auto" and not words and not _counts(first, target):
+        return "regression", (target,), _numbers(tables, target)
+    if task == "auto" and words:
+        _no_codes(first, target)
+    if not words:
+        for table in tables:
+            table.numbers(target)  # which says of a word where it is
+    for table in tables:
+        targets.told_apart(table.columns[target], f" in {table.file}")
+    words = words or _padded(tables, target)
+    train, *rest = [table.text(target).astype(str) if words else table.exact(target) for table in tables]
+    named = {str(table.file): y for table, y in zip(others, rest, strict=True)}
+    return "classification", *targets.class_numbers(train, named, cut=True)
+
+
+def _numbers(tables: list[Table], target: str) -> list[Array]:
+    first, *others = [table.numbers(target) for table in tables]
+    _check_digits(tables[0], target, first, "data.task=classification takes them for classes")
+    return targets.numbers(first, others)
+
+
+def _padded(tables: list[Table], target: str) -> bool:
+    """Whether classes differ by the blanks around them alone."""
+    different = {cell for table in tables for cell, _ in table.text_of(target)}
+    return len({cell.strip() for cell in different}) < len(different)
+
+
+def _no_codes(table: Table, target: str) -> None:
+    """Refuses to take for classes what is neither numbers nor names, such as dates."""
+    there = table.text_of(target)
+    different = len({cell for cell, _ in there})
+    if different > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
+        said = f"and {different - 1} other values, neither numbers nor names"
+        raise ValueError(f"{table.at(target, there[0])}, {said}; data.task=classification takes each for a class")
+
+
+def _counts(table: Table, target: str) -> bool:
+    """Whether numbers look like classes: whole, of few values, more than one row each."""
+    values = table.numbers(target)
+    if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
+        return False
+    return len(set(table.exact(target).tolist())) <= min(CLASSES, len(values) / 2)
+
+
+def _guessed(y: Array, target: str) -> Iterator[str]:
+    """Tells of numbers to predict that may be meant as classes: whole, of some values, many rows each."""
+    different = len(np.unique(y))
+    if (y == np.round(y)).all() and different <= min(OFTEN * CLASSES, len(y) / OFTEN):
+        said = f"{target} has {different} different whole numbers and is predicted as a number"
+        yield f"{said}; data.task=classification takes them for classes, data.task=regression says this is meant"

@@ -1,0 +1,203 @@
+"""Text, to predict the next token of."""
+
+import codecs
+import contextlib
+import fnmatch
+import hashlib
+import os
+import sysconfig
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from dlrun.config.schema import Count
+from dlrun.config.settings import Text
+from dlrun.data.dataset import Dataset, Rows
+from dlrun.data.readers import files
+from dlrun.data.readers.tokens import BytePairs, Bytes, Characters, Tokeniser
+from dlrun.errors import Unfit
+
+WHAT = "a file of text, or a folder of them"
+Share = Annotated[float, Field(gt=0, lt=1)]
+LEFT_OUT = {
+    *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "distutils"),
+    *("ensurepip", "pydoc_data", "_sysconfigdata_*", "sitecustomize.py", "encodings"),
+}
+"""Parts of Python's library that hang on how it was installed, its tests, and tables that are nearly copies."""
+
+
+def text(
+    *,
+    path: Text | None = None,
+    pattern: Text = "*.py",
+    tokens: Literal["bytes", "characters", "bpe"] = "bytes",
+    vocabulary: Annotated[int, Field(ge=257, le=65536)] = 4096,
+    length: Count = 128,
+    max_bytes: Count | None = None,
+    val: Share = 0.1,
+    test: Share = 0.1,
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
+) -> Dataset:
+    """Rows of ``length`` tokens, cut one after the other from text; asked is the next token at every position.
+
+    No file, and no part of one, is in two of the splits; what a tokeniser learns, it learns from training text.
+
+    Args:
+      path: a file, whose beginning is for training, its middle for validation and its end for testing; or a folder,
+        split by files. By default the sources of Python's own library, without tests.
+      pattern: of the names of files to read below a folder; hidden ones and copies are left out.
+      tokens: bytes; characters, those that training text lacks being one token; or byte pairs, frequent words and parts
+        of words (pip install 'dlrun[text]').
+      vocabulary: tokens of bpe.
+      length: tokens a row.
+      max_bytes: read no more than so much, the beginning of a file, or whole files chosen at random.
+      val, test: shares of the bytes.
+      seed: decides which files are in which split.
+    """
+    if val + test >= 1:
+        raise Unfit("val", val, f"leave text for training beside data.test={test:g}")
+    splits = documents(path, pattern=pattern, max_bytes=max_bytes, shares={"val": val, "test": test}, seed=seed)
+    tokeniser = _tokeniser(tokens, vocabulary, splits, path)
+    rows = {}
+    for name, texts in splits.items():
+        stream = tokeniser.encode(list(texts.values()))
+        count = (len(stream) - 1) // length
+        if count < 1:
+            need = f"text for a row of {length} tokens and the next one in each split; {name} has {len(stream)} tokens"
+            raise Unfit("path", path, f"hold {need}")
+        x, y = (stream[start : start + count * length].reshape(count, length) for start in (0, 1))
+        rows[name] = Rows(x, y, tokeniser.characters(y))
+    facts: dict[str, Any] = {"tokeniser": tokeniser.facts(), "text": {k: _facts(texts) for k, texts in splits.items()}}
+    return Dataset("tokens", (), **rows, task="language_modelling", vocabulary=tokeniser.vocabulary, facts=facts)
+
+
+def documents(
+    path: str | None, *, pattern: str, max_bytes: int | None, shares: dict[str, float], seed: int
+) -> dict[str, dict[str, bytes]]:
+    """Texts by their place in the folder, for each split: ``train`` and those that ``shares`` gives shares of."""
+    place = Path(sysconfig.get_path("stdlib")) if path is None else files.named(path, WHAT)
+    try:
+        if place.is_dir():
+            found = _below(place, pattern, LEFT_OUT if path is None else set())
+            return _split_by_files(_read(found, path, pattern, max_bytes, seed), shares, path, seed)
+        with open(place, "rb") as file:
+            content = file.read() if max_bytes is None else _whole(file.read(max_bytes))
+        return _split_in_order(content, shares, path)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise Unfit("path", path, f"be {WHAT}, that can be read: {where}{files.reason(error)}") from None
+
+
+def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
+    """Files below a folder by their path in it, in an order that is the same everywhere."""
+    found, others = {}, Counter()
+    for where, folders, names in os.walk(folder, onerror=_fail):
+        folders[:] = [name for name in folders if not _skipped(name, left_out)]
+        for name in names:
+            file = Path(where, name)
+            if _skipped(name, left_out) or not file.is_file():
+                continue
+            if fnmatch.fnmatchcase(name, pattern):
+                found[file.relative_to(folder).as_posix()] = file
+            else:
+                others[f"*{file.suffix}"] += 1
+    if not found:
+        there = f"; there are {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
+        raise Unfit("pattern", pattern, f"match files below {folder}: none does{there}")
+    return dict(sorted(found.items()))
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _skipped(name: str, left_out: set[str]) -> bool:
+    return name.startswith(".") or name == "__pycache__" or any(fnmatch.fnmatchcase(name, p) for p in left_out)
+
+
+def _read(found: dict[str, Path], path: str | None, pattern: str, most: int | None, seed: int) -> dict[str, bytes]:
+    """What files hold, without empty ones and copies; of more than ``most`` bytes some files at random."""
+    order = list(found) if most is None else _shuffled(found, seed)
+    texts, seen, size = {}, set(), 0
+    for name in order:
+        content = found[name].read_bytes()
+        digest = hashlib.sha256(content).digest()
+        if content and digest not in seen and (most is None or size + len(content) <= most):
+            texts[name], size = content, size + len(content)
+            seen.add(digest)
+    return {name: texts[name] for name in found if name in texts}
+
+
+def _split_by_files(
+    texts: dict[str, bytes], shares: dict[str, float], path: str | None, seed: int
+) -> dict[str, dict[str, bytes]]:
+    """Each split takes files at random as long as they fit into its share of the bytes, at least one."""
+    left, total = _shuffled(texts, seed), sum(map(len, texts.values()))
+    if len(left) <= len(shares):
+        raise Unfit("path", path, f"hold {len(shares) + 1} files of text or more, which are split by files")
+    chosen: dict[str, set[str]] = {}
+    for split in reversed(shares):  # test first, so that it does not depend on the size of val
+        free, fitting = shares[split] * total, []
+        for name in left:
+            if len(texts[name]) <= free:
+                fitting.append(name)
+                free -= len(texts[name])
+        others = len(shares) - len(chosen)  # that need a file yet
+        chosen[split] = set(fitting[: len(left) - others] or [min(left, key=lambda name: len(texts[name]))])
+        left = [name for name in left if name not in chosen[split]]
+    chosen["train"] = set(left)
+    return {k: {n: t for n, t in texts.items() if n in chosen[k]} for k in ("train", *shares)}
+
+
+def _split_in_order(content: bytes, shares: dict[str, float], path: str | None) -> dict[str, dict[str, bytes]]:
+    if not content:
+        raise Unfit("path", path, "hold text: the file is empty")
+    ends = np.cumsum([1 - sum(shares.values()), *shares.values()])
+    cuts = [0, *(_at_character(content, round(end * len(content))) for end in ends[:-1]), len(content)]
+    return {k: {"": content[a:b]} for k, (a, b) in zip(("train", *shares), pairwise(cuts), strict=True)}
+
+
+def _whole(content: bytes) -> bytes:
+    """Without the beginning of a character of UTF-8 at its end."""
+    with contextlib.suppress(UnicodeDecodeError):
+        return codecs.getincrementaldecoder("utf-8")().decode(content).encode()
+    return content
+
+
+def _at_character(content: bytes, at: int) -> int:
+    """The next place, three bytes on at most, where a character of UTF-8 begins."""
+    return next((i for i in range(at, min(at + 4, len(content))) if content[i] & 0xC0 != 0x80), at)
+
+
+def _shuffled(names: Any, seed: int) -> list[str]:
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
+    listed = list(names)
+    return [listed[i] for i in order]
+
+
+def _tokeniser(kind: str, vocabulary: int, splits: dict[str, dict[str, bytes]], path: str | None) -> Tokeniser:
+    training = list(splits["train"].values())
+    if kind == "bytes":
+        return Bytes.fit([t for texts in splits.values() for t in texts.values()])
+    for texts in splits.values():
+        for name, content in texts.items():
+            try:
+                content.decode()
+            except UnicodeDecodeError as error:
+                where = f"byte {error.start} of {name or path} is none"
+                raise Unfit("path", path, f"hold text in UTF-8 for tokens={kind}: {where}; bytes are for all") from None
+    if kind == "characters":
+        return Characters.fit(training)
+    if not BytePairs.installed():
+        raise Unfit("tokens", kind, "be bytes or characters without the package tokenizers: pip install 'dlrun[text]'")
+    return BytePairs.fit(training, vocabulary)
+
+
+def _facts(texts: dict[str, bytes]) -> dict[str, Any]:
+    """What a split was made of, to tell whether two runs were of the same text."""
+    content = b"".join(texts.values())
+    return {"files": len(texts), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

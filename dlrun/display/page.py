@@ -1,0 +1,70 @@
+"""A page of lines for a terminal, wrapped and coloured there; in a pipe a line stays whole, whatever its length."""
+
+import io
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dlrun.errors import printable
+
+Part = str | tuple[str, str]
+"""A piece of text, perhaps with its style."""
+
+STATUS = {"completed": "green", "running": "cyan", "failed": "red", "diverged": "red", "damaged": "red"}
+"""Styles of statuses; what was cut off is yellow."""
+
+
+class Page:
+    """Prints on stdout.
+
+    Args:
+      indent: columns that the labels of lines take.
+    """
+
+    def __init__(self, indent: int = 2):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
+        self.console, self.indent = Console(highlight=False), indent
+        self.unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        self.width = max(self.console.width, indent + 20) if self.console.is_terminal else None
+
+    def line(self, label: str, parts: Iterable[Part], *, join: str = "  ", style: str = "") -> None:
+        """A label, and parts side by side; beneath each other, after the label, where a line has no room for all."""
+        drawn = Text(f"{self.known(label):<{self.indent}}", style)
+        margin, first = len(drawn), True
+        column = margin
+        for text, look in (part if isinstance(part, tuple) else (part, "") for part in parts):
+            text = self.known(text)
+            if not first:
+                drawn.append(join.rstrip() if self.full(column + len(join) + len(text)) else join)
+                column += len(join)
+            if not first and self.full(column + len(text)):
+                drawn.append("\n" + " " * margin)
+                column = margin
+            drawn.append(text, look)
+            column, first = column + len(text), False
+        self.text(drawn)
+
+    def full(self, columns: int) -> bool:
+        return self.width is not None and columns > self.width
+
+    def known(self, text: str) -> str:
+        """``text`` in signs that stdout's encoding has, and none that moves the cursor or changes colours."""
+        return printable(text if self.unicode else text.replace("→", "->").replace("…", "..."))
+
+    def title(self, text: str) -> None:
+        self.text(Text(f"\n{text}", "bold"))
+
+    def text(self, text: Text) -> None:
+        text.rstrip()
+        self.console.print(text, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints plain values as JSON; numbers that are not finite become null."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    print(json.dumps(finite, indent=2))

@@ -1,0 +1,186 @@
+"""What a person sees on stderr while a run goes on: one moving line on a terminal, and lines that stay.
+
+Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should stay readable. All of them are
+logged as well, which is what fills log.txt.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from dlrun.display.units import clock, fitted, number
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # where nothing is set up, warnings are not to be printed a second time
+
+SHARE = 0.01
+"""Evaluations closer together than this share of the run get no line of their own."""
+
+SILENCE = 30.0
+"""Seconds without a line after which the next row gets one; in a long run, ``SHARE`` of its time so far."""
+
+
+class Progress:
+    """How far a run is.
+
+    Args:
+      metric: the validation metric to show, such as ``val/accuracy``.
+
+    Attributes:
+      chosen: which state is tested, ``best`` or ``last``.
+      stack: runs that are trained side by side with it, itself included.
+    """
+
+    def __init__(self, metric: str = "val/loss"):
+        self.metric, self.chosen, self.stack = metric, "best", 1
+        self.live: Any = None
+        self.total = self.step = 0
+        self.epoch = 0.0
+        self.timed: tuple[int, float] | None = None  # the step after compiling, and when it was
+        self.rows: dict[str, dict[str, Any]] = {}  # the last one of each split
+        self.told_step, self.told_time, self.began = -1, time.perf_counter(), time.perf_counter()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the moving line away."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def start(self, step: int, total: int) -> None:
+        """The run stands at ``step`` of ``total``."""
+        self.begin(step, total)
+        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+            from rich.console import Console
+            from rich.live import Live
+
+            # What user code prints would tear the line: it goes above it, unless stdout leads elsewhere.
+            self.live = Live(
+                self,
+                console=Console(stderr=True),
+                refresh_per_second=5,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self.live.start(refresh=True)  # before its thread starts: their first lines would run into each other
+            self.live.console.show_cursor()  # a process that is killed can't bring it back
+
+    def begin(self, step: int, total: int) -> None:
+        """Counts from now on."""
+        self.total, self.step = total, step
+        self.began = self.told_time = time.perf_counter()
+
+    def advance(self, step: int, epoch: float) -> None:
+        """The run has come to ``step``."""
+        self.step, self.epoch = step, epoch
+        if self.timed is None:
+            self.timed = (step, time.perf_counter())
+
+    def row(self, row: dict[str, Any]) -> None:
+        """A row of metrics was written."""
+        split = row["split"]
+        self.rows[split] = row
+        if split == "test":
+            if (last := self.rows.get("val")) and last["step"] > self.told_step:
+                self._tell(last)
+            if self.step < self.total:
+                self.tell(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
+            everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
+            metrics = "  ".join(_metrics(row, self._name, *everything))
+            self.tell(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
+            self.close()
+        elif self._due(row):
+            self._tell(row)
+
+    def note(self, text: str) -> None:
+        """A line for the person."""
+        log.info("%s", text)
+        self.show(text)
+
+    def tell(self, text: str, shown: str | None = None) -> None:
+        """A line on how the run goes as it should; ``shown`` where it was cut to fit the terminal."""
+        log.info("%s", text)
+        self.show(text if shown is None else shown)
+
+    def show(self, text: str) -> None:
+        """Prints a line above the moving one."""
+        if self.live is not None:
+            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """A line that the person should not miss."""
+        log.warning("%s", text)
+        self.show(f"warning: {text}")
+
+    def speed(self) -> float | None:
+        """Optimizer steps a second since the first ones, whose time is the compiler's."""
+        if self.timed is None or self.step == self.timed[0]:
+            return None
+        return (self.step - self.timed[0]) / max(time.perf_counter() - self.timed[1], 1e-9)
+
+    @property
+    def _name(self) -> str:
+        return self.metric.split("/")[-1]
+
+    def _due(self, row: dict[str, Any]) -> bool:
+        now = time.perf_counter()
+        silent = now - self.told_time > max(SILENCE, SHARE * (now - self.began))
+        first = self.told_step < 0
+        return silent or (row["split"] == "val" and (first or row["step"] - self.told_step >= SHARE * self.total))
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        self.told_step, self.told_time = row["step"], time.perf_counter()
+        width = None if self.live is None else self.live.console.width - 1
+        digits = len(str(self.total))
+        parts = [(0, f"step {row['step']:>{digits}}/{self.total}"), (4, f"epoch {row['epoch']:<4g}")]
+        if row["split"] == "val":
+            metrics = _metrics(row, self._name)
+            parts += [(1, f"val {metrics[0]}"), *((2, metric) for metric in metrics[1:])]
+        if train := self.rows.get("train"):
+            parts += [(3, f"train loss {number(train.get('loss'))}")]
+        parts += [(5, speed) for speed in self._speed()]
+        self.tell(fitted(parts, None), fitted(parts, width))
+
+    def _speed(self) -> list[str]:
+        speed = self.speed()
+        beside = f" x {self.stack} runs" if self.stack > 1 else ""
+        return [] if speed is None else [(f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}") + f" steps/s{beside}"]
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The moving line: a bar where there is room for one, steps, speed, loss, metric, time left."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        speed = self.speed()
+        parts = [(0, f"{self.step}/{self.total}"), *((4, text) for text in self._speed())]
+        if self.timed is None:
+            parts += [(1, "compiling")]
+        if train := self.rows.get("train"):
+            parts += [(3, f"train loss {number(train.get('loss'))}")]
+        if val := self.rows.get("val"):
+            parts += [(2, f"val {self._name} {number(val.get(self._name))}")]
+        if speed and self.step < self.total:
+            parts += [(1, f"{clock((self.total - self.step) / speed)} left")]
+        width = options.max_width - 3  # the echo of Ctrl-C, ^C, must not wrap
+        text = fitted(parts, width)
+        room = min(width - len(text) - 2, 30)
+        line = Table.grid(padding=(0, 2, 0, 0))
+        bar = [ProgressBar(total=max(self.total, 1), completed=self.step, width=room)] if room >= 10 else []
+        line.add_row(*bar, Text(text, no_wrap=True, overflow="crop"))
+        yield line
+
+
+def _metrics(row: dict[str, Any], *first: str) -> list[str]:
+    """Metrics of a row, the one that counts first, and its loss."""
+    return [f"{name} {number(row[name])}" for name in dict.fromkeys([*first, "loss"]) if name in row]

@@ -1,0 +1,42 @@
+"""Numbers, times and lists as people read them."""
+
+from typing import Any
+
+
+def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
+    """The parts side by side, the least important ones (of the largest rank) left out where ``width`` is too small."""
+    kept, used = set(), 0
+    for i in sorted(range(len(parts)), key=lambda i: parts[i][0]):
+        length = len(parts[i][1]) + 2 * bool(kept)
+        if width is None or not kept or used + length <= width:
+            kept.add(i)
+            used += length
+    return "  ".join(text for i, (_, text) in enumerate(parts) if i in kept)[:width].rstrip()
+
+
+def counted(n: int, what: str) -> str:
+    """``1 step``, ``1,294 rows``, ``10 classes``."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("s") else "s")
+
+
+def number(value: Any) -> str:
+    """Four decimals, or four digits where those would say nothing; a count as it is."""
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
+def clock(seconds: float) -> str:
+    """``0:05``, ``12:34``, ``1:02:03``, ``2d 03:04``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24}d {hours % 24:02}:{minutes:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def cut(text: str, width: int) -> str:
+    """The beginning of a text that is too long."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,106 @@
+"""Losses: ``f(outputs, targets, smoothing)`` gives one value an example, shape (B,), in float32 at least.
+
+Targets say what is asked: class numbers are integers of shape (B,), or (B, T) for the next token at every position;
+labels that exclude each other not are booleans (B, K); numbers to predict are floats (B, K). ``smoothing`` is label
+smoothing in [0, 1), which numbers to predict have no use for. Keyword-only parameters are the keys of
+``conf/loss/<name>.yaml``.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from annotated_types import Ge, Le
+from jax import Array
+
+from dlrun.config.schema import Positive, Traced
+from dlrun.errors import Unfit
+
+
+def auto(outputs: Array, targets: Array, smoothing: Array | float) -> Array:
+    """By the targets: cross_entropy for class numbers, binary_cross_entropy for labels, mse for numbers."""
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        return cross_entropy(outputs, targets, smoothing)
+    return (binary_cross_entropy if targets.dtype == bool else mse)(outputs, targets, smoothing)
+
+
+def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
+    """-Σ q_k log softmax(outputs)_k, q = (1 - smoothing)·onehot(target) + smoothing / K. Szegedy et al., 2016.
+
+    Of tokens (B, T) the mean over positions.
+    """
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
+    log_p = jax.nn.log_softmax(_whole(outputs))
+    true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+    # An output of -inf rules a class out; without smoothing it must not make 0 times infinity of the mean.
+    smoothed = jnp.where(smoothing > 0, smoothing * log_p.mean(-1), 0)
+    return _by_example(-(1 - smoothing) * true - smoothed)
+
+
+def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
+    """-Σ q_k log σ(z_k) + (1 - q_k) log(1 - σ(z_k)) over the classes, each by itself; of labels the mean over them.
+
+    q = (1 - smoothing)·onehot(target) + smoothing / 2. For class numbers as in Beyer et al., 2020 ("sigmoid loss").
+    """
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        raise Unfit(".loss", "binary_cross_entropy", "be mse for numbers")
+    labels = targets if targets.dtype == bool else jax.nn.one_hot(targets, outputs.shape[-1])
+    q = (1 - smoothing) * labels.astype(jnp.float32) + smoothing / 2
+    each = optax.sigmoid_binary_cross_entropy(_whole(outputs), q)
+    return _by_example(each.mean(-1) if targets.dtype == bool else each.sum(-1))
+
+
+def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
+    """Mean of (output - target)² over the targets; of class numbers, of softmax(outputs) to onehot: the Brier score."""
+    outputs = _whole(outputs)
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        return _by_example(jnp.square(outputs - targets).mean(-1))
+    if targets.dtype == bool:
+        return _by_example(jnp.square(jax.nn.sigmoid(outputs) - targets).mean(-1))
+    q = optax.smooth_labels(jax.nn.one_hot(targets, outputs.shape[-1]), smoothing)  # pyright: ignore[reportArgumentType]
+    return _by_example(jnp.square(jax.nn.softmax(outputs) - q).sum(-1))
+
+
+def huber(outputs: Array, targets: Array, smoothing: Array | float = 0.0, *, delta: Positive = 1.0) -> Array:
+    """e²/2 where |e| ≤ delta, else delta·(|e| - delta/2), e = output - target in standard deviations. Huber, 1964."""
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise Unfit(".loss", "huber", "be cross_entropy or binary_cross_entropy for classes")
+    e = jnp.abs(_whole(outputs) - targets)
+    return _by_example(jnp.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean(-1))
+
+
+def distillation(
+    outputs: Array,
+    targets: Any,
+    smoothing: Array | float = 0.0,
+    *,
+    teacher: str | None = None,
+    temperature: Positive = 2.0,
+    share: Annotated[float, Ge(0), Le(1), Traced()] = 0.9,
+) -> Array:
+    """share·T²·KL(softmax(teacher/T) || softmax(outputs/T)) + (1 - share)·cross_entropy. Hinton et al., 2015.
+
+    Args:
+      targets: class numbers and the teacher's outputs in training; class numbers alone in evaluation, where the loss is
+        the cross-entropy.
+      teacher: directory of a run on the same data.
+    """
+    if not isinstance(targets, tuple):
+        return cross_entropy(outputs, targets, smoothing)
+    targets, teachers = targets
+    log_p = jax.nn.log_softmax(_whole(outputs) / temperature)
+    log_q = jax.nn.log_softmax(_whole(teachers) / temperature)
+    divergence = _by_example((jnp.exp(log_q) * (log_q - log_p)).sum(-1))
+    return share * temperature**2 * divergence + (1 - share) * cross_entropy(outputs, targets, smoothing)
+
+
+def _whole(outputs: Array) -> Array:
+    """Outputs in float32 at least."""
+    return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+
+
+def _by_example(values: Array) -> Array:
+    """Shape (B,): the mean over positions where there are any."""
+    return values.reshape(values.shape[0], -1).mean(1)

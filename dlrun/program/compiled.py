@@ -1,0 +1,199 @@
+"""What the runs of a group share: compiled functions, and rows on the devices."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dlrun.config.plan import Plan
+from dlrun.data import batches
+from dlrun.data.feed import Feed, Resident, Table, streams
+from dlrun.program import memory, pytree, step
+from dlrun.program.nonfinite import nonfinite, unsound
+from dlrun.program.setup import Setup, numbers
+from dlrun.program.state import TrainState, kept
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of a split.
+
+    Args:
+      metrics: by name; with ``nonfinite``, the number of examples, where ``problem`` says something.
+      details: results for each class.
+      problem: what is not finite, so that the evaluation is no result.
+    """
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+    problem: str | None
+
+
+MOST_EVALUATED = 512  # examples at a time: more make nothing faster
+
+
+class Engine:
+    """Compiles a program once, for all runs that differ in numbers and seeds alone.
+
+    Args:
+      setup: of any one of the runs.
+      others: engines of other groups, whose tables of the same data are taken.
+    """
+
+    def __init__(self, setup: Setup, others: Iterable["Engine"] = ()):
+        self.setup = setup
+        program, graphdef = setup.program, setup.graphdef
+        self.jit = partial(jax.jit, compiler_options=setup.compiler_options)
+        self.init = self.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
+        self.train_steps = self.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
+        self.eval_steps = self.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
+        self.nonfinite = self.jit(nonfinite)
+        self.constants = jax.device_put(setup.constants, setup.everywhere)
+
+        for other in others:
+            if other.setup.data is setup.data and other.setup.mesh == setup.mesh and "table" in vars(other):
+                self.table = other.table
+
+        self.longest = max(len(setup.data.val or ()), len(setup.data.test or ()))
+        given = min(setup.plan.settings.eval.batch_size or MOST_EVALUATED, self.longest)
+        self.most_evaluated = -(-given // setup.mesh.size) * setup.mesh.size
+
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def stacked(self, at_once: bool) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+        """The training steps, evaluation steps and check of stacked states.
+
+        The first two take two more arguments than for one run: the places in the stack that count, and how many of
+        these; so runs that leave need no other program. All at once, every place is computed.
+        """
+        program, graphdef = self.setup.program, self.setup.graphdef
+        train: Any = partial(step.train_steps, program, graphdef)
+        evaluate: Any = partial(step.eval_steps, program, graphdef)
+
+        def over(f, changing, read, places, number):
+            if at_once:
+                return jax.vmap(f)(changing, read)
+
+            def one(i, changing):
+                place = places[i]
+                mine = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, place, keepdims=False), (changing, read))
+                return jax.tree.map(
+                    lambda a, new: jax.lax.dynamic_update_index_in_dim(a, new, place, 0), changing, f(*mine)
+                )
+
+            return jax.lax.fori_loop(0, number, one, changing)
+
+        def train_all(state, totals, data, order, first, count, places, number):
+            def f(changing, order):
+                return train(*changing, data, order, first, count)
+
+            return over(f, (state, totals), order, places, number)
+
+        def evaluate_all(state, sums, data, order, first, count, places, number):
+            return over(lambda s, state: evaluate(state, s, data, order, first, count), sums, state, places, number)
+
+        return (
+            self.jit(train_all, donate_argnums=(0, 1)),
+            self.jit(evaluate_all, donate_argnums=1),
+            self.jit(jax.vmap(nonfinite)),
+        )
+
+    def start(self, plan: Plan) -> TrainState:
+        """The state of a run before its first step."""
+        return self.init(np.uint32(plan.settings.seed), numbers(plan, self.setup.data))
+
+    @property
+    def streams(self) -> bool:
+        """Whether rows are read while training, so that every run reads its own."""
+        return streams(self.setup.data, self.setup.plan.settings.stream)
+
+    def feed(self, seed: int) -> Feed:
+        """What gives the rows of a run with that seed; all runs share the table of a small data set."""
+        setup, settings = self.setup, self.setup.plan.settings
+        if self.streams:
+            from dlrun.data.streamed import Streamed  # here, as importing Grain takes a second
+
+            where, loop = (setup.everywhere, setup.divided), setup.program.loop
+            return Streamed(setup.data, settings.batch_size, seed, *where, settings.stream, loop=loop)
+        table, rows = self.table
+        return Resident(table, rows, settings.batch_size, seed, setup.divided)
+
+    @cached_property
+    def table(self) -> tuple[Table, dict[str, np.ndarray]]:
+        """The rows of a small data set on the devices, and their numbers by split."""
+        table, rows = batches.stacked(self.setup.data)
+        return jax.device_put(table, self.setup.everywhere), rows
+
+    def zeros(self) -> dict[str, dict[str, Any]]:
+        """Sums of training metrics before the first step."""
+        names = [*self.setup.program.task.metrics, "loss", "grad_norm", "count"]
+        return {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
+
+    def fit(self, arrays: dict[str, Any]) -> Any:
+        """Saved arrays by path as a tree; raises :class:`~dlrun.runs.checkpoint.CheckpointError` if they don't fit."""
+        return pytree.fit(arrays, {"state": kept(self.setup.shapes), "totals": self.zeros()})
+
+    @cached_property
+    def no_totals(self) -> dict[str, np.ndarray]:
+        """:meth:`zeros` by path, as they are saved."""
+        return pytree.flat({"totals": self.zeros()})
+
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def eval_size(self, runs: int = 1) -> int:
+        """Examples that are evaluated at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
+
+        Those are a power of two for each device, so that machines of nearly the same memory take the same. Another size
+        sums in another order, and XLA may choose other kernels for it: losses and errors are the same but for rounding;
+        what is counted (accuracy, confusion, and F1 from it) is the same number, as long as rounding decides no tie
+        between outputs.
+
+        Args:
+          runs: that are computed at once; they share the memory.
+        """
+        most, devices = self.most_evaluated, self.setup.mesh.size
+        if self.setup.plan.settings.eval.batch_size is not None:
+            return most
+        room = memory.room(devices) // runs
+        if jax.process_count() > 1:  # which must take the same
+            room = int(multihost_utils.process_allgather(np.int64(room)).min())
+        if most == devices or (of_most := self.eval_bytes(most)) <= room:
+            return most
+        least = self.eval_bytes(devices)
+        fit = 1 + (room - least) * (most / devices - 1) / max(of_most - least, 1)  # on each device
+        return 2 ** int(math.log2(max(fit, 1))) * devices
+
+    def eval_batches(self, size: int) -> int:
+        """How many batches of a size the longest split is evaluated in."""
+        return -(-self.longest // size)
+
+    def eval_bytes(self, size: int) -> int:
+        """What an evaluation of so many examples at a time takes beside states and data, on all devices together."""
+        return self._evaluated(size)[1]
+
+    @cached_property
+    def counts(self) -> step.Batch:
+        """Sums of an evaluation before the first example."""
+        return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._evaluated(self.most_evaluated)[0])
+
+    @cache  # noqa: B019 - an engine lives as long as its group
+    def _evaluated(self, size: int) -> tuple[Any, int]:
+        """The form of an evaluation's sums, and bytes that so many examples at a time take; traced once."""
+        setup = self.setup
+        batch = {"x": setup.examples(size), "y": setup.targets(size)}
+        of_step = jax.make_jaxpr(partial(step.eval_step, setup.program, setup.graphdef), return_shape=True)
+        traced, sums = of_step(setup.shapes, batch, jax.ShapeDtypeStruct((size,), np.float32))
+        rows = sum(a.size * a.dtype.itemsize for a in batch.values())
+        return sums, memory.peak(traced.jaxpr) + rows
+
+    def evaluation(self, split: str, sums: dict[str, Any]) -> Evaluation:
+        """What came of a split, from what was summed over its examples."""
+        task = self.setup.program.task
+        means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
+        if (problem := unsound(split, sums)) is None:
+            return Evaluation(task.report(split, means, sums), task.details(sums), None)
+        of_all = dict.fromkeys(task.names, math.nan)  # an example that is not finite makes all of these so
+        return Evaluation({**of_all, **means, "nonfinite": int(sums["nonfinite"][:2].sum())}, {}, problem)

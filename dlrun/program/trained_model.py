@@ -1,0 +1,101 @@
+"""A trained model: rebuilt from the run.json and data.json of its run directory, with the weights of a saved state."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from dlrun.config.plan import plan
+from dlrun.data.readers import files
+from dlrun.errors import InvalidConfig
+from dlrun.nn.parts import Inputs
+from dlrun.objective.metrics import UNMEASURED
+from dlrun.program import pytree, step
+from dlrun.program.program import Program
+from dlrun.program.state import kept, with_kept
+from dlrun.runs import atomic, checkpoint, manifest, rundir
+from dlrun.runs.checkpoint import CheckpointError
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model with its weights.
+
+    Args:
+      program, graphdef: how it computes.
+      params, variables: what it learnt: of a run with a moving average, that.
+      data: what data.json holds.
+      step: of the saved state.
+      sha256: of that state's manifest, which tells it from any other.
+    """
+
+    program: Program
+    graphdef: nnx.GraphDef
+    params: nnx.State
+    variables: nnx.State
+    data: dict[str, Any]
+    step: int
+    sha256: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these weights from any others, as plain values."""
+        return {"step": self.step, "sha256": self.sha256}
+
+    def outputs(self, arrays: dict[str, Any], x: Array) -> Array:
+        """Outputs for standardised inputs, as in evaluation.
+
+        Args:
+          arrays: params and variables such as its own; and, for inputs that were standardised by other moments, as
+            ``inputs`` the scale and shift that make them its own.
+          x: inputs, of raw examples what :func:`dlrun.data.features.inputs` makes of them.
+        """
+        if "inputs" in arrays:
+            x = x * arrays["inputs"]["scale"] + arrays["inputs"]["shift"]
+        return step.forward(self.program, self.graphdef, arrays["params"], arrays["variables"], x, train=False)[0]
+
+
+def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
+    """The selected state of a run; of one that has not ended, its last.
+
+    Raises:
+      InvalidConfig: where the directory holds no such model.
+    """
+    run, data = atomic.read_json(directory / rundir.RUN), atomic.read_json(directory / rundir.DATA)
+    if run is None or data is None:
+        raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
+    checked = plan(run["config"], trust)
+    inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
+    program = Program(
+        **{group: choice for group, choice in checked.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
+        inputs=inputs,
+        outputs=data["vocabulary"] if inputs.causal else len(data["classes"]),
+        task=UNMEASURED,
+        dtype=jnp.dtype(checked.settings.precision),
+        matmul_precision=checked.settings.matmul_precision,
+    )
+    numbers: dict[str, Any] = {k: np.float32(v) for k, v in checked.numbers.items()}
+    graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers)
+    state = jax.jit(lambda: step.init(program, jnp.uint32(0), numbers)[1])()
+
+    folder = directory / rundir.CHECKPOINTS
+    sound = manifest.sound(folder)
+    best = (atomic.read_json(directory / rundir.SUMMARY) or {}).get("best/step")
+    if not sound:
+        raise InvalidConfig([f"{directory}: no saved state: {rundir.CHECKPOINTS} has no sound one"])
+    chosen = best if best in sound else sound[-1]
+    try:
+        sha256 = files.sha256(folder / str(chosen) / manifest.MANIFEST)
+        arrays, _ = checkpoint.read(folder, chosen)
+        arrays = {path: a for path, a in arrays.items() if path.startswith("state/")}
+        state = with_kept(state, pytree.fit(arrays, {"state": kept(shapes)})["state"])
+    except (CheckpointError, OSError) as error:  # such as of a run that goes on and deletes it meanwhile
+        raise InvalidConfig([f"{directory}: {error}"]) from None
+    params = state.params if state.ema is None else state.ema
+    return Trained(program, graphdef, params, state.variables, data, chosen, sha256)

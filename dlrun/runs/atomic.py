@@ -1,0 +1,52 @@
+"""Files that are written as a whole or not at all."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a file so that a reader finds the old text or the new one, whole, whatever happens."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with part.open(
+            "w", encoding="utf-8", errors="backslashreplace"
+        ) as f:  # as JSON has bytes of names that are no text
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes a JSON object atomically; numbers that are not finite become null."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False)
+    # Lists of numbers on one line each.
+    text = re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: " ".join(m[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
+    write(file, text + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no sound one."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON keeps them: numbers that are not finite are None."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

@@ -1,0 +1,116 @@
+"""What was read of run directories, kept in the user's cache folder: a second look reads only what changed.
+
+A SQLite file with a row a run. Measured on 10,000 runs of 3 kB, it is read as quickly as one JSON file of them all; but
+a look at 20 runs reads 20, and two processes may write. Whatever is wrong with the file, no answer depends on it: a row
+counts only if its checksum holds and the files of its run have the sizes and times that they had, a file that is broken
+is removed, one that can't be used is left alone.
+"""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from dlrun.system import user_folders
+
+T = TypeVar("T")
+VERSION = 1  # of what is written; each has a file of its own, so that two versions of dlrun may take turns
+WAIT = 1.0  # seconds for another process that writes
+COLUMNS = "path BLOB PRIMARY KEY, stamp TEXT, record TEXT, rows_stamp TEXT, answers TEXT"
+
+
+class Kept(NamedTuple):
+    """What is known of a run.
+
+    Args:
+      stamp, rows_stamp: sizes and times of the files that ``record`` and ``answers`` were read from.
+      record: JSON of what run.json and summary.json say.
+      answers: JSON of what was found out from metrics.jsonl.
+    """
+
+    stamp: str
+    record: str
+    rows_stamp: str = ""
+    answers: str = "{}"
+
+
+def file() -> Path | None:
+    """The database; None where the user has no folder for it."""
+    return None if (folder := user_folders.cache()) is None else folder / "dlrun" / f"compare-{VERSION}.sqlite"
+
+
+def read(folders: Iterable[str]) -> dict[str, Kept]:
+    """What is known of the runs at or below some folders (absolute paths), by path."""
+
+    def rows(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        found = []
+        for folder in folders:
+            lower = os.fsencode(folder.rstrip("/"))  # what begins with lower + "/" comes before lower + "0"
+            query = "SELECT * FROM runs WHERE path = ? OR (path > ? AND path < ?)"
+            found += database.execute(query, (lower, lower + b"/", lower + b"0"))
+        return found
+
+    found: dict[str, Kept] = {}
+    for path, stamp, record, rows_stamp, answers in _with(rows) or []:
+        if (known := _unsealed(path, stamp, record)) is not None:
+            more = _unsealed(path, rows_stamp, answers)
+            found[os.fsdecode(path)] = Kept(stamp, known, *(() if more is None else (rows_stamp, more)))
+    return found
+
+
+def write(new: dict[str, Kept], gone: Iterable[str] = ()) -> None:
+    """Adds or replaces runs by path, and forgets those that are ``gone``."""
+    rows = []
+    for name, kept in new.items():
+        path = os.fsencode(name)
+        record = _sealed(path, kept.stamp, kept.record)
+        rows.append((path, kept.stamp, record, kept.rows_stamp, _sealed(path, kept.rows_stamp, kept.answers)))
+    lost = [(os.fsencode(name),) for name in gone]
+
+    def change(database: sqlite3.Connection) -> None:
+        database.executemany("DELETE FROM runs WHERE path = ?", lost)
+        database.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", rows)
+        database.commit()
+
+    if rows or lost:
+        _with(change)
+
+
+def _with(work: Callable[[sqlite3.Connection], T]) -> T | None:
+    """What ``work`` makes of the database; None where that can't be used."""
+    if (path := file()) is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=WAIT)) as database:
+            database.execute("PRAGMA synchronous = OFF")  # what a power cut destroys is read again
+            database.execute(f"CREATE TABLE IF NOT EXISTS runs ({COLUMNS})")
+            return work(database)
+    except OSError:
+        return None
+    except (sqlite3.Error, ValueError) as error:  # ValueError: even a name in its schema may be no text
+        # Locked, read-only, a full disk: left alone. Not a database, damaged, of another shape: made anew next time.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if not isinstance(error, sqlite3.OperationalError) or code == sqlite3.SQLITE_ERROR:
+            with suppress(OSError):
+                path.unlink()
+        return None
+
+
+def _sealed(path: bytes, stamp: str, text: str) -> str:
+    return f"{_checksum(path, stamp, text):08x}{text}"
+
+
+def _unsealed(path: Any, stamp: Any, sealed: Any) -> str | None:
+    """The text that was sealed; None where anything was changed."""
+    try:
+        return text if int(sealed[:8], 16) == _checksum(path, stamp, text := sealed[8:]) else None
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def _checksum(path: bytes, stamp: str, text: str) -> int:
+    return zlib.crc32(text.encode(), zlib.crc32(stamp.encode(), zlib.crc32(path)))

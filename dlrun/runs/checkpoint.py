@@ -1,0 +1,133 @@
+"""States on disk: ``checkpoints/<step>/`` with the arrays in the format safetensors, and a manifest of SHA-256 sums.
+
+A step without a manifest that matches its files to the letter does not exist. Steps that are no longer needed are
+deleted only after the manifest of the next one is on disk.
+"""
+
+import errno
+import json
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dlrun.runs.manifest import ASIDE, LOOP, MANIFEST, PART, STATE, manifest, sound, steps, verify
+
+OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
+
+
+class CheckpointError(Exception):
+    """A state could not be written or read; the message says what is still there."""
+
+
+class Checkpoints:
+    """The states of a run. Saving returns at once; writing goes on beside the training.
+
+    Args:
+      directory: where the steps lie; made by the first save.
+      keep: so many of the latest steps are kept, beside the best.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 1):
+        self.directory, self.keep = directory, keep
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self.pending: Future | None = None
+
+    def save(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
+        """Starts to write a state. Waits for the save before; raises :class:`CheckpointError` if that one failed.
+
+        Args:
+          step: number of the step, one that was not saved before.
+          arrays: by path, as :func:`copied` gives them.
+          loop: plain values that go with it.
+          best: the step to keep whatever its age; may be ``step`` itself.
+        """
+        self.wait()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _write.
+        if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
+            raise self._failure(step, OSError(errno.ENOSPC, ""))
+        self.pending = self.worker.submit(self._write, step, arrays, loop, best)
+
+    def wait(self) -> None:
+        """Waits until everything that was saved is on disk, manifest included."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Waits, and lets go of the thread; raises :class:`CheckpointError` if the last save failed."""
+        try:
+            self.wait()
+        finally:
+            self.worker.shutdown()
+
+    def _write(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
+        part = self.directory / f"{PART}{step}"
+        try:
+            for left in self.directory.glob(f"{PART}*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            part.mkdir()
+            save_file({k: np.asarray(a) for k, a in arrays.items()}, part / STATE, {LOOP: json.dumps(loop)})
+            (part / MANIFEST).write_text(manifest(part))
+            shutil.copymode(part / MANIFEST, part / STATE)  # who may read runs may read their states
+            for file in (part / STATE, part / MANIFEST):
+                _sync(file)
+            os.replace(part, self.directory / str(step))
+            _sync(self.directory)
+        except Exception as error:  # whatever the storage raises
+            shutil.rmtree(part, ignore_errors=True)
+            raise self._failure(step, error) from error
+        others = sorted(s for s in steps(self.directory) if s != best)
+        for old in others[: -self.keep]:
+            # The manifest goes first: a step that is half deleted does not exist.
+            (self.directory / str(old) / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(self.directory / str(old), ignore_errors=True)
+
+    def _failure(self, step: int, error: Exception) -> CheckpointError:
+        text = str(error)
+        full = "no space left" in text.lower() or getattr(error, "errno", None) == errno.ENOSPC
+        reason = "no space left on the disk" if full else next(iter(text.splitlines()), type(error).__name__)
+        last = max(sound(self.directory), default=None)
+        kept = "no earlier state was saved" if last is None else f"the last good one, of step {last}, is kept"
+        return CheckpointError(f"the state of step {step} could not be saved: {reason}; {kept}")
+
+
+def _sync(file: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def set_aside(directory: Path, above: int) -> list[int]:
+    """Moves the steps above ``above`` out of the way, to ``.unsound-<step>``; gives their numbers."""
+    moved = [s for s in steps(directory) if s > above]
+    for step in moved:
+        aside = directory / f"{ASIDE}{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(directory / str(step), aside)
+    return moved
+
+
+def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays by path and the plain values that were saved at a step.
+
+    Raises:
+      CheckpointError: when the step is not sound.
+    """
+    folder = directory / str(step)
+    if not verify(folder):
+        raise CheckpointError(f"{folder}: incomplete or damaged; its files do not match {MANIFEST}")
+    try:
+        with safe_open(folder / STATE, framework="np") as file:
+            return {path: file.get_tensor(path) for path in file.keys()}, json.loads(file.metadata()[LOOP])  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / STATE}: {error}") from None

@@ -1,0 +1,60 @@
+"""The runs below some folders, as lists show them."""
+
+import argparse
+import os
+
+from dlrun.errors import show
+from dlrun.runs import loading, rundir
+from dlrun.runs.run import Run
+from dlrun.runs.runs import Runs
+from dlrun.runs.times import instant
+
+
+def look(args: argparse.Namespace) -> Runs:
+    """The runs that the words name; none while there is no folder of the default's name.
+
+    Raises:
+      InvalidConfig: for a folder that is not there, a condition that is none or names a column that no run has.
+    """
+    if not args.folders and not os.path.isdir(loading.DEFAULT):
+        return Runs([], {})
+    runs = loading.load(args.folders or [loading.DEFAULT])
+    return runs.where(args.where) if args.where and runs else runs
+
+
+def none(args: argparse.Namespace) -> str:
+    """Says that there is nothing to show."""
+    condition = f" for which {args.where} holds" if args.where else ""
+    return f"no runs below {', '.join(args.folders or [loading.DEFAULT])}{condition}"
+
+
+def start(run: Run) -> float:
+    """When a run started, in seconds since 1970; of one that can't say so, when its run.json was last written."""
+    found = instant(run.facts.get("start"))
+    return (_written(run.path) or 0.0) if found is None else found
+
+
+def _written(path: str) -> float | None:
+    """When a run.json was last written; None where there is none."""
+    file = os.path.join(path, rundir.RUN)
+    try:
+        return os.stat(file).st_mtime if os.path.isfile(file) else None
+    except OSError:
+        return None
+
+
+def best(runs: Runs) -> dict[Run, tuple[str, float | None]]:
+    """The main metric of each run and its best value."""
+    by_metric: dict[str, list[Run]] = {}
+    for run in runs:
+        by_metric.setdefault(run.main[0], []).append(run)
+    return {
+        run: (name, value)
+        for name, some in by_metric.items()
+        for run, value in zip(some, runs.of(some).metric(name), strict=True)
+    }
+
+
+def choices(run: Run) -> str:
+    """What was said on the command line beside the program's name, on one line."""
+    return show(" ".join(run.facts["command"].split()[1:]), None)

@@ -1,0 +1,121 @@
+"""How far a run is, from its files while it writes them."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.runs import rundir
+from dlrun.runs.run import Run, stamp
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is; None for what is not known.
+
+    Args:
+      step, epoch: where it is.
+      steps, epochs: where it ends, unless it stops early.
+      evaluated: step of the last evaluation.
+      metric, now, best: the metric that chooses the best state: its name, last and best value.
+      speed: optimizer steps a second.
+    """
+
+    step: float | None
+    epoch: float | None
+    steps: int | None
+    epochs: int | None
+    evaluated: float | None
+    metric: str
+    now: float | None
+    best: float | None
+    speed: float | None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of training to the end."""
+        if self.step is None or not self.speed or not self.steps:
+            return None
+        return max(0.0, (self.steps - self.step) / self.speed)
+
+
+class Rows:
+    """What metrics.jsonl says so far; of a file that grew, what was added is read."""
+
+    def __init__(self, directory: Path):
+        self.file = directory / rundir.METRICS
+        self.stamp = "-"
+        self._begin(None)
+
+    def _begin(self, inode: int | None) -> None:
+        self.inode, self.offset = inode, 0
+        self.ends: dict[str, dict[str, float]] = {}  # numbers of the last row of each split
+        self.least: dict[str, float] = {}
+        self.most: dict[str, float] = {}
+
+    def read(self) -> "Rows":
+        """Itself, as of now."""
+        now = stamp(str(self.file))
+        if now not in ("-", self.stamp):
+            with suppress(OSError), self.file.open("rb") as f:
+                found = os.fstat(f.fileno())
+                if found.st_ino != self.inode or found.st_size < self.offset:  # a run that goes on writes it anew
+                    self._begin(found.st_ino)
+                f.seek(self.offset)
+                whole, newline, _ = f.read().rpartition(b"\n")
+                self.offset += len(whole + newline)
+                for row in rundir.parsed((whole + newline).decode(errors="replace")):
+                    self._take(row)
+                self.stamp = now
+        return self
+
+    def _take(self, row: dict[str, Any]) -> None:
+        split, numbers = row.get("split"), {k: float(v) for k, v in row.items() if _number(v)}
+        if isinstance(split, str) and "step" in numbers:
+            self.ends[split] = numbers
+            for key, value in numbers.items():
+                name = f"{split}/{key}"
+                if "nonfinite" in row:  # such an evaluation is no result
+                    continue
+                self.least[name] = min(value, self.least.get(name, value))
+                self.most[name] = max(value, self.most.get(name, value))
+
+    def last(self, name: str) -> float | None:
+        """The last value of a metric such as ``val/loss``."""
+        split, _, key = name.partition("/")
+        return self.ends.get(split, {}).get(key)
+
+    def furthest(self, key: str) -> float | None:
+        """The largest ``step``, ``epoch`` or ``time`` of training."""
+        return max((row[key] for split, row in self.ends.items() if split != "test" and key in row), default=None)
+
+
+def standing(run: Run, rows: Rows) -> Standing:
+    """How far a run is: of one that completed, as its summary says, else by its rows, which are read on."""
+    config, facts = run.config, run.facts
+    epochs, given = _whole(config.get("epochs")), _whole(config.get("steps"))
+    examples, batch = _whole(facts.get("rows.train")), _whole(config.get("batch_size"))
+    steps = given or (epochs * (examples // batch) if epochs and examples and batch else None)
+    if run.summary:
+        name, speed = run.main[0], facts.get("steps_per_second")
+        step, epoch = (v if _number(v) else None for v in (run.summary.get("step"), run.summary.get("epoch")))
+        now, best, evaluated = run.metric(name, "last"), run.metric(name), step
+        speed = speed if _number(speed) else None
+    else:
+        rows.read()
+        name, mode = run.main_among(lambda: rows.least)
+        step, epoch, seconds = map(rows.furthest, ("step", "epoch", "time"))
+        now, evaluated = rows.last(name), rows.last("val/step")
+        best = (rows.least if mode == "min" else rows.most).get(name)
+        side_by_side = _whole(facts.get("stack")) or 1  # of which each has its share of the time
+        speed = step / seconds / side_by_side if step and seconds else None
+    return Standing(step, epoch, steps, None if given else epochs, evaluated, name, now, best, speed)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,202 @@
+"""Finds run directories at any depth and reads them, whatever state they are in: ``load(["outputs"])``.
+
+Nothing that lies in a folder stops the others from being read. What is no sound run is left out with a reason; what is
+not dlrun's is passed over in silence.
+"""
+
+import gc
+import json
+import math
+import os
+import shlex
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dlrun.errors import InvalidConfig
+from dlrun.runs import cache, rundir
+from dlrun.runs.run import Run, stamp
+from dlrun.runs.runs import Runs
+
+DEFAULT = "outputs"
+DATA = "data.digest"
+LEFT_OUT = ("format", "config", "classes", "command", "resumed")
+RECENT = 1_000_000_000  # ns: files younger than that may change again without another size or time
+
+
+def load(paths: Iterable[str | os.PathLike[str]] = (DEFAULT,)) -> Runs:
+    """The runs at and below some folders.
+
+    Args:
+      paths: run directories, sweeps, or folders of them. Links are followed; what is found twice counts once, and what
+        begins with a dot is not looked into.
+
+    Raises:
+      InvalidConfig: when a path is not a folder.
+    """
+    roots = [os.fspath(path) for path in paths]
+    wrong = [f"{r}: {'not a folder' if os.path.exists(r) else 'no such folder'}" for r in roots if not os.path.isdir(r)]
+    if wrong:
+        raise InvalidConfig(wrong)
+    with no_collection():
+        return _load(roots)
+
+
+def _load(roots: list[str]) -> Runs:
+    skipped: dict[str, str] = {}
+    stamps = {path: _stamp(path) for path in find(roots, skipped)}
+    absolute = {path: os.path.abspath(path) for path in stamps}
+    kept = cache.read(os.path.abspath(root) for root in roots)
+    known = {path: k for path in stamps if (k := kept.get(absolute[path])) and k.stamp == stamps[path]}
+    # As one text: keys that all have are made once.
+    records = dict(zip(known, json.loads(f"[{','.join(k.record for k in known.values())}]"), strict=True))
+    old = time.time_ns() - RECENT
+    for path in [path for path in stamps if path not in records]:
+        record = read(path)
+        if isinstance(record, str):
+            skipped[path] = record
+        else:
+            records[path] = record
+    lasting = {path for path in records if path in known or _changed(stamps[path]) < old}
+    new = {absolute[p]: cache.Kept(stamps[p], json.dumps(records[p])) for p in lasting - known.keys()}
+    cache.write(new, gone=kept.keys() - set(absolute.values()))
+
+    def keep(run: Run) -> cache.Kept | None:
+        path = run.path
+        return cache.Kept(stamps[path], json.dumps(records[path]), *run.kept) if path in lasting else None
+
+    found = [Run(p, records[p], known[p][2:] if p in known else ("", "{}")) for p in stamps if p in records]
+    return Runs(found, skipped, keep)
+
+
+def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
+    """Run directories at and below folders: those with a run.json. Why others could not be looked into: ``skipped``."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [root if root == "/" else root.rstrip("/") for root in reversed(list(roots))]
+    links: list[str] = []  # afterwards, so that a run is named by its own path if that is below a root
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        try:
+            itself = os.stat(folder)
+            if (itself.st_dev, itself.st_ino) in seen:
+                continue
+            seen.add((itself.st_dev, itself.st_ino))
+            try:
+                mode = os.stat(f"{folder}/{rundir.RUN}").st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                with os.scandir(folder) as entries:
+                    below = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural(e.name))
+                waiting += [_join(folder, e.name) for e in reversed(below) if e.is_dir(follow_symlinks=False)]
+                links += [link for e in below if e.is_symlink() and os.path.isdir(link := _join(folder, e.name))]
+                continue
+            if stat.S_ISREG(mode):
+                yield folder
+            else:
+                skipped[folder] = f"{rundir.RUN} is not a file"
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        except OSError as error:
+            skipped[folder] = (error.strerror or str(error)).lower()
+
+
+def read(path: str) -> dict[str, Any] | str:
+    """What run.json and summary.json of a run say, as plain JSON; or why it is none.
+
+    Gives ``run``, ``config`` and ``summary``, all flat, and perhaps ``damage``: what could not be read.
+    """
+    try:
+        run = _parsed(f"{path}/{rundir.RUN}")
+    except FileNotFoundError:
+        return "deleted while it was read"
+    except OSError as error:
+        return f"{rundir.RUN}: {(error.strerror or str(error)).lower()}"
+    except (ValueError, RecursionError):
+        return f"{rundir.RUN} is not sound JSON"
+    if not isinstance(run, dict) or not isinstance(run.get("status"), str):
+        return f"{rundir.RUN} is not that of a run"
+    version = run.get("format", 1)
+    if not isinstance(version, int) or version > rundir.FORMAT:
+        return f"format {version} is not known to this dlrun, which reads up to {rundir.FORMAT}"
+    facts = flat({key: value for key, value in run.items() if key not in LEFT_OUT})
+    command = run.get("command")
+    if "data" in facts:  # beside the keys of the configuration: ``data`` stands for ``data.name``
+        facts[DATA] = facts.pop("data")
+    facts["command"] = shlex.join(map(str, command)) if isinstance(command, list) else ""
+    record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
+    if run["status"] == "completed":  # else it is that of before the run went on
+        try:
+            summary = _parsed(f"{path}/{rundir.SUMMARY}")
+            record["summary"] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
+        except FileNotFoundError:
+            record["damage"] = f"no {rundir.SUMMARY}"
+        except (OSError, ValueError, RecursionError, AttributeError):
+            record["damage"] = f"{rundir.SUMMARY} is damaged"
+    return record
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[sys.intern(f"{prefix}{key}")] = value
+    return found
+
+
+def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
+    """The configuration; of a run.json that has none, as Hydra wrote it."""
+    config = run.get("config")
+    if "config" not in run:
+        import yaml  # here, as few need it
+
+        try:
+            file = Path(path, rundir.CONFIG)
+            config = yaml.safe_load(file.read_bytes()) if file.is_file() else None  # a pipe would be waited for
+            config = json.loads(json.dumps(config))  # dates of YAML are no values of ours
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+            config = None
+    return flat(config) if isinstance(config, dict) else {}
+
+
+def _parsed(file: str) -> Any:
+    if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would be waited for
+        raise ValueError("not a file")
+    with open(file, "rb", buffering=0) as f:
+        return json.loads(f.read())
+
+
+def _stamp(path: str) -> str:
+    return f"{stamp(f'{path}/{rundir.RUN}')} {stamp(f'{path}/{rundir.SUMMARY}')}"
+
+
+def _changed(stamps: str) -> float:
+    """When the younger of the files was written, in ns; of a run.json that went away, never."""
+    first, *more = [int(s.split(":")[1]) if s != "-" else None for s in stamps.split()]
+    return math.inf if first is None else max([first, *(m for m in more if m is not None)])
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}" if folder != "." else name
+
+
+def natural(name: str) -> tuple[int, str]:
+    """Sorts the runs of a sweep by their numbers."""
+    return (int(name), "") if name.isdecimal() and len(name) < 10 else (1 << 40, name)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without looking for garbage cycles, of which there are none, among a million new objects."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,67 @@
+"""The lock of a run directory: one process works in it."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dlrun.errors import InvalidConfig
+from dlrun.runs.rundir import LOCK
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the directory for this process; raises :class:`InUse` when another one does.
+
+    The system lets go of the lock when the process ends, however it ends: a stale one can't be. Raises
+    :class:`InvalidConfig` where nothing may be written.
+    """
+    try:
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InvalidConfig([f"{directory}: can't be written to: {error.strerror}"]) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 200).decode(errors="replace").strip()
+            raise InUse([f"{directory}: in use by another dlrun ({owner or 'unknown process'})"]) from None
+        before = os.pread(handle, 200, 0)
+        _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        try:
+            yield
+        finally:  # where nothing was done, nothing has changed
+            with suppress(OSError):
+                _rewrite(handle, before)
+    finally:
+        os.close(handle)
+
+
+def _rewrite(handle: int, text: bytes) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, text, 0)
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a process works in the directory. Writes nothing: it may be somebody else's."""
+    try:
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers don't take each other for a run
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+
+
+class InUse(InvalidConfig):
+    """Another process works in the run directory."""

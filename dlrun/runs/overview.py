@@ -1,0 +1,122 @@
+"""All there is to say of one run, as plain values: what its files tell, and which files there are."""
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from dlrun.runs import atomic, manifest, rundir
+from dlrun.runs.loading import natural
+from dlrun.runs.run import Run, stamp
+from dlrun.runs.single import results
+
+WENT_WRONG = ("failed", "diverged", "killed", "damaged")
+LOG_LINES, LOG_BYTES = 12, 1 << 14
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What there is to say of a run, as plain values: its run.json and summary.json, and what lies beside them."""
+    found, again = results(run), _resumed(run)
+    words = [*_command(run), *(word for one in again for word in one["overrides"])]
+    return {
+        "directory": run.path,
+        "status": run.status,
+        "damage": run.damage,
+        "resumed": again,
+        **{key: value for key, value in run.facts.items() if key != "status"},
+        "last_row": _written(run),
+        "log": _log(run) if run.status in WENT_WRONG else [],
+        "config": run.config,
+        "chosen": chosen(words, run.config),
+        "metric": run.main[0],
+        "mode": run.main[1],
+        "metrics": found,
+        "checkpoints": checkpoints(run, found.get("best/step")),
+        "files": files(run),
+    }
+
+
+def chosen(words: Iterable[str], config: dict[str, Any]) -> list[str]:
+    """The keys of a configuration that overrides such as ``act=gelu`` and ``optim.lr=0.01`` name."""
+    keys = [word.partition("=")[0].lstrip("+~") for word in words if "=" in word]
+    full = [key if key in config else f"{key}.name" for key in keys]
+    return list(dict.fromkeys(key for key in full if key in config))
+
+
+def checkpoints(run: Run, best: Any) -> list[dict[str, Any]]:
+    """The saved states, by step; ``whole`` are those that were written to their end."""
+    folder = run.directory / rundir.CHECKPOINTS
+    found = []
+    for step in manifest.steps(folder):
+        state = folder / str(step)
+        whole = stamp(str(state / manifest.MANIFEST)) != "-"
+        found.append({"step": step, "bytes": size(str(state)), "best": step == best, "whole": whole})
+    return found
+
+
+def files(run: Run) -> dict[str, int]:
+    """Bytes of the files in its directory, and of its folders, whose names end with a slash."""
+    try:
+        with os.scandir(run.path) as entries:
+            names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    except OSError:
+        return {}
+    ordered = sorted(names, key=lambda name: (names[name], natural(name)))
+    return {f"{n}{'/' * names[n]}": size(os.path.join(run.path, n)) for n in ordered if n != rundir.LOCK}
+
+
+def size(path: str) -> int:
+    """Bytes of a file, or of all files in a folder; 0 for what went away. Links are not followed."""
+
+    def files() -> Iterator[str]:
+        if os.path.islink(path) or not os.path.isdir(path):
+            yield path
+        else:
+            for folder, _, names in os.walk(path):
+                yield from (os.path.join(folder, name) for name in names)
+
+    total = 0
+    for file in files():
+        with suppress(OSError):
+            total += os.lstat(file).st_size
+    return total
+
+
+def _command(run: Run) -> list[str]:
+    return shlex.split(run.facts["command"])
+
+
+def _resumed(run: Run) -> list[dict[str, Any]]:
+    """When a run went on, the overrides that it did so with, and what of its data had changed."""
+    file = run.directory / rundir.RUN
+    record = (atomic.read_json(file) if stamp(str(file)) != "-" else None) or {}
+    listed = record.get("resumed")
+    sound = [r for r in listed if isinstance(r, dict)] if isinstance(listed, list) else []
+    lists = [(r.get("time"), words if isinstance(words := r.get("overrides"), list) else []) for r in sound]
+    data = [{"data": r["data"]} if isinstance(r.get("data"), dict) else {} for r in sound]
+    told = [{"time": time, "overrides": [str(word) for word in words]} for time, words in lists]
+    return [one | more for one, more in zip(told, data, strict=True)]
+
+
+def _written(run: Run) -> str | None:
+    """When its last row was written, as run.json tells times."""
+    try:
+        when = (run.directory / rundir.METRICS).stat().st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(when).astimezone().isoformat(timespec="seconds")
+
+
+def _log(run: Run) -> list[str]:
+    """The last lines of log.txt."""
+    file = run.directory / rundir.LOG
+    if stamp(str(file)) == "-":
+        return []
+    try:
+        with file.open("rb") as f:
+            f.seek(max(0, os.fstat(f.fileno()).st_size - LOG_BYTES))
+            return f.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+    except OSError:
+        return []

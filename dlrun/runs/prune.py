@@ -1,0 +1,150 @@
+"""Which states of a run are to go, and their deletion.
+
+A state is renamed before it is deleted: cut off at any moment, every state is whole or does not exist.
+"""
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dlrun.runs import loading, manifest, rundir
+from dlrun.runs.lock import InUse, in_use, locked
+from dlrun.runs.run import Run
+
+
+class Left(Exception):
+    """A run is left alone; why."""
+
+
+class State(NamedTuple):
+    """The folder of a state; ``step`` is None where that was set aside, or never completed."""
+
+    name: str
+    step: int | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a run's states.
+
+    Args:
+      folder: where they lie.
+      kept: why, by step.
+    """
+
+    folder: Path
+    kept: dict[int, str]
+    gone: list[State]
+
+    @property
+    def bytes(self) -> int:
+        return sum(state.bytes for state in self.gone)
+
+    def __str__(self) -> str:
+        names = [state.name for state in self.gone]
+        some = ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]} … {names[-1]} ({len(names)} states)"
+        kept = ", ".join(f"{step} ({why})" for step, why in self.kept.items())
+        return f"{size(self.bytes):>8}  {self.folder.parent}  deletes {some}; keeps {kept or 'none'}"
+
+
+def plan(run: Run, keep: tuple[str, ...]) -> Plan:
+    """What is to be deleted of a run.
+
+    Args:
+      keep: which states are to stay: ``best``, ``last``, both or none.
+
+    Raises:
+      Left: where a state that is to stay is not there, or a process works in the directory.
+      OSError: where its states can't be looked at.
+    """
+    if in_use(run.directory):
+        raise Left("in use")
+    return _plan(run, keep)
+
+
+def delete(run: Run, keep: tuple[str, ...]) -> Plan:
+    """Deletes states of a run; gives what was.
+
+    Raises:
+      Left: as :func:`plan`, and where a state that is to stay is damaged, or the run went on meanwhile.
+      OSError: where something can't be deleted.
+    """
+    try:
+        with locked(run.directory):
+            now = loading.read(run.path)
+            if isinstance(now, str) or now["run"] != run.facts:
+                raise Left("it changed meanwhile")
+            found = _plan(run, keep)
+            for step in found.kept:
+                if not manifest.verify(found.folder / str(step)):
+                    raise Left(f"its state of step {step}, which is to stay, is damaged")
+            for state in found.gone:
+                aside = state.name if state.step is None else f"{manifest.ASIDE}{state.name}"
+                os.rename(found.folder / state.name, found.folder / aside)
+                shutil.rmtree(found.folder / aside)
+            return found
+    except InUse:
+        raise Left("in use") from None
+
+
+def _plan(run: Run, keep: tuple[str, ...]) -> Plan:
+    folder = run.directory / rundir.CHECKPOINTS
+    if folder.is_symlink():
+        raise Left(f"its {rundir.CHECKPOINTS} are a link")
+    found = _states(folder)
+    numbered = [state.step for state in found if state.step is not None]
+    whole = [step for step in numbered if (folder / str(step) / manifest.MANIFEST).is_file()]
+    if keep and numbered and not whole:
+        raise Left("none of its states is whole")
+    kept: dict[int, str] = {}
+    for which in keep if whole else ():
+        step = max(whole) if which == "last" else _best(run, folder, max(whole))
+        if step not in whole:
+            raise Left(f"its best state, of step {step}, is not there")
+        kept[step] = f"{kept[step]}, {which}" if step in kept else which
+    return Plan(folder, kept, [state for state in found if state.step not in kept])
+
+
+def _best(run: Run, folder: Path, last: int) -> int:
+    """The step of the best state; of a run that was never evaluated, its last."""
+    step = run.summary.get("best/step")
+    if not isinstance(step, int):
+        try:
+            step = manifest.best(folder / str(last))
+        except ValueError:
+            raise Left(f"its state of step {last} does not tell which is the best") from None
+    return last if step is None else step
+
+
+def _states(folder: Path) -> list[State]:
+    """The states of a run, in order, those first that were set aside. Links are none."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    others = sorted(name for name in names if name.startswith((manifest.ASIDE, manifest.PART)))
+    aside = [State(name, None, _bytes(folder / name)) for name in others]
+    steps = sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
+    return aside + [State(str(step), step, _bytes(folder / str(step))) for step in steps]
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, file)).st_size
+    return total
+
+
+def size(number: float) -> str:
+    """``999 B``, ``1.5 MB``, ``34 GB``."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while number >= 999.5 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.3g} {units[0]}"

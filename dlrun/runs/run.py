@@ -1,0 +1,229 @@
+"""A run as its directory tells it: what made it, what came out.
+
+A run that completed is known from run.json and summary.json. Its rows are read when something else is asked for, and
+the answers, not the rows, are kept.
+"""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from dlrun.runs import rundir
+from dlrun.runs.lock import in_use
+from dlrun.runs.metric_names import NOT_A_METRIC, better
+
+At = Literal["best", "last", "min", "max"] | int
+"""Which of a metric's values: of the best state, the last, the smallest, the largest, or that at a step."""
+MOST_STEPS = 2**53  # which floats tell apart
+
+
+def stamp(file: str) -> str:
+    """Size and time of a file as text, which differ when its content does; ``-`` where there is no regular file."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return "-"
+    return f"{found.st_size}:{found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else "-"
+
+
+class Run:
+    """A run.
+
+    Args:
+      path: its directory, as it was found.
+      facts: of run.json, flat: ``seed``, ``start``, ``end``, ``seconds``, ``steps_per_second``, ``git.commit`` …
+      config: the configuration, flat: value by dotted key.
+      summary: the metrics and numbers of summary.json; empty for a run that did not complete.
+      damage: what could not be read of it, else None.
+    """
+
+    __slots__ = ("_answers", "_known", "changed", "config", "damage", "facts", "path", "status", "summary")
+
+    def __init__(self, path: str, record: dict[str, Any], known: tuple[str, str] = ("", "{}")):
+        self.path, self._known = path, known
+        self.facts, self.config, self.summary = record["run"], record["config"], record["summary"]
+        self.damage: str | None = record.get("damage")
+        self.status: str = self.facts["status"]
+        # The one thing that no file tells: the process may be gone.
+        if self.status == "running" and not in_use(Path(path)):
+            self.status = "killed"
+        self._answers: dict[str, Any] | None = None
+        self.changed = False
+
+    def __repr__(self) -> str:
+        return f"Run({self.path!r}, {self.status})"
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.path)
+
+    @property
+    def seed(self) -> int | None:
+        return self.config.get("seed", self.facts.get("seed"))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, read anew."""
+        file = self.directory / rundir.METRICS
+        return rundir.read_metrics(self.directory) if stamp(str(file)) != "-" else []
+
+    @property
+    def main(self) -> tuple[str, Literal["min", "max"]]:
+        """The metric that chose the best state, and whether it should be ``min`` or ``max``."""
+        return self.main_among(lambda: self._digest["last"])
+
+    def main_among(self, metrics: Callable[[], Iterable[str]]) -> tuple[str, Literal["min", "max"]]:
+        """The same, where the names of its metrics are known."""
+        name = self.summary.get("metric") or self.config.get("checkpoint.metric")
+        if not isinstance(name, str):
+            name = "val/accuracy" if "val/accuracy" in metrics() else "val/loss"
+        mode = self.summary.get("mode") or self.config.get("checkpoint.mode")
+        return name, mode if mode in ("min", "max") else better(name)
+
+    @property
+    def metrics(self) -> Iterable[str]:
+        """Names of its metrics, such as ``val/accuracy``."""
+        if self.summary:
+            return [k for k in self.summary if k.startswith(("train/", "val/", "test/"))]
+        return self._digest["last"]
+
+    def metric(self, name: str, at: At = "best") -> float | None:
+        """A metric's value, or None where there is none that is finite.
+
+        Args:
+          name: with its split, such as ``val/accuracy``.
+          at: ``best``: of the state that validation chose (of a run without summary: by its rows so far); ``last``;
+            ``min``, ``max``: over all rows; a step: the latest by then, of a run that got there. The test split is
+            evaluated once, so that all but a step mean the same.
+        """
+        if self.summary and name not in self.summary:  # it has the last row of each split
+            return None
+        if isinstance(at, int):
+            return self._at(name, at)
+        if at == "last" or name.startswith("test/"):
+            return finite(self.summary[name]) if self.summary else self._digest["last"].get(name)
+        if at in ("min", "max"):
+            return self._digest[at].get(name)
+        if f"best/{name}" in self.summary:
+            return finite(self.summary[f"best/{name}"])
+        if not self.summary:
+            return self._digest["best"].get(name)
+        step = self.summary.get("best/step")
+        return self._at(name, step) if isinstance(step, int) else None
+
+    def time_to(self, metric: str, target: float) -> tuple[int, float] | None:
+        """Steps and seconds of training to the first value as good as ``target``; None if it was not reached."""
+        if self.summary and metric not in self.summary:
+            return None
+        mode = self.main[1] if self.main[0] == metric else better(metric)
+        found = self._answer(f"{metric} {mode} {target!r}", lambda rows: _reached(rows, metric, mode, target))
+        return tuple(found) if found else None
+
+    def series(self, metric: str) -> list[tuple[int, float, float]]:
+        """Step, seconds of training and value of each row that has the metric."""
+        return list(_series(self.rows, metric))
+
+    def value(self, name: str) -> Any:
+        """A value by its column's name: of the configuration, of run.json, or a metric at its best; None if absent."""
+        if name in self.config:
+            return self.config[name]
+        if name == "status":
+            return self.status
+        if name == "directory":
+            return self.path
+        return self.facts[name] if name in self.facts else self.metric(name) if "/" in name else None
+
+    @property
+    def kept(self) -> tuple[str, str]:
+        """What was found out from the rows, and of what they were: for the cache."""
+        return self._known[0], json.dumps(self._answers)
+
+    @property
+    def _digest(self) -> dict[str, Any]:
+        """``min``, ``max`` and ``last`` of each metric over all rows, ``best`` at the best step of the main metric."""
+        return self._answer("digest", self._digested)
+
+    def _at(self, name: str, step: int) -> float | None:
+        return self._answer(f"{name} {step}", lambda rows: _latest(rows, name, step))
+
+    def _answer(self, question: str, find: Callable[[list[dict[str, Any]]], Any]) -> Any:
+        if self._answers is None:
+            now = stamp(os.path.join(self.path, rundir.METRICS))
+            self._answers = _object(self._known[1]) if self._known[0] == now else {}
+            self._known = now, ""
+        if question not in self._answers:
+            self._answers[question] = find(self.rows)
+            self.changed = True
+        return self._answers[question]
+
+    def _digested(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        values: dict[str, list[float]] = {}
+        steps: dict[str, list[Any]] = {}
+        names: dict[tuple[Any, str], str] = {}
+        for row in rows:  # a million, where many runs are compared
+            split, step = row.get("split"), row.get("step")
+            for key, value in row.items() if isinstance(split, str) else ():
+                if (type(value) is float and value - value == 0) or (value := finite(value)) is not None:
+                    if (name := names.get((split, key))) is None:
+                        name = names[split, key] = f"{split}/{key}"
+                        values[name], steps[name] = [], []
+                    values[name].append(value)
+                    steps[name].append(step)
+        values = {name: found for name, found in values.items() if name.partition("/")[2] not in NOT_A_METRIC}
+        metric, mode = self.main_among(lambda: values)
+        best: dict[str, float] = {}
+        no_result = {row["step"] for row in rows if "nonfinite" in row and isinstance(row.get("step"), int)}
+        at = zip(values.get(metric, ()), steps.get(metric, ()), strict=True)
+        if results := [(v, s) for v, s in at if not isinstance(s, int) or s not in no_result]:
+            extreme = (min if mode == "min" else max)(value for value, _ in results)
+            step = next(s for value, s in results if value == extreme)
+            for name, found in values.items():
+                known = [v for s, v in zip(steps[name], found, strict=True) if _by(s, step)]
+                best |= {name: known[-1]} if known else {}
+        extremes = {how.__name__: {name: how(found) for name, found in values.items()} for how in (min, max)}
+        return {**extremes, "last": {name: found[-1] for name, found in values.items()}, "best": best}
+
+
+def finite(value: Any) -> float | None:
+    """A value of a file as a number; None for what is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond all floats
+        return None
+
+
+def _series(rows: list[dict[str, Any]], metric: str) -> Iterator[tuple[int, float, float]]:
+    split, _, key = metric.partition("/")
+    for row in rows:
+        value, step = finite(row.get(key)), row.get("step")
+        if row.get("split") == split and value is not None and isinstance(step, int) and abs(step) < MOST_STEPS:
+            yield step, finite(row.get("time")) or 0.0, value
+
+
+def _by(step: Any, end: Any) -> bool:
+    return isinstance(step, int) and isinstance(end, int) and step <= end
+
+
+def _latest(rows: list[dict[str, Any]], metric: str, step: int) -> float | None:
+    if not any(isinstance(s := row.get("step"), int) and s >= step for row in rows):
+        return None
+    return next((value for at, _, value in reversed(list(_series(rows, metric))) if at <= step), None)
+
+
+def _reached(rows: list[dict[str, Any]], metric: str, mode: str, target: float) -> tuple[int, float] | None:
+    good = (target).__ge__ if mode == "min" else (target).__le__
+    return next(((step, seconds) for step, seconds, value in _series(rows, metric) if good(value)), None)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

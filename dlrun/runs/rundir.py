@@ -1,0 +1,128 @@
+"""The run directory: the only file that knows names inside it. Needs neither JAX nor Hydra."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dlrun.runs.atomic import finite, read_json, write, write_json
+
+FORMAT = 1
+
+CONFIG = ".hydra/config.yaml"
+HYDRA = ".hydra/hydra.yaml"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+CONFUSION = "confusion.png"
+DATA = "data.json"
+LOG = "log.txt"
+CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
+HISTORY = "history"
+
+
+def create(directory: Path) -> bool:
+    """Makes a run directory that nobody else has; False when it exists and is not empty."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        return False
+    try:  # of several processes that see it empty only one makes the file
+        os.close(os.open(directory / LOCK, os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    return True
+
+
+def update_run(directory: Path, **changes: Any) -> None:
+    """Changes fields of run.json, keeping the others."""
+    write_json(directory / RUN, {"format": FORMAT, **(read_json(directory / RUN) or {}), **changes})
+
+
+def read_data(directory: Path) -> dict[str, Any]:
+    """data.json; of a run that was made before there were fingerprints, with the numbers of rows that run.json has."""
+    data = read_json(directory / DATA) or {}
+    if not isinstance(data.get("fingerprint"), dict):
+        rows = (read_json(directory / RUN) or {}).get("rows") or {}
+        data["fingerprint"] = {split: {"rows": n} for split, n in rows.items()}
+    return data
+
+
+def read_metrics(directory: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a torn last line is left out."""
+    return list(_rows(directory / METRICS))
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    yield from parsed(text)
+
+
+def parsed(text: str) -> Iterator[dict[str, Any]]:
+    """The rows in a piece of metrics.jsonl; what follows its last newline is torn."""
+    for line in text.split("\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def keep_history(directory: Path) -> Path:
+    """Copies the records of a run whose data changed to a folder of their own, as a whole; gives it."""
+    folder = directory / HISTORY
+    folder.mkdir(exist_ok=True)
+    number = 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0)
+    part = folder / f".{number}.{os.getpid()}"
+    part.mkdir()
+    for name in (RUN, DATA, METRICS, SUMMARY, CURVES, CONFUSION):
+        if (directory / name).exists():
+            shutil.copy2(directory / name, part / name)
+    os.replace(part, folder / str(number))
+    return folder / str(number)
+
+
+def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drops the rows of metrics.jsonl that ``keep`` says no to, and a torn last line."""
+    file = directory / METRICS
+    if file.exists():
+        write(file, "".join(json.dumps(row) + "\n" for row in _rows(file) if keep(row)))
+
+
+class Metrics:
+    """Appends rows to metrics.jsonl, each one whole and handed to the system before the next."""
+
+    def __init__(self, directory: Path):
+        self.file = (directory / METRICS).open("ab", buffering=0)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.file.write((json.dumps(finite(row)) + "\n").encode())
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def find(root: Path) -> list[Path]:
+    """All run directories at or below ``root``: those that hold a run.json."""
+    found = []
+    for folder, below, files in os.walk(root):
+        if RUN in files:
+            found.append(Path(folder))
+            below.clear()
+        below[:] = [b for b in below if not b.startswith(".")]
+    return found
+
+
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Nested values by dotted path."""
+    if not isinstance(values, dict):
+        return {path: values}
+    below = [flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
+    return {key: value for part in below for key, value in part.items()}

@@ -1,0 +1,88 @@
+"""How many jobs are trained together."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from dlrun.program import pytree
+from dlrun.program.compiled import Engine
+from dlrun.runs import manifest, rundir
+from dlrun.sweep.unit_job import UnitJob
+
+MOST = {True: 128, False: 64}
+"""Jobs that are stacked at most, all at once and one by one: beyond that there is nothing left to gain."""
+OF_MEMORY = 0.25  # of the memory that is free, the share that stacked states and their copies may take
+
+
+def at_once(engine: Engine, vmap: bool | None) -> bool:
+    """Whether stacked jobs are computed all at once: on an accelerator, unless the user says so or otherwise."""
+    return _platform(engine) != "cpu" if vmap is None else vmap
+
+
+def stacks(engine: Engine, jobs: int, *, vmap: bool | None, chunk: int | None) -> list[int]:
+    """How many jobs are trained together, of so many that stand at the same step; 1 is by itself."""
+    setup = engine.setup
+    # A loop on the device makes XLA's convolutions slow on CPU; rows that are read while training are each run's own.
+    alone = vmap is False or engine.streams or setup.plan.settings.distributed.processes > 1
+    alone |= not setup.program.loop and not vmap
+    if alone or jobs == 1:
+        return [1] * jobs
+    most = min(chunk or MOST[at_once(engine, vmap)], room(engine))
+    parts = -(-jobs // most)
+    size = -(-jobs // parts)  # of about the same size, so that a second one needs no other program
+    return [min(size, jobs - i) for i in range(0, jobs, size)]
+
+
+def chunks(
+    engine: Engine, members: Sequence[UnitJob], *, vmap: bool | None, chunk: int | None
+) -> Iterator[list[UnitJob]]:
+    """The jobs that are trained together: those that stand at the same step, as many as fit; else one by one."""
+    at: dict[int, list[UnitJob]] = {}
+    for member in members:
+        at.setdefault(_step(member), []).append(member)
+    for some in at.values():
+        for size in stacks(engine, len(some), vmap=vmap, chunk=chunk):
+            yield some[:size]
+            some = some[size:]
+
+
+def room(engine: Engine) -> int:
+    """How many stacked jobs fit into memory."""
+    import jax
+
+    shapes, device = engine.setup.shapes, engine.setup.mesh.devices.flat[0]
+    state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(pytree.flat, shapes)))
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * OF_MEMORY
+    if device.platform != "cpu":
+        limit = (device.memory_stats() or {}).get("bytes_limit")
+        used = (device.memory_stats() or {}).get("bytes_in_use", 0)
+        if limit:
+            each = 3 * state + max(activations(engine), engine.eval_bytes(engine.eval_size(MOST[True])))
+            free = min(free * each / state, 0.9 * (limit - used))
+            return max(1, int(free / each))
+    return max(1, int(free / (3 * state)))
+
+
+def activations(engine: Engine) -> int:
+    """Bytes that a training step of one run takes beside its state and batch, as XLA plans it."""
+    import jax
+    import numpy as np
+
+    setup, size = engine.setup, engine.setup.plan.settings.batch_size
+    rows = {"x": setup.examples(size), "y": setup.targets(size)}
+    order = jax.ShapeDtypeStruct((1, size), np.int32)
+    one = jax.ShapeDtypeStruct((), np.int32)
+    compiled = engine.train_steps.lower(setup.shapes, engine.zeros(), {**rows, **engine.constants}, order, one, one)
+    found = compiled.compile().memory_analysis()
+    return int(getattr(found, "temp_size_in_bytes", 0))
+
+
+def _step(member: UnitJob) -> int:
+    """The step that a job will go on from."""
+    if not member.resume:
+        return 0
+    folder = member.directory / rundir.CHECKPOINTS
+    return next((s for s in reversed(manifest.steps(folder)) if manifest.verify(folder / str(s))), 0)
+
+
+def _platform(engine: Engine) -> str:
+    return engine.setup.mesh.devices.flat[0].platform

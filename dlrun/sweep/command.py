@@ -1,0 +1,89 @@
+"""``dlrun -m``: a sweep from its words to its runs."""
+
+import sys
+from typing import Any
+
+from dlrun.config import composition
+from dlrun.errors import InvalidConfig
+from dlrun.program import devices
+from dlrun.sweep.conduct import conducted, directory, launcher_of, main_metric, small_footprint
+from dlrun.sweep.folder import OVER, Folder, digest, read, taken_from
+from dlrun.sweep.jobs.groups import grouped, same_data
+from dlrun.sweep.jobs.job import Job
+from dlrun.sweep.launchers.base import Launcher
+from dlrun.sweep.names import names
+from dlrun.sweep.request import Asked
+from dlrun.sweep.search import study
+from dlrun.sweep.trainer import Trainer
+
+
+def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+    """Runs the sweep of a command; gives the exit code. The last line on stdout is the sweep's directory.
+
+    Raises:
+      InvalidConfig: with all that is wrong with any job, before anything is made.
+    """
+    from dlrun.sweep.jobs.space import Space
+
+    space = Space(hydra, asked.cfg, asked.overrides)
+    most = composition.plain(asked.cfg)[0].get("launcher", {}).get("max_jobs", Launcher.max_jobs)
+    jobs = space.grid(asked.trust, found, most if isinstance(most, int) else Launcher.max_jobs)
+    launcher = launcher_of([job.plan for job in jobs])
+    devices.initialize(jobs[0].plan.settings)
+    where = directory(asked.cfg)
+    there = None if where is None else read(where)
+    folder = None if there is None or where is None else Folder(where, described(asked, space.swept))
+    if folder is not None:
+        jobs = belonging(folder, jobs)
+    for axis in space.axes.values():
+        for value in axis.twice:
+            print(f"notice: {axis.text}: {value} is there more than once, and is trained once", file=sys.stderr)
+    with small_footprint(launcher):
+        over = {job.number for job in jobs if folder and job.number in folder.entries}
+        over = {n for n in over if folder and folder.status(n) in OVER}
+        groups = grouped([job for job in jobs if job.number not in over])
+        if dry_run:
+            from dlrun.sweep.estimate import report
+
+            print(report(jobs, groups, launcher, len(over)))
+            return 0
+        if folder is not None:
+            # Where nothing is to be trained, it is told all the same that the data is not that of the runs.
+            kinds = {taken_from(job.plan.values): job for job in jobs}
+            same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
+        names(asked.cfg, jobs, folder.entries if folder else {})
+        if folder is None:
+            folder = Folder(composition.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
+        metric, mode = main_metric(folder, groups)
+
+        def train(running: Trainer) -> None:
+            running.add(jobs)
+            running.train(groups)
+
+        return conducted(asked, folder, launcher, metric, mode, train)
+
+
+def described(asked: Asked, swept: dict[str, Any]) -> dict[str, Any]:
+    """What sweep.json says of the command."""
+    return {
+        "command": ["dlrun", *sys.argv[1:]],
+        "overrides": asked.overrides,
+        "config_dirs": [str(d.resolve()) for d in asked.config_dirs],
+        "swept": swept,
+    }
+
+
+def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:
+    """The jobs with their numbers in a sweep that is there. Raises :class:`InvalidConfig` where it has none of them."""
+    if (folder.directory / study.FILE).exists():
+        allowed = f"allowed: a new folder, or dlrun resume {folder.directory}"
+        raise InvalidConfig([f"hydra.sweep.dir={folder.directory}: the folder of a search; {allowed}"])
+    known = {entry.digest for entry in folder.entries.values()}
+    if known and not any(digest(job) in known for job in jobs):
+        raise InvalidConfig(
+            [
+                f"hydra.sweep.dir={folder.directory}: the sweep of another command, none of whose runs is among these; "
+                f"allowed: a new folder, or dlrun resume {folder.directory}"
+            ]
+        )
+    return folder.numbered(jobs)

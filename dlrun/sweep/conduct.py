@@ -1,0 +1,124 @@
+"""What every sweep does around its training: its directory, launcher, figures, signals."""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dlrun.config import composition
+from dlrun.config.plan import Plan
+from dlrun.errors import InvalidConfig
+from dlrun.program.misfits import reported
+from dlrun.runs import atomic, rundir
+from dlrun.runs.lock import locked
+from dlrun.sweep import train_unit
+from dlrun.sweep.folder import OVER, Folder
+from dlrun.sweep.jobs.groups import Group
+from dlrun.sweep.launchers.base import Launcher
+from dlrun.sweep.request import Asked
+from dlrun.sweep.status import Status, see
+from dlrun.sweep.trainer import FAILED, Trainer
+from dlrun.train.run import notice
+from dlrun.train.signals import Stop
+
+
+def conducted(
+    asked: Asked, folder: Folder, launcher: Launcher, metric: str, mode: str, train: Callable[[Trainer], str | None]
+) -> int:
+    """Trains with the sweep's directory held, and tells in the end what came of it.
+
+    Args:
+      train: gives what else there is to tell.
+    """
+    train_unit.quiet()
+    with locked(folder.directory), Status(metric, mode) as status:
+        ended, more = "failed", None
+        with Stop(partial(notice, status)) as stop:
+            running = Trainer(asked, folder, launcher, status, stop)
+            try:
+                more = train(running)
+                ended = "failed" if running.failed else "completed"
+            finally:
+                folder.refresh()
+                ended = "stopped" if stop.signum else ended
+                idle = not folder.written and folder.says(ended)
+                if not idle:
+                    folder.write(ended)
+        if status.jobs:
+            status.note(status.table(partial(seconds, folder)))
+        if more:
+            status.note(more)
+        elif idle:
+            status.note(f"nothing to do: all jobs of {folder.directory} are over")
+        if stop.signum or any(s not in OVER for s in status.statuses.values()):
+            status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
+        if failed := [n for n in status.statuses if status.statuses[n] in FAILED]:
+            shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
+            where = next(filter(None, map(running.log, failed)), None)
+            status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")
+    if asked.cfg.log.plot and not idle:
+        picture(status, folder)
+    print(folder.directory, flush=True)
+    return 128 + stop.signum if stop.signum else int(running.failed)
+
+
+def picture(status: Status, folder: Folder) -> None:
+    """The curves of all runs, once: a picture of each would take longer than to train it."""
+    runs = {number: rundir.read_metrics(folder.path(number)) for number in folder.entries}
+    if any(runs.values()):
+        from dlrun.display.figures import draw_sweep
+
+        named = {status.name(number): rows for number, rows in runs.items()}
+        with contextlib.suppress(OSError):  # a full disk was reported before
+            draw_sweep(named, status.metric, status.mode, folder.directory / rundir.CURVES)
+
+
+def launcher_of(plans: list[Plan]) -> Launcher:
+    """The launcher that the jobs agree on. Raises :class:`InvalidConfig` where they don't, or it can't work here."""
+    found: list[str] = []
+    if len({plan.choices["launcher"] for plan in plans}) > 1:
+        raise InvalidConfig(["launcher: several values; allowed: one, as it is none of a run's"])
+    with reported(found, "launcher", fatal=True):
+        return plans[0].choices["launcher"]()
+    raise AssertionError
+
+
+def directory(cfg: Any) -> Path | None:
+    """The sweep's directory where the user names one."""
+    named = composition.named_directory(cfg, "hydra.sweep.dir")
+    return None if named is None else Path(named)
+
+
+def main_metric(folder: Folder, groups: Sequence[Group]) -> tuple[str, str]:
+    """What the sweep's jobs are compared by; of one whose jobs are over, what they were chosen by."""
+    if groups:
+        return groups[0].setups[0].metric, groups[0].setups[0].mode
+    for entry in folder.entries.values():
+        summary = atomic.read_json(folder.directory / entry.directory / rundir.SUMMARY) or {}
+        if isinstance(summary.get("metric"), str):
+            return summary["metric"], str(summary.get("mode", "max"))
+    return "val/loss", "min"
+
+
+def seconds(folder: Folder, number: int) -> float | None:
+    """How long a job trained; of stacked jobs, its share."""
+    return (atomic.read_json(folder.path(number) / rundir.SUMMARY) or {}).get("seconds")
+
+
+@contextlib.contextmanager
+def small_footprint(launcher: Launcher) -> Iterator[None]:
+    """While other processes train, this one takes no memory of a GPU."""
+    variable = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    before = os.environ.get(variable)
+    if not launcher.inside:
+        import jax
+
+        os.environ[variable] = "false"
+        jax.devices()  # reads it
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+    yield

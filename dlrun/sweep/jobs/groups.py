@@ -1,0 +1,117 @@
+"""Which jobs share a program and its data, so that one compilation and one table on the device serve them all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlrun.config.plan import Plan
+from dlrun.data.dataset import Dataset
+from dlrun.data.fingerprint import changed_since, changes
+from dlrun.errors import InvalidConfig
+from dlrun.program.setup import Setup, alike, prepare
+from dlrun.sweep.folder import taken_from
+from dlrun.sweep.jobs.job import Job
+from dlrun.train.sinks import missing
+
+LENGTH_AND_RECORDS = (
+    "seed", "epochs", "steps", "on_nonfinite", "max_skipped", "early_stop", "checkpoint", "log",
+)  # fmt: skip
+"""Settings that the compiled functions do not depend on, beside the numbers in the state."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that differ in numbers, seed, length and records alone.
+
+    Args:
+      key: text that no other group has.
+      setups: one a job; they share all but the plan.
+    """
+
+    key: str
+    jobs: list[Job]
+    setups: list[Setup]
+
+
+def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Group]:
+    """The groups of some jobs, in the order of their first ones. Makes all checks that need the data and the model.
+
+    Args:
+      known: a setup of groups that there were before, by key.
+
+    Raises:
+      InvalidConfig: with all that is wrong with any job.
+    """
+    members: dict[str, list[Job]] = {}
+    for job in jobs:
+        members.setdefault(key(job.plan), []).append(job)
+    groups, found, loaded = [], [], {}
+    for text, some in members.items():
+        setups, like = [], (known or {}).get(text)
+        for job in some:
+            try:
+                lacking = missing(job.plan.settings.log.sinks)
+                like = alike(like, job.plan, lacking) if like else prepare(job.plan, loaded, lacking)
+                setups.append(like)
+            except InvalidConfig as error:
+                found += error.problems
+                if not like:  # what is wrong with the program is wrong with all
+                    break
+        groups.append(Group(text, some, setups))
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+    return groups
+
+
+def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[str, Any]]]], sweep: Path) -> None:
+    """Holds the data of groups against what all runs of their sweep were trained on; adds what is new to ``there``.
+
+    Args:
+      there: of :meth:`~dlrun.sweep.folder.Folder.data`.
+      sweep: its directory.
+
+    Raises:
+      InvalidConfig: where it changed, or runs differ in it, as they are to be compared.
+    """
+    found = []
+    for group in groups:
+        now = known(group.setups[0].data)
+        runs = there.setdefault(taken_from(group.setups[0].plan.values), [(sweep, now)])
+        if mixed := _mixed(runs):
+            found.append(mixed)
+        elif changed := [(run, words) for run, before in runs if (words := changes(before, now))]:
+            run, words = changed[0]
+            found.append(f"{run}: {changed_since(words)}; allowed: the data of then, or a new sweep")
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+
+
+def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
+    """Names the runs that were trained on other data than the first one, as those that accepted changed data alone."""
+    path, first = runs[0]
+    others = [(run, words) for run, data in runs[1:] if (words := changes(first, data))]
+    if not others:
+        return ""
+    shown = ", ".join(str(run) for run, _ in others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    return f"{shown}: not of the data of {path}: {'; '.join(others[0][1])}; allowed: a new sweep"
+
+
+def known(data: Dataset) -> dict[str, Any]:
+    """What a sweep knows data by, a part of data.json."""
+    return {"classes": list(data.classes), "fingerprint": data.fingerprint}
+
+
+def key(plan: Plan) -> str:
+    """Text that is the same for jobs of the same group."""
+    values = {k: v for k, v in plan.values.items() if k not in LENGTH_AND_RECORDS}
+    values["eval"] = {**values["eval"], "every": None}
+    return json.dumps(_without(values, plan.numbers), sort_keys=True, default=str)
+
+
+def _without(values: Any, numbers: dict[str, float], path: str = "") -> Any:
+    """Values with the numbers of the state left open; that there is one is part of the program."""
+    if not isinstance(values, dict):
+        return "number" if path in numbers else values
+    return {k: _without(v, numbers, f"{path}.{k}" if path else k) for k, v in values.items()}

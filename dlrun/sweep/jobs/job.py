@@ -1,0 +1,93 @@
+"""One run of a sweep: what was asked for, checked, and the files of its ``.hydra`` folder."""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf._utils import OmegaConfDumper
+
+from dlrun.config import catalogue
+
+if TYPE_CHECKING:  # it imports jax
+    from dlrun.config.plan import Plan
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # pyright: ignore[reportGeneralTypeIssues]
+    """What OmegaConf writes, ten times as fast: text that reads as a number is quoted, nothing is an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, OmegaConfDumper.str_representer)
+
+
+@dataclass(frozen=True, eq=False)
+class HydraPart:
+    """Hydra's part of a configuration as it is written, the same for all jobs that were composed at once."""
+
+    values: dict[str, Any]
+
+    @cached_property
+    def template(self) -> str:
+        """``.hydra/hydra.yaml`` with a line each for what is a job's own."""
+        own = {section: dict.fromkeys(names, "<own>") for section, names in _OWN.items()}
+        return dumped({"hydra": {**self.values, **{k: {**self.values[k], **own[k]} for k in own}}})
+
+
+_OWN = {"overrides": ("task",), "job": ("override_dirname", "id", "num"), "runtime": ("output_dir",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A checked run of a sweep. Holds plain values only, so that it can be sent to another process.
+
+    Args:
+      number: its place in the sweep, from 0: the name of its directory.
+      overrides: what makes it, as a user would type it after ``dlrun``.
+      plan: the checked configuration.
+      written: the task's configuration with references between keys as they are written.
+      hydra: Hydra's part of the configuration.
+    """
+
+    number: int
+    overrides: list[str]
+    plan: "Plan"
+    written: dict[str, Any]
+    hydra: HydraPart
+
+    @cached_property
+    def config(self) -> str:
+        """``.hydra/config.yaml``; how the sweep is launched is no part of a run."""
+        return dumped({k: v for k, v in self.written.items() if k not in catalogue.NOT_OF_A_RUN})
+
+
+def dumped(values: Any) -> str:
+    """Plain values as YAML that OmegaConf reads as the same values."""
+    return yaml.dump(values, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+def hydra_text(job: Job, directory: Path) -> str:
+    """``.hydra/hydra.yaml`` of a job that writes to ``directory``, as Hydra's own launcher writes it."""
+    form = job.hydra.values["job"]["config"]["override_dirname"]
+    shown = [text for text in job.overrides if key_of(text) not in form["exclude_keys"]]
+    own = {
+        "task": job.overrides,
+        "override_dirname": form["item_sep"].join(sorted(shown)).replace("=", form["kv_sep"]),
+        "id": str(job.number),
+        "num": job.number,
+        "output_dir": str(directory.absolute()),
+    }
+    text = job.hydra.template
+    for key, value in own.items():
+        text = text.replace(f"    {key}: <own>\n", textwrap.indent(dumped({key: value}), "    "), 1)
+    return text
+
+
+def key_of(text: str) -> str:
+    """The key of an override."""
+    return re.split("[=@]", text.lstrip("+~"), maxsplit=1)[0]

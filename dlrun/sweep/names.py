@@ -1,0 +1,44 @@
+"""Names of the directories of jobs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dlrun.config import composition
+from dlrun.config.overrides import said
+from dlrun.errors import InvalidConfig
+from dlrun.sweep.folder import Entry, is_name
+from dlrun.sweep.jobs.job import Job, hydra_text
+
+
+def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, str]:
+    """The directories of new jobs by number. Raises :class:`InvalidConfig` where one is not its job's alone."""
+    found = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
+    paths = [*map(Path, found.values()), *(Path(e.directory) for e in there.values())]
+    problem = next((f"{name!r} is no folder of a run's own" for name in found.values() if not is_name(name)), None)
+    if len(set(paths)) < len(paths):
+        problem = "the same for several runs"
+    elif {parent for path in paths for parent in path.parents}.intersection(paths):
+        problem = "one run within another"
+    if problem:
+        shown = composition.raw(cfg, "hydra.sweep.subdir")
+        raise InvalidConfig([f"hydra.sweep.subdir={shown}: {problem}; allowed: ${{hydra.job.num}}"])
+    return found
+
+
+def subdirectory(cfg: Any, job: Job) -> str:
+    """The name of a job's directory in its sweep's."""
+    name = composition.raw(cfg, "hydra.sweep.subdir")
+    if name == "${hydra.job.num}":
+        return str(job.number)
+    whole = OmegaConf.create({**job.written, **yaml.safe_load(hydra_text(job, Path()))})
+    HydraConfig.instance().cfg = whole  # pyright: ignore[reportAttributeAccessIssue]  # for ${hydra:...}
+    try:
+        return str(whole.hydra.sweep.subdir)
+    except OmegaConfBaseException as error:
+        raise InvalidConfig([f"hydra.sweep.subdir={name}: {said(error)}"]) from None

@@ -1,0 +1,73 @@
+"""The best of a search as experiment files: ``dlrun --config-dir SWEEP experiment=best`` trains it again."""
+
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import OmegaConf
+
+from dlrun.config import catalogue
+from dlrun.config.overrides import one_duration
+from dlrun.runs import atomic
+from dlrun.sweep.search.domain import SearchSpace
+from dlrun.sweep.search.study import Trial
+
+FOLDER = "experiment"
+
+
+def write(
+    directory: Path, space: SearchSpace, best: list[Trial], groups: Collection[str] = catalogue.GROUPS
+) -> list[Path]:
+    """Writes best.yaml, or a best-0.yaml, best-1.yaml, ... for each of several; the files.
+
+    They lie in the folder ``experiment`` of the sweep's directory, which thereby is a folder of options.
+
+    Args:
+      groups: the keys that choose an option.
+    """
+    folder = directory / FOLDER
+    names = ["best.yaml"] if len(best) == 1 else [f"best-{i}.yaml" for i in range(len(best))]
+    for name, trial in zip(names, best, strict=True):
+        atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups))
+    for old in {*folder.glob("best*.yaml")} - {folder / name for name in names}:
+        old.unlink()
+    return [folder / name for name in names]
+
+
+def text(directory: Path, name: str, space: SearchSpace, trial: Trial, groups: Collection[str]) -> str:
+    """An experiment file of a trial: the options that it chooses, and the values of the other keys."""
+    parser, chosen, values, left = OverridesParser.create(), [], OmegaConf.create(), []
+    for word in one_duration(space.overrides(trial.values)):
+        override = parser.parse_override(word)
+        key, value = override.key_or_group, override.value()
+        if override.type is OverrideType.DEL or override.package or key.startswith("hydra"):
+            left.append(word)
+        elif key == FOLDER:
+            chosen = [*(value if isinstance(value, list) else [value]), *chosen]
+        elif key in groups:
+            chosen.append({f"override /{key}": value})
+        else:
+            OmegaConf.update(values, key, value, force_add=True)
+    command = shlex.join(["dlrun", "--config-dir", str(directory), f"experiment={name}", *left])
+    results = ", ".join(f"{metric} {value:.6g}" for metric, value in trial.results.items())
+    written: dict[str, Any] = {"defaults": chosen} if chosen else {}
+    content = OmegaConf.to_container(values)
+    assert isinstance(content, dict)
+    body = yaml.safe_dump({**written, **content}, sort_keys=False, allow_unicode=True)
+    return f"# @package _global_\n# Trial {trial.number}: {results}. Command: {command}\n{body}"
+
+
+def table(best: list[Trial]) -> list[str]:
+    """Lines for people: a trial with its results and values each."""
+    rows = [[f"trial {t.number}", *(f"{m} {v:.6g}" for m, v in t.results.items()), *_shown(t)] for t in best]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _shown(trial: Trial) -> list[str]:
+    values = trial.values.items()
+    return [f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}" for key, value in values]

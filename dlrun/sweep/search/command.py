@@ -1,0 +1,127 @@
+"""A search as a sweep: its trials are jobs, checked and trained as those of a grid."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dlrun.config import composition
+from dlrun.config.settings import in_steps
+from dlrun.errors import InvalidConfig
+from dlrun.program import devices
+from dlrun.program.setup import Setup
+from dlrun.runs import atomic, rundir
+from dlrun.sweep.command import described
+from dlrun.sweep.conduct import conducted, directory, launcher_of
+from dlrun.sweep.folder import OVER, Folder, read
+from dlrun.sweep.jobs.groups import grouped, same_data
+from dlrun.sweep.jobs.space import Space
+from dlrun.sweep.request import Asked
+from dlrun.sweep.search import best, study
+from dlrun.sweep.search import search as searching
+from dlrun.sweep.search.domain import search_space
+from dlrun.sweep.search.pruning import Pruner
+from dlrun.sweep.search.search import Objective, Outcome, Point
+from dlrun.sweep.search.study import Trial
+from dlrun.sweep.trainer import Trainer
+
+AT_BEST = "best/"
+
+
+def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+    """Runs the search of a command; gives the exit code. The last line on stdout is the sweep's directory.
+
+    Raises:
+      InvalidConfig: with what is wrong with the space, or with a run at the ends of it, before anything is made.
+    """
+    given: Any = OmegaConf.to_container(asked.cfg.hydra.sweeper)
+    options = searching.options(given)
+    words = [text for text in asked.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    wanted = search_space(words, options.params, hydra.config_loader)
+    space = Space(hydra, asked.cfg, asked.overrides)
+    space.problems += found
+    probes = space.jobs_of(list(wanted.probes()), asked.trust)
+    launcher = launcher_of([job.plan for job in probes])
+    devices.initialize(probes[0].plan.settings)
+    groups = grouped(probes)
+    setup = groups[0].setups[0]
+    known = [f"val/{name}" for name in setup.program.task.names]
+    aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
+    where = directory(asked.cfg)
+    searching.check(wanted, options, aims, where or Path("nowhere"))
+    there = None if where is None else read(where)
+    if where is not None and there is not None and there["jobs"] and not (where / study.FILE).exists():
+        allowed = f"allowed: a new folder, or dlrun resume {where}"
+        raise InvalidConfig([f"hydra.sweep.dir={where}: the sweep of another command, without {study.FILE}; {allowed}"])
+    trials = searching.trials(wanted, options)
+    if dry_run:
+        from dlrun.sweep.estimate import about, cost, some
+
+        of = some(options.seeds, "run")
+        print(f"{some(trials, 'trial')} of {of}, {some(options.batch, 'trial')} at a time, in:")
+        for key, domain in wanted.domains.items():
+            print(f"  {key}  {domain}")
+        runs = trials * options.seeds
+        print(about([cost([setup], launcher, min(runs, options.batch * options.seeds))], runs, 1))
+        return 0
+    made = where if there is not None and where is not None else composition.create(asked.cfg, "hydra.sweep.dir")
+    folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
+    same_data(groups, folder.data(), folder.directory)
+
+    def train(running: Trainer) -> str:
+        running.status.expected = trials * options.seeds
+        running.show([number for number in folder.entries if folder.status(number) in OVER])
+        pruner = searching.pruner(options, aims, evaluations(setup))
+
+        def run(points: list[Point]) -> list[Outcome]:
+            if pruner is not None:  # of an earlier process, and of workers
+                recall(pruner, folder, setup.metric)
+            jobs = space.jobs_of([p.overrides for p in points], asked.trust, [p.job for p in points])
+            known = {key: engine.setup for key, engine in running.engines.items()}
+            running.train(grouped(running.add(jobs), known), pruner)
+            return [outcome(folder, job.number, setup.metric) for job in jobs]
+
+        return _told(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
+
+    return conducted(asked, folder, launcher, aims[0].metric, aims[0].mode, train)
+
+
+def evaluations(setup: Setup) -> int:
+    """How often a whole run is evaluated."""
+    return -(-setup.total_steps // in_steps(setup.plan.settings.eval.every, setup.steps_per_epoch))
+
+
+def recall(pruner: Pruner, folder: Folder, metric: str) -> None:
+    """Tells a pruner what the jobs in other processes came to."""
+    name = metric.removeprefix("val/")
+    reports = {
+        str(number): {str(i): row.get(name) for i, row in enumerate(_validations(folder, number), 1)}
+        for number in folder.entries
+    }
+    pruned = {n // pruner.seeds for n, entry in folder.entries.items() if entry.status == "pruned"}
+    pruner.merge({"reports": reports, "pruned": sorted(pruned)})
+
+
+def outcome(folder: Folder, number: int, metric: str) -> Outcome:
+    """What came of a job."""
+    status: Any = folder.status(number)
+    rows = _validations(folder, number)
+    if status not in ("completed", "failed", "diverged", "pruned"):
+        return Outcome("stopped", {}, len(rows))
+    summary = atomic.read_json(folder.path(number) / rundir.SUMMARY) or {}
+    start = f"{AT_BEST}val/"
+    metrics = {k.removeprefix(AT_BEST): v for k, v in summary.items() if k.startswith(start) and v is not None}
+    if not metrics and rows:
+        metrics = {f"val/{k}": v for k, v in rows[-1].items() if k not in ("step", "epoch", "split", "time")}
+    return Outcome(status, metrics, len(rows))
+
+
+def _validations(folder: Folder, number: int) -> list[dict[str, Any]]:
+    return [row for row in rundir.read_metrics(folder.path(number)) if row["split"] == "val"]
+
+
+def _told(trials: list[Trial], where: Path) -> str:
+    if not trials:
+        return "no trial was completed"
+    files = "best.yaml" if len(trials) == 1 else f"best-0.yaml to best-{len(trials) - 1}.yaml"
+    return "\n".join([*(f"best: {line}" for line in best.table(trials)), f"      in {where / best.FOLDER / files}"])

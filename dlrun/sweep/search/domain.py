@@ -1,0 +1,252 @@
+"""What a search may choose from: Hydra's sweep syntax as a domain for each key. Needs no Optuna to be checked.
+
+The meaning is that of Hydra's own Optuna plugin, with three differences. Choices stay text as it is typed, so that
+lists and quoted text come out as they went in. ``tag(int, ...)`` and logarithmic ranges work. ``shuffle`` changes
+nothing, since what is tried is the sampler's to choose.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import product
+from typing import Any, TypeAlias
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
+from hydra.errors import HydraException
+
+from dlrun.errors import InvalidConfig, show
+
+
+@dataclass(frozen=True)
+class Options:
+    """One of several values, each as text to be typed."""
+
+    texts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ",".join(self.texts)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The values to check before a search, as typed."""
+        return self.texts
+
+    @property
+    def size(self) -> int:
+        return len(self.texts)
+
+    def points(self) -> list[str]:
+        return list(self.texts)
+
+    def text(self, value: Any) -> str:
+        """What Optuna chose, as typed."""
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """What Optuna chose, as a plain value."""
+        return OverridesParser.create().parse_override(f"key={value}").value()
+
+    def distribution(self) -> Any:
+        """As Optuna's."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.texts)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number from ``low`` to ``high``, both included.
+
+    Args:
+      step: the distance between the numbers, counted from ``low``; None for all of them.
+      log: whether every order of magnitude is as likely.
+      whole: whether they are integers.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    whole: bool = False
+
+    def __str__(self) -> str:
+        step = "" if self.step is None else f", step={self.step}"
+        text = f"{'int ' if self.whole else ''}{self.low} to {self.high}{step}"
+        return f"{text}, log" if self.log else text
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.text(self.low), self.text(self.high))))
+
+    @property
+    def size(self) -> int | None:
+        """How many numbers there are; None without a step."""
+        return None if self.step is None else round((self.high - self.low) / self.step) + 1
+
+    def points(self) -> list[float]:
+        """All numbers in order, where there is a step."""
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        numbers = (low + i * step for i in range(self.size or 0))
+        return [int(n) if self.whole else float(n) for n in numbers]
+
+    def text(self, value: Any) -> str:
+        if self.whole:
+            return str(int(value))
+        return repr(float(value) if self.step is None else float(f"{value:.12g}"))  # not 0.30000000000000004
+
+    def plain(self, value: Any) -> float:
+        return int(value) if self.whole else float(self.text(value))
+
+    def distribution(self) -> Any:
+        """As Optuna's."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+
+Domain: TypeAlias = Options | Numbers
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search is about.
+
+    Args:
+      domains: what to choose from, by key; a ``+`` before the key included.
+      fixed: the other overrides, as they were typed.
+    """
+
+    domains: dict[str, Domain]
+    fixed: tuple[str, ...]
+
+    def overrides(self, values: dict[str, Any]) -> list[str]:
+        """What a user would type for these values."""
+        return [*self.fixed, *(f"{key}={domain.text(values[key])}" for key, domain in self.domains.items())]
+
+    def plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        """These values as a configuration holds them."""
+        return {key: domain.plain(values[key]) for key, domain in self.domains.items()}
+
+    def probes(self) -> list[list[str]]:
+        """Overrides of few runs in which every option and both ends of every interval occur, to be checked first."""
+        ends = {key: domain.ends for key, domain in self.domains.items()}
+        most = max(map(len, ends.values()))
+        return [[*self.fixed, *(f"{key}={e[i % len(e)]}" for key, e in ends.items())] for i in range(most)]
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """All combinations."""
+        for values in product(*(domain.points() for domain in self.domains.values())):
+            yield dict(zip(self.domains, values, strict=True))
+
+    def described(self) -> dict[str, str]:
+        """Every key in words, equal for equal spaces."""
+        return {
+            **{word.partition("=")[0]: word.partition("=")[2] for word in self.fixed},
+            **{key: str(domain) for key, domain in self.domains.items()},
+        }
+
+
+def search_space(
+    overrides: list[str], params: dict[str, Any] | None = None, loader: ConfigLoader | None = None
+) -> SearchSpace:
+    """The space that a command spans; :class:`InvalidConfig` tells all that is wrong with it.
+
+    Args:
+      overrides: as typed; those of Hydra's own part are passed over.
+      params: further ones by key, from a configuration; one of the command line takes its place.
+      loader: knows the options of the groups, for ``glob``.
+    """
+    parser, found = OverridesParser.create(), []
+    given: list[list[Override]] = []
+    for words in ([f"{key}={_typed(value)}" for key, value in (params or {}).items()], overrides):
+        given.append([])
+        for word in words:
+            try:
+                given[-1] += [o for o in [parser.parse_override(word)] if not o.is_hydra_override()]
+            except HydraException as error:
+                found.append(f"{word}: {' '.join(str(error).splitlines()[0].split())}")
+    typed = {_key(o) for o in given[1]}
+    parsed = [o for o in given[0] if _key(o) not in typed] + given[1]
+    times = [_key(o) for o in parsed]
+    domains: dict[str, Domain] = {}
+    for o in parsed:
+        o.config_loader = loader
+        if not o.key_or_group:
+            found.append(f"{o.input_line}: has no key; allowed: key=value")
+        elif o.is_sweep_override():
+            if times.count(_key(o)) > 1:
+                found.append(f"{_key(o)}: given {times.count(_key(o))} times; allowed: once, as it is searched")
+            try:
+                domains[o.get_key_element()] = _domain(o)
+            except (ValueError, HydraException) as error:
+                found.append(f"{o.input_line}: {error}")
+    if not domains and not found:
+        example = "'optim.lr=tag(log, interval(1e-4, 1e-1))' act=relu,gelu"
+        found.append(
+            f"hydra/sweeper=optuna: nothing to search in; allowed: keys with several values, such as {example}"
+        )
+    if found:
+        raise InvalidConfig(dict.fromkeys(found))
+    return SearchSpace(domains, tuple(str(o.input_line) for o in parsed if not o.is_sweep_override()))
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
+
+
+def _typed(value: Any) -> str:
+    """A value of a YAML file as it is typed on the command line, where text may hold a sweep."""
+    if isinstance(value, str):
+        return value
+    return show(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _domain(override: Override) -> Domain:
+    """Raises ValueError where nothing, or what can't be, is to be chosen from."""
+    sweep: Any = override._value
+    tags = sweep.tags if isinstance(sweep, Sweep) else set()
+    if unknown := sorted(tags - {"log", "int"}):
+        raise ValueError(f"unknown tag {', '.join(unknown)}; known: log, int")
+    if isinstance(sweep, IntervalSweep):
+        return _numbers(sweep.start, sweep.end, None, tags)
+    if isinstance(sweep, RangeSweep):
+        return _numbers(sweep.start, sweep.stop, sweep.step, tags)
+    if tags:
+        raise ValueError(f"tag {', '.join(sorted(tags))} is for numbers; allowed: interval(a, b) or range(a, b)")
+    if isinstance(sweep, Sweep):
+        sweep.shuffle = False  # pyright: ignore[reportAttributeAccessIssue]  # the order is part of the study
+    texts = tuple(override.sweep_iterator(transformer=Transformer.str))
+    if not texts:
+        raise ValueError("no values; allowed: at least one")
+    if twice := next((text for text in texts if texts.count(text) > 1), None):
+        raise ValueError(f"{twice} is there twice; allowed: different values")
+    return Options(texts)  # pyright: ignore[reportArgumentType]
+
+
+def _numbers(low: Any, high: Any, step: Any, tags: set[str]) -> Numbers:
+    whole = "int" in tags or all(isinstance(n, int) for n in (low, high, step) if n is not None)
+    log = "log" in tags
+    if not all(math.isfinite(n) for n in (low, high)):
+        raise ValueError("without end; allowed: finite numbers")
+    if low > high:
+        raise ValueError(f"holds no number; allowed: the smaller one first, interval({show(high)}, {show(low)})")
+    if step is not None and step <= 0:
+        raise ValueError(f"step {show(step)} not allowed; allowed: a step > 0")
+    if whole and any(n != int(n) for n in (low, high, step or 1)):
+        raise ValueError("not whole; allowed: whole numbers with int")
+    if log and low <= 0:
+        raise ValueError(f"{show(low)} has no logarithm; allowed: numbers > 0 with tag log")
+    if log and step not in (None, 1 if whole else None):
+        raise ValueError("a step and a logarithm exclude each other; allowed: interval(a, b) with tag log")
+    if whole:
+        low, high, step = int(low), int(high), int(step or 1)
+    if step is not None and not log:  # the last number that the steps reach
+        exact = Decimal(str(step))
+        high = Decimal(str(low)) + (Decimal(str(high)) - Decimal(str(low))) // exact * exact
+        high = int(high) if whole else float(high)
+    return Numbers(low, high, step, log, whole)

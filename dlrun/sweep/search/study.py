@@ -1,0 +1,228 @@
+"""A search's trials in Optuna's sqlite storage. The only file that knows Optuna; imports it when a search starts.
+
+What is tried follows from the seed, the number of the trial and the results before it, so a search that was killed and
+resumed tries what it would have tried.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlrun.errors import InvalidConfig
+from dlrun.sweep.search.domain import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+
+FILE = "study.db"
+NAME = "dlrun"
+ATTRIBUTE = "search"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point of the space; ``value`` of each metric where it is completed.
+
+    Args:
+      number: from 0.
+      values: by key.
+      results: by metric.
+    """
+
+    number: int
+    values: dict[str, Any]
+    results: dict[str, float]
+
+
+class Study:
+    """Asks for trials and remembers what came of them.
+
+    Args:
+      study: Optuna's.
+      space: what to choose from.
+      metrics: the names of what is improved.
+      sampler: how to choose.
+      seed: of the sampler.
+    """
+
+    def __init__(self, study: "optuna.Study", space: SearchSpace, metrics: list[str], sampler: str, seed: int):
+        self.study, self.space, self.metrics, self.sampler, self.seed = study, space, metrics, sampler, seed
+        self.distributions = {key: domain.distribution() for key, domain in space.domains.items()}
+
+    def ask(self) -> Trial | None:
+        """A new trial, written down before it is given; None after the last point of a grid."""
+        number = len(self.study.get_trials(deepcopy=False))
+        if self.sampler == "grid":
+            return self._next_of_grid(number)
+        self.study.sampler = self._sampler(number)
+        asked = self.study.ask(self.distributions)
+        return Trial(asked.number, asked.params, {})
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that were asked for and not told, by a process that ended, with the values that they had."""
+        from optuna.trial import TrialState
+
+        return [self._taken_up(t) for t in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+    def completed(self, number: int, results: dict[str, float]) -> None:
+        self.study.tell(number, [results[m] for m in self.metrics])
+
+    def pruned(self, number: int, step: int, value: float) -> None:
+        """A trial given up at a step; the samplers learn from how far it came, and its value."""
+        from optuna import Trial as Asked
+        from optuna.trial import TrialState
+
+        trial = next(t for t in self.study.get_trials(deepcopy=False) if t.number == number)
+        Asked(self.study, trial._trial_id).report(value, step)
+        self.study.tell(number, state=TrialState.PRUNED)
+
+    def failed(self, number: int) -> None:
+        from optuna.trial import TrialState
+
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def asked(self) -> int:
+        """How many trials there are."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def best(self) -> list[Trial]:
+        """The best trial, or of several metrics those that none beats in all; empty without a completed one."""
+        from optuna.trial import TrialState
+
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            return []
+        best = self.study.best_trials if len(self.metrics) > 1 else [self.study.best_trial]
+        found = [Trial(t.number, t.params, dict(zip(self.metrics, t.values, strict=True))) for t in best]
+        different = {tuple(t.results.values()): t for t in reversed(found)}  # of equals the first
+        return sorted(different.values(), key=lambda t: tuple(t.results.values()))
+
+    def _taken_up(self, trial: "optuna.trial.FrozenTrial") -> Trial:
+        from optuna import Trial as Asked
+
+        values = trial.params
+        if len(values) < len(self.distributions):  # killed while it was chosen
+            self.study.sampler = self._sampler(trial.number)
+            asked = Asked(self.study, trial._trial_id)
+            values = {key: asked._suggest(key, of) for key, of in self.distributions.items()}
+        return Trial(trial.number, values, {})
+
+    def _next_of_grid(self, number: int) -> Trial | None:
+        from optuna.trial import TrialState, create_trial
+
+        tried = {tuple(t.params[key] for key in self.distributions) for t in self.study.get_trials(deepcopy=False)}
+        values = next((p for p in self._grid if tuple(p.values()) not in tried), None)
+        if values is None:
+            return None
+        running = create_trial(state=TrialState.RUNNING, params=values, distributions=self.distributions)
+        self.study.add_trial(running)
+        return Trial(number, values, {})
+
+    @cached_property
+    def _grid(self) -> list[dict[str, Any]]:
+        points = list(self.space.grid())
+        random.Random(self.seed).shuffle(points)  # a part of the grid covers all of it evenly
+        return points
+
+    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
+        from optuna import samplers
+
+        # A generator for each trial: no state is lost when the process ends.
+        seed = random.Random(f"{self.seed} {number}").getrandbits(32)
+        if self.sampler == "tpe":
+            return samplers.TPESampler(seed=seed, constant_liar=True)  # trials asked for together keep their distance
+        if self.sampler == "cmaes":
+            return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        if self.sampler == "qmc":
+            space = self.distributions
+
+            class Sobol(samplers.QMCSampler):
+                """Optuna's, which draws a study's first trials at random since it does not know the space yet."""
+
+                def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+                    return space
+
+            return Sobol(seed=self.seed, warn_independent_sampling=False)  # one sequence for all trials
+        return samplers.RandomSampler(seed=seed)
+
+
+@contextmanager
+def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], how: dict[str, Any]) -> Iterator[Any]:
+    """Optuna's study in a sweep's directory, made where there is none.
+
+    Args:
+      described: what the search is about, as JSON, written to a new study; see :func:`check`.
+      modes: min or max by metric.
+      how: ``space``, ``sampler`` and ``seed`` of :class:`Study`.
+    """
+    import optuna
+
+    file = directory / FILE
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a line a trial; ours are the sweep's own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            if not file.exists():  # made elsewhere: it is there as a whole, or not at all
+                part = directory / f".{FILE}.{os.getpid()}"
+                part.unlink(missing_ok=True)
+                with _storage(part) as storage:
+                    directions = [optuna.study.StudyDirection[f"{mode}imize".upper()] for mode in modes.values()]
+                    study = optuna.create_study(storage=storage, study_name=NAME, directions=directions)
+                    study.set_user_attr(ATTRIBUTE, described)
+                os.replace(part, file)
+            with _storage(file) as storage:
+                study = optuna.load_study(storage=storage, study_name=NAME)
+                yield Study(study, metrics=list(modes), **how)
+        finally:
+            optuna.logging.set_verbosity(level)
+
+
+def check(directory: Path, described: dict[str, Any]) -> None:
+    """Holds a study that is there against this search; :class:`InvalidConfig` where it is another one's.
+
+    Reads the file only.
+    """
+    file = directory / FILE
+    if not file.exists():
+        return
+    there = None
+    try:
+        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(
+                "SELECT value_json FROM study_user_attributes JOIN studies USING (study_id) "
+                "WHERE key = ? AND study_name = ?", (ATTRIBUTE, NAME),
+            ).fetchall()  # fmt: skip
+            there = json.loads(rows[0][0])
+        finally:
+            connection.close()
+    except (sqlite3.Error, IndexError, ValueError):
+        pass
+    if not isinstance(there, dict):
+        raise InvalidConfig([f"{file}: not a study of dlrun; allowed: another hydra.sweep.dir"])
+    pairs = ((key, there.get(key), described.get(key)) for key in {**there, **described})
+    different = [f"{key} was {old or 'not given'} and is {new or 'not given'}" for key, old, new in pairs if old != new]
+    if different:
+        raise InvalidConfig([f"{file}: of another search: {'; '.join(different)}; allowed: another hydra.sweep.dir"])
+
+
+@contextmanager
+def _storage(file: Path) -> Iterator["optuna.storages.RDBStorage"]:
+    from optuna.storages import RDBStorage
+
+    # Not by a URL, in which a ? or % of the path would mean something.
+    connect = partial(sqlite3.connect, file.absolute(), check_same_thread=False)
+    storage = RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": connect})
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()

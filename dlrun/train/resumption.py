@@ -1,0 +1,192 @@
+"""Where a run goes on, and whether it may: found out before anything in its directory is written."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dlrun.data.fingerprint import changed_since, changes
+from dlrun.errors import InvalidConfig, show
+from dlrun.program.setup import Setup
+from dlrun.runs import atomic, checkpoint, manifest, rundir
+from dlrun.train.position import Position
+
+ENDING = ("epochs", "steps", "early_stop.")
+"""Keys that may end a run where it stands."""
+ANY_TIME = (
+    *ENDING,
+    "devices",
+    "compile_cache",
+    "distributed.",
+    "stream.",
+    "eval.batch_size",
+    "log.",
+    "checkpoint.keep",
+)
+"""Keys that may change where a run is tested that has no step left."""
+ACCEPT = "--accept-data"
+SAVED = ("completed", "stopped", "pruned")
+"""Statuses that a run comes to with a state saved."""
+
+
+@dataclass
+class Resumption:
+    """Where a run goes on.
+
+    Args:
+      at: the position; before the first step without a saved state.
+      arrays: of that state, by path.
+      step: of that state; None without one.
+      unsound: later steps whose states are incomplete or damaged.
+      changed: what changed in the data, where the user accepts that.
+      forgets: whether what was measured so far, on other data, counts no more.
+      notes: what a person should know.
+    """
+
+    at: Position
+    arrays: dict[str, np.ndarray]
+    step: int | None
+    unsound: list[int]
+    changed: list[str]
+    forgets: bool
+    notes: list[str]
+
+
+def resumption(
+    setup: Setup, directory: Path, fit: Callable[[dict[str, Any]], Any], *, accept_data: bool = False
+) -> Resumption | None:
+    """How a run goes on, from what its directory holds; None where it is complete and nothing was asked for.
+
+    Args:
+      fit: raises :class:`~dlrun.runs.checkpoint.CheckpointError` where saved arrays have another form than the run's.
+      accept_data: whether to go on with data that changed.
+
+    Raises:
+      InvalidConfig: when it can't go on, or what was asked for would come to nothing.
+    """
+    changed = changes(rundir.read_data(directory), setup.data.preprocessing()) if setup.first else []
+    other = any_process(bool(changed))
+    try:
+        found, problems = _found(setup, directory, fit, changed, other, accept_data), []
+    except InvalidConfig as error:
+        found, problems = None, error.problems
+    if any_process(bool(problems)):
+        raise InvalidConfig(problems or [f"{directory}: another process can't go on"])
+    return found
+
+
+def any_process(here: bool) -> bool:
+    """Whether it is so in any of the processes; all of them wait for each other."""
+    if jax.process_count() == 1:
+        return here
+    return bool(multihost_utils.process_allgather(np.int32(here)).max())
+
+
+def _found(
+    setup: Setup,
+    directory: Path,
+    fit: Callable[[dict[str, Any]], Any],
+    changed: list[str],
+    other: bool,
+    accept_data: bool,
+) -> Resumption | None:
+    run = atomic.read_json(directory / rundir.RUN) or {}
+    same_teacher(setup, run)
+    found = _last_state(directory)
+    if found.step is None:
+        _may_start_over(directory, run, found)
+    try:
+        if found.step is not None:
+            fit(found.arrays)
+    except checkpoint.CheckpointError as error:
+        if not changed:
+            raise InvalidConfig([f"{directory}: {error}"]) from None
+        why = f"{ACCEPT} can't help, as {error}: " if accept_data else ""
+        raise InvalidConfig([f"{directory}: {changed_since(changed)}; {why}start a new run"]) from None
+    if changed and not accept_data:
+        allowed = f"start a new run, or go on all the same with {ACCEPT}: the best value so far counts no more then"
+        raise InvalidConfig([f"{directory}: {changed_since(changed)}; {allowed}"])
+    if found.step is not None and "x" not in rundir.read_data(directory)["fingerprint"].get("train", {}):
+        found.notes.append(f"{directory} has no record of what its data held: whether it changed can't be checked")
+    if found.step is not None:
+        found.changed, found.forgets = changed, other or found.at.step <= _accepted(run)
+    if found.forgets:
+        found.at.forget()
+    return found if _goes_on(setup, directory, run, found) else None
+
+
+def same_teacher(setup: Setup, run: dict[str, Any]) -> None:
+    """Raises :class:`InvalidConfig` where the teacher's weights are not those that a run began with."""
+    before = run.get("teacher", setup.teacher)
+    if before != setup.teacher:
+        where = f"loss.teacher={show(setup.plan.values['loss']['teacher'])}"
+        raise InvalidConfig([f"{where}: its weights, of step {before['step']} then, have changed: start a new run"])
+
+
+def _last_state(directory: Path) -> Resumption:
+    """The last sound state; without one, the position before the first step."""
+    folder = directory / rundir.CHECKPOINTS
+    steps = manifest.steps(folder)
+    last = next((s for s in reversed(steps) if manifest.verify(folder / str(s))), None)
+    unsound = [s for s in steps if last is None or s > last]
+    if last is None:
+        return Resumption(Position(), {}, None, unsound, [], False, [])
+    try:
+        arrays, loop = checkpoint.read(folder, last)
+        return Resumption(Position(**loop), arrays, last, unsound, [], False, [])
+    except (checkpoint.CheckpointError, TypeError) as error:
+        raise InvalidConfig([f"{directory}: the state of step {last} can't be taken up: {error}"]) from None
+
+
+def _may_start_over(directory: Path, run: dict[str, Any], found: Resumption) -> None:
+    """Raises :class:`InvalidConfig` where a run that came to an end has no state left: its record would be lost."""
+    status = "completed" if (directory / rundir.SUMMARY).is_file() else run.get("status")
+    if status in SAVED:
+        where = f"{directory}: it is {status}, and its saved states are {'damaged' if found.unsound else 'gone'}"
+        raise InvalidConfig([f"{where}: start a new run"])
+    if not found.unsound and run:  # of damaged ones a word is said where they are moved
+        found.notes.append(f"{directory} has no saved state: starting over from the first step")
+
+
+def _accepted(run: dict[str, Any]) -> int:
+    """The last step that was taken with other data than now; -1 without one."""
+    times = run.get("resumed")
+    steps = [again["data"]["step"] for again in times or [] if isinstance(again, dict) and "data" in again]
+    return max(steps, default=-1)
+
+
+def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumption) -> bool:
+    """Whether there is something to do. Raises :class:`InvalidConfig` where what changed would have no effect."""
+    at, total, settings = found.at, setup.total_steps, setup.plan.settings
+    patience = settings.early_stop.patience or math.inf
+    if at.step < total and at.stale < patience:
+        return True
+    complete = run.get("status") == "completed" and atomic.read_json(directory / rundir.SUMMARY) is not None
+    old, new = (rundir.flat(atomic.finite(values)) for values in (run.get("config") or {}, setup.plan.values))
+    different = [key for key in new if old.get(key, new[key]) != new[key]]
+    asked = [f"{k}={show(new[k])}" for k in different if complete or not k.startswith(ANY_TIME)]
+    asked += [ACCEPT] if found.changed else []
+    key = "epochs" if settings.steps is None else "steps"
+    per = setup.steps_per_epoch if key == "epochs" else 1
+    lengths = [f"{k}={show(new[k])}" for k in ("epochs", "steps") if k in different and new[k] is not None]
+    needed = [f"{key}={at.step // per + 1} or more"] if at.step >= total else lengths
+    if at.stale >= patience:
+        needed = [*needed, f"early_stop.patience={at.stale + 1} or more, or null"]
+    allowed = f"with {' and '.join(needed)}"
+    if at.step > total:
+        where = f"the state is of step {at.step}, epoch {at.step / setup.steps_per_epoch:g}"
+        allowed = allowed if asked else f"{key}>={math.ceil(at.step / per)}"  # it may be ended where it stands
+        raise InvalidConfig([f"{key}={getattr(settings, key)}: not allowed: {where}; allowed: {allowed}"])
+    if not asked:
+        return not complete
+    why = f"this is at its end, step {at.step}"
+    if at.stale >= patience:
+        ended = at.stale >= (old.get("early_stop.patience") or math.inf)
+        by = "early stopping ended this" if ended else f"early_stop.patience={patience} ends this where it stands,"
+        why = f"{by} at step {at.step} of {total}, {at.stale} evaluations without an improvement"
+    raise InvalidConfig([f"{' '.join(asked)}: nothing would be trained: {why}; allowed: {allowed}"])

@@ -1,0 +1,176 @@
+"""Curves of groups: what is averaged, what is drawn, and that names find room beside their lines."""
+
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from dlrun.cli import compare
+from dlrun.compare import plot
+from dlrun.compare.plot import BASELINE, COLORS, OTHERS, Line, mean_line
+from tests.runs.test_loading import SUMMARY, made
+
+STEPS = (10, 20, 30, 40)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+
+
+def trained(
+    name: str, values, metric: str = "accuracy", steps=STEPS, status: str = "completed", **changes: Any
+) -> None:
+    """A run whose metric took some values at some steps."""
+    rows = [{"step": s, "split": "val", "time": s / 10, metric: v} for s, v in zip(steps, values, strict=False)]
+    known = [value for value in values if value is not None]
+    last = {f"val/{metric}": known[-1], f"best/val/{metric}": known[-1]} if known else {}
+    made(name, status=status, rows=rows, summary={**SUMMARY, **last}, **changes)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Draws what is in outputs/, and gives the figure."""
+    figures: list[Figure] = []
+    save = plot._save
+    monkeypatch.setattr(plot, "_save", lambda figure, file: (figures.append(figure), save(figure, file)))
+
+    def draw(*flags: str, file: str = "curves.png") -> Figure:
+        assert compare.main(["--plot", file, *flags]) == 0
+        assert f"written: {file}" in capsys.readouterr().err
+        return figures[-1]
+
+    return draw
+
+
+def lines(figure: Figure, color: str, dashed: bool = False) -> list[Any]:
+    """The curves of a colour, without the threads to labels."""
+    (panel, *_) = figure.axes
+    here = [line for line in panel.lines if to_hex(line.get_color()) == color and line.get_clip_on()]
+    return [line for line in here if (line.get_linestyle() == "--") == dashed]
+
+
+def test_the_mean_is_over_the_runs_that_are_there():
+    def line(steps, values) -> Line:
+        return Line(np.array(steps, float), np.array(values, float), np.zeros(len(steps)))
+
+    found = mean_line([line([0, 10, 20], [0, 1, 2]), line([0, 20, 40], [4, 8, 12]), line([10], [3])])
+    assert found.steps.tolist() == [0, 10, 20, 40]
+    assert found.values.tolist() == pytest.approx([2, (1 + 6 + 3) / 3, 5, 12])
+    spreads = [np.std([0, 4], ddof=1), np.std([1, 6, 3], ddof=1), np.std([2, 8], ddof=1), 0]
+    assert found.spread.tolist() == pytest.approx(spreads)
+    apart = mean_line([line([0, 1], [1, 1]), line([5, 6], [2, 2])])
+    assert apart.values.tolist() == [1, 1, 2, 2]
+    assert mean_line([]).steps.size == 0
+
+
+def test_means_bands_and_runs_that_did_not_complete(drawn):
+    for seed, shift in enumerate((0.0, 0.02)):
+        trained(f"relu{seed}", [0.1, 0.5, 0.6, 0.7 + shift], act__name="relu", seed=seed)
+        trained(f"gelu{seed}", [0.2, 0.6, 0.8, 0.9 + shift], act__name="gelu", seed=seed)
+    trained("gelu2", [0.1, 1e30], act__name="gelu", seed=2, status="diverged")
+    figure = drawn()
+    (panel,) = figure.axes
+    (relu,), (gelu,) = lines(figure, BASELINE), lines(figure, COLORS[0])
+    assert relu.get_ydata().tolist() == pytest.approx([0.2, 0.6, 0.8, 0.91]), "the first group found is the baseline"
+    assert gelu.get_ydata().tolist() == pytest.approx([0.1, 0.5, 0.6, 0.71])
+    assert len(lines(figure, BASELINE, dashed=True)) == 1
+    assert len(panel.collections) == 2
+    assert panel.get_ylim()[1] < 1, "what diverges does not choose the axis"
+    assert [text.get_text() for text in panel.texts] == ["relu", "gelu"]
+    assert [text.get_text() for text in figure.texts] == [
+        "mean ± standard deviation over 4 completed runs in 2 groups\ndashed: 1 not completed"
+    ]
+    assert not list(Path().glob(".curves*"))
+
+
+def test_runs_of_a_seed_are_one_curve(drawn):
+    for act in ("relu", "gelu"):
+        for seed in range(3):
+            for rate in range(2):
+                end = 0.5 + 0.01 * seed + 0.1 * rate
+                trained(f"{act}{seed}{rate}", [0.1, 0.3, 0.4, end], act__name=act, optim__lr=0.1**rate, seed=seed)
+    figure = drawn("--group-by", "act")
+    (line,) = lines(figure, BASELINE)
+    assert line.get_ydata()[-1] == pytest.approx(0.56)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert np.ptp(band[band[:, 0] == 40, 1]) == pytest.approx(2 * 0.01)
+    assert figure.texts[0].get_text().startswith("mean ± standard deviation over the seeds of 12 completed runs")
+
+
+def test_many_groups(drawn):
+    for i in range(200):
+        trained(f"{i:03}", [0.1, 0.2, 0.3, 0.5 + i / 1000], optim__lr=0.1 + i)
+    figure = drawn("--metric", "val/accuracy")
+    assert len(lines(figure, OTHERS)) == 192
+    best = [lines(figure, color)[0].get_ydata()[-1] for color in COLORS]
+    assert best == pytest.approx([0.699 - i / 1000 for i in range(7)])
+    assert lines(figure, BASELINE)[0].get_ydata()[-1] == pytest.approx(0.5)
+    assert "8 of 200 groups in colour" in figure.texts[0].get_text()
+
+
+def test_labels_do_not_overlap_and_stay_inside(drawn):
+    for i in range(8):
+        trained(f"{i}", [0.1, 0.2, 0.3, 0.5 + i / 10_000], act__name=f"an-activation-with-a-{i}-long-name" * 2)
+    figure = drawn()
+    boxes = sorted(
+        (t.get_window_extent(figure.canvas.get_renderer()) for t in figure.axes[0].texts), key=lambda box: box.y0
+    )
+    assert len(boxes) == 8
+    assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert boxes[0].y0 >= 0
+    assert boxes[-1].y1 <= figure.bbox.y1
+
+
+def test_one_run_with_training_beside(drawn):
+    made("a")
+    figure = drawn("--metric", "val/loss,val/accuracy")
+    loss, accuracy = figure.axes
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[0.9, 0.4, 0.6], [0.3, 0.1]]
+    assert not loss.texts, "one group needs no name"
+    assert len(accuracy.lines) == 1
+    assert figure.texts[0].get_text() == "1 completed run\nthin: training"
+
+
+def test_a_loss_over_decades_is_drawn_by_its_logarithm(drawn):
+    trained("a", [50.0, 3.0, 0.2, 0.1], metric="loss", checkpoint__metric="val/loss")
+    trained("b", [40.0, None, 0.3, 0.2], metric="loss", checkpoint__metric="val/loss", act__name="gelu")
+    figure = drawn("--metric", "val/loss")
+    assert figure.axes[0].get_yscale() == "log"
+    assert lines(figure, COLORS[0])[0].get_xdata().tolist() == [10, 30, 40], "null is left out"
+
+
+def test_a_metric_that_some_or_none_have(drawn):
+    trained("a", [0.1, 0.2], metric="top5")
+    trained("b", [0.1, 0.2], act__name="gelu")
+    figure = drawn("--metric", "val/top5,test/accuracy,train/loss")
+    top5, accuracy, nothing = figure.axes
+    assert len([line for line in top5.lines if line.get_clip_on()]) == 1
+    assert accuracy.get_title(loc="left") == "val/accuracy", "the test is a point, no curve"
+    assert [text.get_text() for text in nothing.texts] == ["no run has it in its rows"]
+
+
+@pytest.mark.parametrize(("file", "head"), [("c.png", b"\x89PNG"), ("c.pdf", b"%PDF"), ("c.SVG", b"<?xml")])
+def test_formats_and_names_that_mean_something_to_the_painter(drawn, file: str, head: bytes):
+    trained("a", [0.1, 0.2], act__name=r"$\frac{$ <&> 漢字")
+    trained("b", [0.1, 0.2], act__name="gelu")
+    drawn(file=file)
+    assert Path(file).read_bytes().startswith(head)
+    if file.endswith("SVG"):
+        ET.parse(file)
+
+
+def test_a_picture_that_can_not_be_written_leaves_the_old_one(drawn, monkeypatch: pytest.MonkeyPatch):
+    trained("a", [0.1, 0.2])
+    Path("curves.png").write_text("old")
+    monkeypatch.setattr(Figure, "savefig", lambda self, part, **how: (part.write_text("half"), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        drawn()
+    assert Path("curves.png").read_text() == "old"
+    assert not list(Path().glob(".curves*"))
