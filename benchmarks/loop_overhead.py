@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from dlrun.config import composition, plan
 from dlrun.data import batches
 from dlrun.program import devices, setup, step
 from dlrun.program.compiled import Engine
-from dlrun.train.keeper import Run
+from dlrun.train.loop import Loop
 from dlrun.train.position import Position
 from dlrun.train.signals import Stop
-from dlrun.train.single import Alone, next_multiple
+from dlrun.train.single import SingleState
+from dlrun.train.training_run import TrainingRun
 
 LARGE = "data=fashion_mnist model.widths=[512,512] norm=none batch_size=128 optim=adam"
 CASES = {
@@ -49,14 +51,16 @@ def main(repeats: int) -> None:
         devices.initialize(checked.settings)
         made = setup.prepare(checked)
         folder = Path(tempfile.mkdtemp())
-        with Stop() as stop, Run(made, folder, Alone(made, Engine(made), Silent(), stop), Silent(), stop) as run:
-            run.begin()
+        run, state = TrainingRun(made, folder, Silent()), SingleState(made, Engine(made))
+        with Stop() as stop:
+            loop = Loop([run], state, stop, lambda run: None)
+            loop.begin()
             steps = min(3 * made.steps_per_epoch, 600)
             bare_step = jax.jit(partial(bare, made.program, made.graphdef), donate_argnums=0)
             ours, theirs = [], []
             for _ in range(repeats + 1):
-                theirs.append(bare_loop(made, run, bare_step, steps))
-                ours.append(our_loop(run, made, steps))
+                theirs.append(bare_loop(made, state, bare_step, steps))
+                ours.append(our_loop(loop, run, state, steps))
         shutil.rmtree(folder)
         ratio = statistics.median(a / b for a, b in zip(ours[1:], theirs[1:], strict=True))
         mine, other = statistics.median(ours[1:]) / steps * 1e3, statistics.median(theirs[1:]) / steps * 1e3
@@ -71,31 +75,31 @@ def bare(program, graphdef, state, data, index):
     return state, metrics["sum"]["loss"]
 
 
-def bare_loop(made, run, bare_step, steps: int) -> float:
-    state = run.member.engine.start(made.plan)
+def bare_loop(made, single: SingleState, bare_step, steps: int) -> float:
+    state, feed = single.engine.start(made.plan), single.feed(0)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for i in range(steps):
         epoch, offset = divmod(i, made.steps_per_epoch)
         if offset == 0:
-            order = batches.shuffled(run.member.feed.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
-        state, loss = bare_step(state, run.member.feed.table, order[offset])
+            order = batches.shuffled(feed.rows["train"], made.plan.settings.batch_size, seed=0, epoch=epoch)
+        state, loss = bare_step(state, feed.table, order[offset])
         if i % 50 == 49:
             float(loss)
     jax.block_until_ready(state)
     return time.perf_counter() - began
 
 
-def our_loop(run: Run, made, steps: int) -> float:
-    run.member.start()
-    jax.block_until_ready(run.member.state)
-    at = Position()
+def our_loop(loop: Loop, run: TrainingRun, single: SingleState, steps: int) -> float:
+    single.start({0: None})
+    run.at, run.logged = Position(), 0
+    run.due = replace(run.due, total=steps)
+    jax.block_until_ready(single.state(0))
     began = time.perf_counter()
-    while at.step < steps:
-        run.member.train(at, min(next_multiple(at.step, 50), steps))
-        if at.step % 50 == 0:
-            run.log(at)
-    jax.block_until_ready(run.member.state)
+    while run.at.step < steps:
+        loop.advance()
+        loop.log([run] if run.logs else [])
+    jax.block_until_ready(single.state(0))
     return time.perf_counter() - began
 
 

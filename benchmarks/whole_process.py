@@ -68,22 +68,22 @@ def phases(words: list[str]) -> None:
     from dlrun.program.compiled import Engine
     from dlrun.train.loop import train
     from dlrun.train.signals import Stop
-    from dlrun.train.single import Alone
+    from dlrun.train.single import SingleState
+    from dlrun.train.training_run import TrainingRun
 
     folder = Path(tempfile.mkdtemp())
-    original = Alone.start
+    original = SingleState.start
 
-    def start(self):
-        jax.block_until_ready(self.feed.table)
+    def start(self, saved):
+        jax.block_until_ready(self.feed(0).table)
         lap("data to the device")
-        original(self)
-        jax.block_until_ready(self.state)
+        original(self, saved)
+        jax.block_until_ready(self.state(0))
         lap("compile and run init")
 
-    Alone.start = start
+    SingleState.start = start
     with Stop() as stop, Progress() as progress:
-        for _ in train(made, folder, Alone(made, Engine(made), progress, stop), progress=progress, stop=stop):
-            pass
+        train([TrainingRun(made, folder, progress, pictures=False)], SingleState(made, Engine(made)), stop)
     lap("compile step, train, save")
     from dlrun.display import figures
     from dlrun.runs import rundir

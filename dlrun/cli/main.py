@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib
 import io
+import logging
 import os
 import sys
 import warnings
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         gc.set_threshold(50_000, 50, 100)  # importing and tracing make millions of objects that stay: 10% of a start
+        logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # of libraries: for us, not for who trains a model
         if isinstance(sys.stdout, io.TextIOWrapper):

@@ -44,9 +44,9 @@ def prepare(checked: Any) -> Any:
 
 
 def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
-    from dlrun.train.run import alone
+    from dlrun.train.run import train_alone
 
-    code = alone(setup, directory, **how)
+    code = train_alone(setup, directory, **how)
     if say and setup.first:
         print(directory, flush=True)
     return code

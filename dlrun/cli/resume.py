@@ -16,6 +16,7 @@ from dlrun.config import catalogue, composition, ignored
 from dlrun.config.overrides import quoted
 from dlrun.errors import InvalidConfig, show
 from dlrun.runs import rundir
+from dlrun.train import log_file
 
 # What may change without making the saved state, or the order of batches, another run's. Numbers of the state may too.
 MAY_CHANGE = (
@@ -112,9 +113,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Co
 
 def accept(directory: Path, cfg: composition.Config) -> None:
     """From now on the directory's configuration is ``cfg``, and log.txt goes on."""
-    handler = logging.FileHandler(directory / rundir.LOG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[log_file.handler(directory)], force=True)
     composition.save(cfg, directory / rundir.CONFIG)
 
 

@@ -16,7 +16,7 @@ from dlrun.sweep.jobs.groups import Group
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.system import environment
-from dlrun.train.single import DISPATCH_SECONDS
+from dlrun.train.states import DISPATCH_SECONDS
 
 MEASURED = 4  # groups that are compiled and timed; the others are taken to be like them
 SECONDS = 0.5  # of steps that are timed in each

@@ -8,10 +8,8 @@ import json
 import logging
 import resource
 import sys
-from collections.abc import Callable, Generator, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from dlrun.config import components, plan
 from dlrun.data.fingerprint import changed_since, changes
@@ -20,7 +18,6 @@ from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.compiled import Engine
 from dlrun.program.setup import alike, prepare
-from dlrun.runs import rundir
 from dlrun.sweep.capacity import at_once, chunks
 from dlrun.sweep.folder import OVER, begun, status
 from dlrun.sweep.jobs.groups import known
@@ -29,11 +26,13 @@ from dlrun.sweep.search.pruning import from_state
 from dlrun.sweep.unit_job import UnitJob
 from dlrun.system import environment
 from dlrun.train.ends import Pruner
-from dlrun.train.run import run
+from dlrun.train.loop import train as train_runs
 from dlrun.train.signals import Stop
-from dlrun.train.single import Alone
+from dlrun.train.single import SingleState
 from dlrun.train.sinks import missing
-from dlrun.train.stacked import Stack, together
+from dlrun.train.stacked import StackedState
+from dlrun.train.states import States
+from dlrun.train.training_run import TrainingRun
 
 log = logging.getLogger("dlrun.sweep.train_unit")  # also where it is run as a program
 
@@ -64,49 +63,43 @@ def train(
       done: told of a job's end and exit code; True where no other should be started.
     """
     codes: Codes = {}
-    progress = cache(progress)  # one display a job, which counts its steps
-
-    def started(member: UnitJob, of: Any) -> Generator[Any, None, int]:
-        shown = progress(member.number)
-        how: dict[str, Any] = {
-            "command": member.command,
-            "facts": facts,
-            "resumed": [] if member.resume else None,
-            "pictures": False,
-        }
-        if pruner is not None:
-            how["worth"] = partial(_worth, pruner, member.number)
-        return ended(
-            member.number, logged(member.directory, run(member.setup, member.directory, of, shown, stop, **how))
-        )
-
-    def ended(number: int, steps: Generator[Any, None, int]) -> Generator[Any, None, int]:
-        try:
-            code = yield from steps
-        except InvalidConfig as error:  # its directory is another process's
-            code = 2
-            progress(number).note(str(error))
-        except Exception as error:
-            log.exception("job %d", number)
-            code = 1
-            progress(number).note(f"failed: {type(error).__name__}: {error}".splitlines()[0])
-        codes[number] = code
-        nonlocal enough
-        enough = done(number, code) or enough
-        return code
-
     enough, facts = False, environment.facts()  # asking git takes as long as a short run
     many_files()
+
+    def ended(run: TrainingRun) -> None:
+        if isinstance(run.raised, InvalidConfig):  # its directory is another process's
+            run.progress.note(str(run.raised))
+        elif run.raised is not None:
+            log.error("job %d", run.number, exc_info=run.raised)
+            run.progress.note(f"failed: {type(run.raised).__name__}: {run.raised}".splitlines()[0])
+        codes[run.number] = run.code
+        nonlocal enough
+        enough = done(run.number, run.code) or enough
+
     for some in chunks(engine, members, vmap=vmap, chunk=chunk):
         if stop.signum or enough:
             break
-        shown = [progress(member.number) for member in some]
+        runs = [
+            TrainingRun(
+                job.setup,
+                job.directory,
+                progress(job.number),
+                place=place,
+                beside=len(some),
+                number=job.number,
+                command=job.command,
+                facts=facts,
+                resumed=[] if job.resume else None,
+                pictures=False,
+                own_log=True,
+            )
+            for place, job in enumerate(some)
+        ]
         if len(some) == 1:
-            for _ in started(some[0], Alone(some[0].setup, engine, shown[0], stop)):
-                pass
+            states: States = SingleState(some[0].setup, engine)
         else:
-            stack = Stack(engine, [m.setup for m in some], shown, stop, at_once=at_once(engine, vmap))
-            together(stack, [started(m, slot) for m, slot in zip(some, stack.slots.values(), strict=True)])
+            states = StackedState(engine, [job.setup for job in some], at_once=at_once(engine, vmap))
+        train_runs(runs, states, stop, pruner=pruner, ended=ended)
     return codes
 
 
@@ -126,34 +119,6 @@ def many_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def logged(directory: Path, steps: Generator[Any, None, int]) -> Generator[Any, None, int]:
-    """Writes what is logged while this run has its turn to its own log.txt."""
-    handler = logging.FileHandler(directory / rundir.LOG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root, error = logging.getLogger(), None
-    try:
-        while True:
-            root.addHandler(handler)
-            try:
-                request = next(steps) if error is None else steps.throw(error)
-            except StopIteration as end:
-                return end.value
-            finally:
-                root.removeHandler(handler)
-            error = None
-            try:
-                yield request
-            except Exception as thrown:
-                error = thrown
-    finally:
-        handler.close()
-
-
-def _worth(pruner: Pruner, job: int, step: int, value: float) -> Callable[[], bool]:
-    pruner.report(job, step, value)
-    return lambda: not pruner.prune(job, step)
 
 
 def main(file: str) -> int:
@@ -218,6 +183,7 @@ class Lines(Progress):
 
 if __name__ == "__main__":
     leash()
+    logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
     try:
         sys.exit(main(sys.argv[1]))
     except InvalidConfig as wrong:

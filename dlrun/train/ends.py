@@ -1,7 +1,10 @@
-"""How a run can end before its last step."""
+"""How a run can end before its last step, and what its record then says."""
 
 import signal
 from typing import Protocol
+
+from dlrun.program.nonfinite import NonFinite
+from dlrun.runs.checkpoint import CheckpointError
 
 
 class Stopped(Exception):
@@ -28,3 +31,27 @@ class Pruner(Protocol):
     def prune(self, job: int, step: int) -> bool:
         """Whether the run is to be given up, now that all runs that train along with it have reported."""
         ...
+
+
+def is_known(error: BaseException | None) -> bool:
+    """Whether an error is one that runs are known to end by: its record says all there is to say."""
+    return error is None or isinstance(error, Stopped | Pruned | NonFinite | CheckpointError | OSError)
+
+
+def status_of(error: BaseException | None) -> tuple[str, str | None, int]:
+    """Status and error of a run's record, and the exit code, by what ended the run."""
+    if error is None:
+        return "completed", None, 0
+    if isinstance(error, Stopped):
+        return "stopped", str(error), 128 + error.signum
+    if isinstance(error, Pruned):
+        return "pruned", str(error), 0
+    if isinstance(error, NonFinite):
+        return "diverged", str(error), 1
+    if isinstance(error, CheckpointError):
+        return "failed", str(error), 1
+    if isinstance(error, OSError):
+        return "failed", f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1
+    if isinstance(error, Exception):
+        return "failed", f"{type(error).__name__}: {error}".splitlines()[0], 1
+    return "failed", None, 1

@@ -1,12 +1,13 @@
 """Where a run stands, beside its arrays: what resuming needs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
-@dataclass
+@dataclass(frozen=True)
 class Position:
-    """Where a run stands, beside its arrays: what resuming needs.
+    """Where a run stands. What happens to it gives a new one.
 
     Args:
       step: optimizer steps taken.
@@ -29,31 +30,57 @@ class Position:
     plateau: tuple[float | None, int] = (None, 0)
     seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Of a state that an earlier version saved, values that are not finite are none."""
+    @classmethod
+    def saved(cls, values: dict[str, Any]) -> "Position":
+        """The position that was saved with a state. Raises TypeError for values of something else."""
+        found = cls(**values)
+        best, mark, (flat, count) = _finite(found.best), _finite(found.mark), found.plateau
+        best_step = None if best is None else found.best_step
+        return replace(found, best=best, best_step=best_step, mark=mark, plateau=(_finite(flat), count))
 
-        def known(value: float | None) -> float | None:
-            return None if value is None or not math.isfinite(value) else value
+    def trained(self, step: int, seconds: float) -> "Position":
+        """After training up to ``step``, which took so long."""
+        return replace(self, step=step, seconds=self.seconds + seconds)
 
-        self.best, self.mark = known(self.best), known(self.mark)
-        self.best_step = None if self.best is None else self.best_step
-        self.plateau = (known(self.plateau[0]), self.plateau[1])
+    def measured(self, value: float, mode: str, min_delta: float) -> "Position":
+        """After an evaluation.
 
-    def forget(self) -> None:
-        """What was measured so far counts no more: it was on other data."""
-        self.evaluated, self.best, self.best_step, self.mark, self.stale = -1, None, None, None, 0
-        self.plateau = (None, 0)
+        Args:
+          value: of the metric that chooses; NaN, which is never best and no improvement, where there is no result.
+          mode: ``min`` or ``max``, whichever is better.
+          min_delta: by how much it must be better to count as an improvement.
+        """
+        sign = -1 if mode == "min" else 1
+        best, mark = (-math.inf if v is None else sign * v for v in (self.best, self.mark))
+        chosen = (value, self.step) if sign * value >= best else (self.best, self.best_step)  # of equals the later one
+        improved = sign * value - mark > min_delta
+        return replace(
+            self,
+            evaluated=self.step,
+            best=chosen[0],
+            best_step=chosen[1],
+            mark=value if improved else self.mark,
+            stale=0 if improved else self.stale + 1,
+        )
 
-    def lower_on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> None:
-        """Lowers ``lr_scale`` by ``factor`` after ``patience`` evaluations in a row whose score was no better.
+    def on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> "Position":
+        """With ``lr_scale`` lowered by ``factor`` after ``patience`` evaluations in a row whose score was no better.
 
-        NaN is no better than anything.
+        Args:
+          score: larger is better; NaN is no better than anything.
         """
         best, flat = self.plateau
         if score > (-math.inf if best is None else best):
-            self.plateau = (score, 0)
-            return
-        flat += 1
-        if flat >= patience:
-            self.lr_scale, flat = max(min_scale, self.lr_scale * factor), 0
-        self.plateau = (best, flat)
+            return replace(self, plateau=(score, 0))
+        if flat + 1 >= patience:
+            return replace(self, plateau=(best, 0), lr_scale=max(min_scale, self.lr_scale * factor))
+        return replace(self, plateau=(best, flat + 1))
+
+    def forgotten(self) -> "Position":
+        """With what was measured so far counting no more: it was on other data."""
+        return replace(self, evaluated=-1, best=None, best_step=None, mark=None, stale=0, plateau=(None, 0))
+
+
+def _finite(value: float | None) -> float | None:
+    """A value as an earlier version may have saved it: one that is not finite is none."""
+    return None if value is None or not math.isfinite(value) else value

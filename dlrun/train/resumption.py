@@ -116,7 +116,7 @@ def _found(
     if found.step is not None:
         found.changed, found.forgets = changed, other or found.at.step <= _accepted(run)
     if found.forgets:
-        found.at.forget()
+        found.at = found.at.forgotten()
     return found if _goes_on(setup, directory, run, found) else None
 
 
@@ -138,7 +138,7 @@ def _last_state(directory: Path) -> Resumption:
         return Resumption(Position(), {}, None, unsound, [], False, [])
     try:
         arrays, loop = checkpoint.read(folder, last)
-        return Resumption(Position(**loop), arrays, last, unsound, [], False, [])
+        return Resumption(Position.saved(loop), arrays, last, unsound, [], False, [])
     except (checkpoint.CheckpointError, TypeError) as error:
         raise InvalidConfig([f"{directory}: the state of step {last} can't be taken up: {error}"]) from None
 

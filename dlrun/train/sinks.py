@@ -117,6 +117,19 @@ class Sinks:
             self.warn(text)
 
 
+class JsonLines:
+    """metrics.jsonl as a sink."""
+
+    def __init__(self, directory: Path):
+        self.file = rundir.Metrics(directory)
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.file.write(row)
+
+    def close(self, status: str) -> None:
+        self.file.close()
+
+
 class Csv:
     """``metrics.csv``: a row a step and split, a column a metric; only a new column makes the file be written again."""
 

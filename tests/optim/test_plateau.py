@@ -10,7 +10,7 @@ SCHEDULE = ("schedule=plateau", "schedule.patience=1", "schedule.factor=0.5", "s
 def test_counting() -> None:
     at, scales = Position(), []
     for score in (1.0, 2.0, 2.0, 1.5, 3.0, 3.0, 2.9, 2.8, 2.7):
-        at.lower_on_plateau(score, factor=0.1, patience=2, min_scale=1e-3)
+        at = at.on_plateau(score, factor=0.1, patience=2, min_scale=1e-3)
         scales.append(at.lr_scale)
     # Equal is no better; after a drop the counting starts anew, and the floor holds.
     assert scales == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 1e-3])
@@ -29,7 +29,7 @@ def test_the_rate_of_a_run_follows_validation_and_so_does_a_resumed_one(dlrun) -
     expected, at = [], Position()
     for value in values:  # the rate of an epoch follows from the evaluations before it
         expected.append(round(at.lr_scale, 4))
-        at.lower_on_plateau(value, factor=0.5, patience=1, min_scale=0.2)
+        at = at.on_plateau(value, factor=0.5, patience=1, min_scale=0.2)
     assert rates(whole) == expected
     assert min(expected) < 1
 

@@ -246,11 +246,11 @@ def test_readers_take_no_best_from_an_evaluation_that_is_no_result(tmp_path) -> 
 
 
 def test_a_position_of_an_earlier_version_that_is_not_finite_is_none() -> None:
-    at = Position(best=NAN, best_step=3, mark=NAN, plateau=[NAN, 2])
+    at = Position.saved({"best": NAN, "best_step": 3, "mark": NAN, "plateau": [NAN, 2]})
     assert (at.best, at.best_step, at.mark, at.plateau) == (None, None, None, (None, 2))
-    at.lower_on_plateau(NAN, factor=0.5, patience=5, min_scale=0)
+    at = at.on_plateau(NAN, factor=0.5, patience=5, min_scale=0)
     assert at.plateau == (None, 3)
-    at.lower_on_plateau(-2.0, factor=0.5, patience=5, min_scale=0)
+    at = at.on_plateau(-2.0, factor=0.5, patience=5, min_scale=0)
     assert at.plateau == (-2.0, 0)
 
 

@@ -62,17 +62,17 @@ def test_directories_are_those_of_runs_alone(dlrun, own_folder):
 
 
 def test_a_job_that_crashes_is_told_and_the_others_go_on(dlrun, monkeypatch):
-    from dlrun.train.keeper import Run
+    from dlrun.train.training_run import TrainingRun
 
-    evaluate = Run.evaluate
+    take = TrainingRun.take
 
-    def crash(self, at):
-        if self.settings.seed == 1 and at.step > 30:
+    def crash(self, found):
+        if self.settings.seed == 1 and self.at.step > 30:
             raise RuntimeError("no more\nof this")
-        return evaluate(self, at)
+        return take(self, found)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "evaluate", crash)
+        patched.setattr(TrainingRun, "take", crash)
         done = dlrun("-m", *SMALL, "seed=0,1,2", "epochs=2")
         assert done.code == 1
         assert statuses(done.directory) == ["completed", "failed", "completed"]

@@ -270,20 +270,20 @@ def test_a_sweep_that_another_process_trains_is_refused(there, dlrun):
 
 @pytest.mark.parametrize("given", [("-m", "seed=0,1,2"), ("seed=0",)], ids=["sweep", "run"])
 def test_a_signal_just_before_the_next_steps_leaves_no_trace(given, dlrun, monkeypatch):
-    from dlrun.train.keeper import Run
+    from dlrun.train.loop import Loop
 
-    words, asked = (*given, *SMALL, "epochs=3", "log.every=10"), Run.stop_if_asked
+    words, asked = (*given, *SMALL, "epochs=3", "log.every=10"), Loop.stop_if_asked
 
-    def then_signal(self, at):
-        asked(self, at)
-        if at.step == 10 and self.settings.seed == 0:
+    def then_signal(self):
+        asked(self)
+        if any(run.at.step == 10 for run in self.active):
             self.stop.signum = signal.SIGTERM
 
     def found(directory):
         return [digest(run) for run in (runs(directory) if given[0] == "-m" else [directory])]
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "stop_if_asked", then_signal)
+        patched.setattr(Loop, "stop_if_asked", then_signal)
         done = dlrun(*words)
     assert done.code == 143
     assert dlrun("resume", str(done.directory)).code == 0

@@ -37,7 +37,7 @@ def test_same_command_same_bits(dlrun):
 def test_how_steps_are_dispatched_changes_nothing(dlrun, monkeypatch):
     words = (*QUICK, "dropout=0.2", "epochs=3")
     many = dlrun(*words)
-    monkeypatch.setattr("dlrun.train.single.DISPATCH_SECONDS", 0.0)
+    monkeypatch.setattr("dlrun.train.states.DISPATCH_SECONDS", 0.0)
     assert digest(many.directory) == digest(dlrun(*words).directory)
 
 

@@ -35,31 +35,32 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 
 SLOW_PHASES = {
     "compile": """
-import dlrun.train.keeper as t
-init = t.Run.begin
-def begin(self):
+from dlrun.train.single import SingleState
+old = SingleState.start
+def start(self, saved):
     print('PHASE', file=sys.stderr, flush=True)
     import time; time.sleep(1.0)
-    return init(self)
-t.Run.begin = begin
+    return old(self, saved)
+SingleState.start = start
 """,
     "train": """
-from dlrun.train.single import Alone
-def count(self, most):
-    if self.step_seconds:
+from dlrun.train.single import SingleState
+old = SingleState.advance
+def advance(self, step, until):
+    if step:
         print('PHASE', file=sys.stderr, flush=True)
         import time; time.sleep(0.05)
-    return 1
-Alone._count = count
+    return old(self, step, step + 1)
+SingleState.advance = advance
 """,
     "evaluate": """
-from dlrun.train.single import Alone
-old = Alone.evaluate
+from dlrun.train.single import SingleState
+old = SingleState.evaluate
 def metrics(self, *args, **kwargs):
     print('PHASE', file=sys.stderr, flush=True)
     import time; time.sleep(1.0)
     return old(self, *args, **kwargs)
-Alone.evaluate = metrics
+SingleState.evaluate = metrics
 """,
     "save": """
 import dlrun.runs.checkpoint as c

@@ -10,7 +10,7 @@ import pytest
 from dlrun.runs import atomic, checkpoint
 from dlrun.runs.live import Rows, standing
 from dlrun.runs.loading import load
-from dlrun.train.single import Pace
+from dlrun.train.pace import Pace
 from tests.digest import digest
 from tests.sweeps import SMALL, TINY, compilations, runs, statuses, summary, words
 

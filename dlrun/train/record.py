@@ -1,0 +1,144 @@
+"""The records of a run: run.json when it starts, goes on and ends; data.json; the summary; the pictures."""
+
+import contextlib
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dlrun.data.fingerprint import changed_since
+from dlrun.display.units import counted
+from dlrun.program.setup import Setup
+from dlrun.runs import atomic, rundir
+from dlrun.system import environment
+from dlrun.train.pace import Pace
+from dlrun.train.position import Position
+from dlrun.train.resumption import Resumption
+from dlrun.train.sinks import named
+
+
+class Record:
+    """Writes the records of a run.
+
+    Args:
+      command: what makes the run; None is this process's command.
+      facts: of :func:`dlrun.system.environment.facts`, where they were asked for before.
+      pictures: whether to draw what ``log.plot`` asks for.
+    """
+
+    def __init__(
+        self, setup: Setup, directory: Path, command: list[str] | None, facts: dict[str, Any] | None, pictures: bool
+    ):
+        self.setup, self.directory = setup, directory
+        self.command, self.facts = command, facts
+        self.pictures = pictures and setup.plan.settings.log.plot
+        self.began = time.time()
+        if self.pictures:  # needed at the end; its import takes a while, beside the training
+            threading.Thread(target=importlib.import_module, args=("dlrun.display.figures",), daemon=True).start()
+
+    def open(self, pace: Pace, eval_size: int, again: dict[str, Any] | None) -> None:
+        """run.json when a run starts or goes on.
+
+        Args:
+          eval_size: examples that are evaluated at a time.
+          again: how it goes on, see :meth:`keep_history`; None for a run that starts.
+        """
+        setup, before = self.setup, atomic.read_json(self.directory / rundir.RUN) or {}
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        fields = {
+            "status": "running",
+            "error": None,
+            "end": None,
+            "seed": setup.plan.settings.seed,
+            "config": setup.plan.values,
+            "parameters": setup.parameters,
+            "matmul_precision": setup.matmul_precision,
+            "eval_batch_size": eval_size,
+            **(pace.facts if again is None else {"stack": pace.stack}),
+            "data": setup.data.digest,
+            "rows": {split: len(getattr(setup.data, split)) for split in ("train", "val", "test")},
+            "classes": list(setup.data.classes),
+            **({} if setup.teacher is None else {"teacher": setup.teacher}),
+        }
+        if again is None:
+            made: dict[str, Any] = {"command": self.command or ["dlrun", *sys.argv[1:]], "start": now}
+        else:
+            lost = self.command and "command" not in before
+            made = {"command": self.command, "start": now} if lost else {}
+            made["resumed"] = [*before.get("resumed", []), {"time": now, **again}]
+        rundir.update_run(self.directory, **made, **fields, **(self.facts or environment.facts()))
+
+    def keep_history(self, start: Resumption, warn: Callable[[str], None]) -> dict[str, Any]:
+        """Where the data changed, puts what was measured before into a folder of its own; gives what to record."""
+        if not start.changed:
+            return {}
+        kept = rundir.keep_history(self.directory)
+        (self.directory / rundir.SUMMARY).unlink(missing_ok=True)
+        told = "the best value and the patience begin anew, and rows that were trained on may be in other splits now"
+        warn(f"{changed_since(start.changed)}; {told}; what was measured before is in {kept}")
+        before = str(kept.relative_to(self.directory))
+        return {"data": {"step": start.step, "changed": start.changed, "before": before}}
+
+    def write_data(self) -> None:
+        """data.json: how a raw example becomes an input, and what the data held."""
+        atomic.write_json(self.directory / rundir.DATA, self.setup.data.preprocessing())
+
+    def close(self, status: str, error: str | None, at: Position, pace: Pace, details: dict[str, Any] | None) -> None:
+        """Pictures, the summary, and the end of run.json; what a full disk does not take is left out.
+
+        Args:
+          details: results for each class, of a run that is complete.
+        """
+        with contextlib.suppress(OSError):  # which was told before
+            rows = rundir.read_metrics(self.directory)
+            if self.pictures and rows:
+                from dlrun.display.figures import draw
+
+                draw(rows, self.directory / rundir.CURVES)
+            rundir.update_run(
+                self.directory,
+                status=status,
+                error=error,
+                end=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                seconds=round(time.time() - self.began, 3),
+                **(pace.facts if pace.steps else {}),  # of one that took no step, what was known before
+                peak_memory=environment.peak_memory(),
+            )
+            if details is None:
+                return
+            summary = {"status": status, **summary_of(self.setup, at, rows), **details}
+            atomic.write_json(self.directory / rundir.SUMMARY, summary)
+            if self.pictures and "confusion" in details:
+                from dlrun.display.figures import draw_confusion
+
+                draw_confusion(details["confusion"], self.setup.data.classes, self.directory / rundir.CONFUSION)
+
+
+def introduction(setup: Setup) -> list[str]:
+    """Lines on what is about to be trained: data, model, device."""
+    data, settings = setup.data, setup.plan.settings
+    names = {group: setup.plan.values[group]["name"] for group in ("data", "model")}
+    rows = ", ".join(f"{len(getattr(data, split)):,} {split}" for split in ("train", "val", "test"))
+    outputs = {"classification": "class", "multilabel": "label", "regression": "number", "language_modelling": "token"}
+    device = setup.mesh.devices.flat[0]
+    kind = device.platform if device.device_kind == device.platform else f"{device.platform} ({device.device_kind})"
+    many = f"{setup.mesh.size} devices: " if setup.mesh.size > 1 else ""
+    return [
+        f"data {names['data']}: {rows} rows; {counted(data.outputs, outputs[data.task])}",
+        f"model {names['model']}: {setup.parameters:,} parameters, {settings.precision} on {many}{kind}; "
+        f"{counted(setup.total_steps, 'step')} of {counted(settings.batch_size, 'row')}",
+    ]
+
+
+def summary_of(setup: Setup, at: Position, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What summary.json holds: final, best and test metrics as flat keys such as ``best/val/accuracy``."""
+    flat = {"step": at.step, "epoch": round(at.step / setup.steps_per_epoch, 4), "seconds": round(at.seconds, 3)}
+    flat |= {"metric": setup.metric, "mode": setup.mode, "best/step": at.best_step}
+    last = {row["split"]: row for row in rows}
+    for row in last.values():
+        flat |= named(row)
+    best = [named(row) for row in rows if row["split"] == "val" and row["step"] == at.best_step]
+    return flat | {f"best/{k}": v for k, v in (best[-1] if best else {}).items()}

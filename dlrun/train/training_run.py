@@ -1,0 +1,299 @@
+"""One run as the loop trains it: where it stands, what is due there, and what goes into its directory."""
+
+import contextlib
+import logging
+import math
+import shlex
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dlrun.display.progress import Progress
+from dlrun.errors import InvalidConfig
+from dlrun.program.compiled import Evaluation
+from dlrun.program.nonfinite import NonFinite
+from dlrun.program.setup import Setup
+from dlrun.runs import rundir
+from dlrun.runs.lock import locked
+from dlrun.train import sinks
+from dlrun.train.ends import Pruned, Stopped, is_known, status_of
+from dlrun.train.keeper import Keeper
+from dlrun.train.log_file import LogFile
+from dlrun.train.pace import Pace
+from dlrun.train.position import Position
+from dlrun.train.record import Record, introduction
+from dlrun.train.resumption import Resumption, resumption
+from dlrun.train.states import States
+from dlrun.train.timetable import Timetable
+
+log = logging.getLogger(__name__)
+
+
+class TrainingRun:
+    """A run in a directory that exists, from the first file that it writes there to the last.
+
+    Args:
+      directory: the run directory; any, for a process that writes nothing.
+      progress: shows a person how far it is.
+      place: of its state among those of the runs that are trained side by side.
+      beside: how many these are, itself included.
+      number: of its job in a sweep.
+      command: what makes the run; None is this process's command.
+      facts: of :func:`dlrun.system.environment.facts`, where they were asked for before.
+      resumed: overrides of a resumed run; None for a new one.
+      accept_data: whether a resumed run goes on with data that changed.
+      accept: called once the directory is this process's alone and it is known that the run can go on.
+      pictures: whether to draw what ``log.plot`` asks for.
+      own_log: whether it writes its log.txt itself, as several runs of a process do; else that is set up for all.
+
+    Attributes:
+      at: where it stands.
+      value: of the metric that chooses the best state, at the last evaluation; NaN where there was no result.
+      problem: what was not finite in the last evaluation.
+      code: the exit code, once it has ended: 0 done, 1 failed, 2 wrongly asked, 128 + a signal's number stopped.
+      raised: the error that ended it, where its record does not say all there is to say.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        directory: Path,
+        progress: Progress,
+        *,
+        place: int = 0,
+        beside: int = 1,
+        number: int = 0,
+        command: list[str] | None = None,
+        facts: dict[str, Any] | None = None,
+        resumed: list[str] | None = None,
+        accept_data: bool = False,
+        accept: Callable[[], None] = lambda: None,
+        pictures: bool = True,
+        own_log: bool = False,
+    ):
+        self.setup, self.directory, self.progress = setup, directory, progress
+        self.place, self.number = place, number
+        self.resumed, self.accept_data, self.accept = resumed, accept_data, accept
+        self.settings, self.due = setup.plan.settings, Timetable.of(setup)
+        self.keeper = Keeper(directory / rundir.CHECKPOINTS, self.settings.checkpoint.keep)
+        self.new_record = partial(Record, setup, directory, command, facts, pictures)
+        self.record: Record | None = None  # until its first is written, its directory is as it was
+        self.sinks: list[Any] = []
+        self.log_file = LogFile(directory) if own_log else None
+        self.held = contextlib.ExitStack()  # until it has ended
+
+        self.at, self.pace = Position(), Pace(beside)
+        self.start: Resumption | None = None
+        self.has_nothing_to_do = False
+        self.value, self.problem = math.nan, ""
+        self.checked = self.logged = 0  # the last steps at which it was
+        self.details: dict[str, Any] | None = None
+        self.code = 0
+        self.raised: BaseException | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes: of several, the first."""
+        return self.setup.first
+
+    @property
+    def logs(self) -> bool:
+        return self.due.logs(self.at) and self.at.step > self.logged
+
+    @property
+    def is_unsaved(self) -> bool:
+        return self.at.step not in self.keeper.saved
+
+    @property
+    def is_best(self) -> bool:
+        return self.at.best_step == self.at.step
+
+    @property
+    def follows_validation(self) -> bool:
+        """Whether the learning rate depends on the validation metric."""
+        return "lr_scale" in self.setup.numbers
+
+    # From its directory to its first step
+
+    def open(self, states: States) -> None:
+        """Takes the directory, finds out where the run goes on, and writes its first records.
+
+        Raises:
+          InUse: when another process works in the directory.
+          InvalidConfig: when a resumed run can't go on; the directory stays as it was.
+        """
+        if self.writes:
+            self.held.enter_context(locked(self.directory))
+        if self.resumed is not None:
+            fit = states.engine.fit
+            self.start = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
+            if self.start is None:
+                self.has_nothing_to_do = True
+                more = "more steps: epochs=... or steps=..."
+                self.progress.note(f"nothing to do: {self.directory} is complete; {more}")
+                return
+        if self.writes:
+            self.accept()
+        self._introduce()
+        eval_size = states.eval_size  # which several processes agree on
+        record, again = self.new_record(), None
+        if self.writes:
+            if self.start is not None and self.resumed is not None:
+                again = {"overrides": self.resumed, **record.keep_history(self.start, self.progress.warn)}
+            record.open(self.pace, eval_size, again)
+        self.record = record
+        if self.writes:
+            record.write_data()
+        if self.start is not None:
+            self._restore(self.start)
+
+    def begin(self) -> None:
+        """Its state is on the devices: from now on steps count, and rows go to the sinks."""
+        if self.start is not None:
+            self.progress.tell(f"going on from step {self.at.step} of {self.due.total}")
+            self.start.arrays.clear()
+        if self.writes:
+            how, values = self.settings.log, self.setup.plan.values
+            others = sinks.Sinks(list(how.sinks), self.progress.warn, self.directory, how.project, values)
+            self.sinks = [sinks.JsonLines(self.directory), others]
+        self.progress.start(self.at.step, self.due.total)
+
+    @property
+    def start_arrays(self) -> dict[str, np.ndarray] | None:
+        """Of the state that it goes on with; None before the first step."""
+        return None if self.start is None or self.start.step is None else self.start.arrays
+
+    # What the loop has it do
+
+    def stand(self, step: int, seconds: float | None, beside: int) -> None:
+        """It was trained up to a step along with ``beside`` runs, itself included; None seconds were the compiler's."""
+        if seconds is not None:
+            self.pace.add(step - self.at.step, seconds, beside)
+        self.at = self.at.trained(step, (seconds or 0.0) / beside)
+        self.progress.advance(step, epoch=step / self.due.per_epoch)
+
+    def log(self, totals: dict[str, Any], loss_scale: float | None) -> None:
+        """Writes the mean metrics since the last row."""
+        count = max(float(totals["sum"]["count"]), 1)
+        row = {k: float(v) / count for k, v in totals["sum"].items() if k != "count"}
+        row |= {k: float(v) for k, v in totals["last"].items()}
+        self._write("train", row if loss_scale is None else {**row, "loss_scale": loss_scale})
+        self.logged = self.at.step
+
+    def take(self, found: Evaluation) -> None:
+        """Takes what came of the validation split: a row, the best value, the patience."""
+        value = found.metrics[self.setup.metric.split("/")[1]]
+        self.problem = found.problem or ""
+        self.value = math.nan if found.problem or not math.isfinite(value) else value
+        self.at = self.at.measured(self.value, self.setup.mode, self.settings.early_stop.min_delta)
+        if self.follows_validation:
+            schedule = {k: v for k, v in self.setup.plan.values["schedule"].items() if k != "name"}
+            self.at = self.at.on_plateau(-self.value if self.setup.mode == "min" else self.value, **schedule)
+        self._write("val", found.metrics)
+
+    def tell_problem(self) -> None:
+        """An evaluation that is not finite ends the run, or is no result."""
+        if self.settings.on_nonfinite == "stop":
+            raise NonFinite(f"{self.problem}, at step {self.at.step}")
+        self.progress.warn(f"{self.problem}, at step {self.at.step}: this evaluation is no result")
+
+    def select(self, states: States) -> dict[str, np.ndarray] | None:
+        """Chooses the state to be tested, the best; its arrays, or None where that is the present one."""
+        self.tested = self.at.step if self.at.best_step is None else self.at.best_step
+        if self.at.best_step is None:
+            self.progress.chosen = "last"
+            self.progress.warn(f"no evaluation has a finite {self.setup.metric}: no state is best, testing the last")
+        if self.tested == self.at.step:
+            return None
+        arrays = self.keeper.held(self.tested)
+        if arrays is None:
+            arrays = self._saved_best() if self.writes else states.arrays([self.place])[self.place]
+        return multihost_utils.broadcast_one_to_all(arrays) if jax.process_count() > 1 else arrays
+
+    def test(self, found: Evaluation) -> None:
+        """Takes what came of the test split, by the state that :meth:`select` chose."""
+        self._write("test", found.metrics, self.tested)
+        if found.problem:
+            raise NonFinite(f"{found.problem}, by the {self.progress.chosen} state, of step {self.tested}")
+        self.details = found.details
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Writes the last records and lets go of everything. Without an error the run is complete."""
+        if self.log_file:
+            self.held.callback(self.log_file.close)
+        with self.held, self.turn():
+            error = self._close(error)
+            if self.record is None:
+                self.raised, self.code = error, 0 if error is None else 2 if isinstance(error, InvalidConfig) else 1
+                return
+            status, told, self.code = status_of(error)
+            if not is_known(error):
+                self.raised = error
+                log.error("%s", "".join(traceback.format_exception(error)))
+            if self.writes:
+                self.record.close(status, told, self.at, self.pace, self.details if error is None else None)
+            if told and self.raised is None:
+                again = f"; go on with: dlrun resume {shlex.quote(str(self.directory))}" if self.code > 128 else ""
+                self.progress.note(f"{status}: {told}{again}")
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """What is logged meanwhile goes to its log.txt."""
+        return self.log_file.turn() if self.log_file else contextlib.nullcontext()
+
+    # Details
+
+    def _introduce(self) -> None:
+        """Tells the person what is about to be trained, and what to know of it."""
+        self.progress.stack = self.pace.stack
+        if self.resumed is not None:
+            self.progress.tell(" ".join(["resumed", *(["with", *self.resumed] if self.resumed else [])]))
+        for text in introduction(self.setup) if self.writes else ():
+            self.progress.tell(text)
+        for text in [*self.setup.warnings, *(self.start.notes if self.start else ())]:
+            self.progress.warn(text)
+
+    def _restore(self, start: Resumption) -> None:
+        """Stands where the last sound state does. Drops what was written after it."""
+        last = -1 if start.step is None else start.step
+        if start.unsound:
+            where = "starting over" if start.step is None else f"going on from step {last}"
+            self.progress.warn(f"the saved state of step {start.unsound[-1]} is incomplete or damaged; {where}")
+        if self.writes:
+            self.keeper.set_aside(last)
+            rundir.keep_rows(self.directory, partial(self.due.leaves, last=-1 if start.forgets else last))
+        self.at = start.at
+        self.logged = self.at.step
+        if start.step is not None:
+            self.keeper.saved, self.checked = {last}, last
+
+    def _saved_best(self) -> dict[str, np.ndarray]:
+        """The best state from the disk; where it can't be read, the last one."""
+        if not self.keeper.is_sound(self.tested):
+            self.progress.warn(f"the best state, of step {self.tested}, is incomplete or damaged; testing the last one")
+            self.tested, self.progress.chosen = self.at.step, "last"
+        return self.keeper.read(self.tested)
+
+    def _write(self, split: str, metrics: dict[str, float], step: int | None = None) -> None:
+        step = self.at.step if step is None else step
+        epoch = round(step / self.due.per_epoch, 4)
+        row = {"step": step, "epoch": epoch, "split": split, **metrics, "time": round(self.at.seconds, 3)}
+        for sink in self.sinks:
+            sink.write(row)
+        self.progress.row(row)
+
+    def _close(self, error: BaseException | None) -> BaseException | None:
+        """Closes sinks and states; gives the error that is to be told: of a last save that failed, that."""
+        kind = "completed" if error is None else "stopped" if isinstance(error, Stopped | Pruned) else "failed"
+        try:
+            for sink in self.sinks:
+                sink.close(kind)
+            self.keeper.checkpoints.close()
+        except Exception as failed:
+            return failed
+        return error
