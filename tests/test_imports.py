@@ -124,11 +124,19 @@ def test_who_knows_hydra() -> None:
     }  # fmt: skip
 
 
+def imported(modules: list[str], of: tuple[str, ...]) -> list[str]:
+    """Which of some packages are there once a new process has imported these modules."""
+    code = f"import sys, {', '.join(modules)}; print(*sorted({{*{of}}} & set(sys.modules)))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_commands_that_read_import_nothing_heavy() -> None:
     names = [*(f"dlrun.{m}" for m in LIGHT), *(m for m in FILES if folder(m) in ("cli", "runs"))]
     exempt = ("dlrun.runs.checkpoint", "dlrun.cli.resume")  # the one is of arrays, the other composes
-    code = (
-        f"import sys, {', '.join(n for n in names if n not in exempt)}; print(sorted(set({HEAVY}) & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert imported([n for n in names if n not in exempt], HEAVY) == []
+
+
+def test_a_configuration_is_checked_without_jax() -> None:
+    modules = [m for m in FILES if folder(m) in ("config", "errors") or m == "dlrun.parts"]
+    assert "dlrun.config.plan" in modules
+    assert imported(modules, ("jax", "flax", "optax", "numpy")) == []
