@@ -1,18 +1,31 @@
-"""The calls of the modules of a model."""
+"""Records the calls of the modules of a model: what each was given, and what it gave.
 
-import contextlib
+Flax has no hook for this: ``nnx.capture`` keeps outputs without their order and without inputs, and it patches classes
+while it runs. Here classes stay as they are. Each module of the one model that is looked at becomes, for the time of
+the call, an instance of a subclass that records.
+"""
+
 from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
+from types import new_class
 from typing import Any, NamedTuple
-from unittest import mock
 
 from flax import nnx
 from jax import Array
 
-from dlrun.program.nonfinite import name
+from dlrun.program.nonfinite import dotted
 
 
 class Call(NamedTuple):
-    """What a module was given, and gave."""
+    """A call of a module.
+
+    Args:
+      path: where the module is in the model, such as ``hidden.0.linear``.
+      module: the module itself.
+      inputs: its positional and keyword arguments.
+      output: what it returned.
+    """
 
     path: str
     module: nnx.Module
@@ -21,21 +34,39 @@ class Call(NamedTuple):
 
 
 def calls(model: nnx.Module, x: Array) -> list[Call]:
-    """The calls of all modules below ``model``, in the order in which they end."""
-    paths = {id(module): name(path) for path, module in nnx.iter_modules(model) if path}
-    seen: list[Call] = []
+    """Calls ``model`` on ``x`` and returns the calls of all modules below it, in the order in which they end."""
+    modules = {id(module): (path, module) for path, module in nnx.iter_modules(model) if path and callable(module)}
+    recorded: list[Call] = []
 
-    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(self, *args, **kwargs):
-            output = original(self, *args, **kwargs)
-            if id(self) in paths:
-                seen.append(Call(paths[id(self)], self, (args, kwargs), output))
-            return output
+    def record(module: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if id(module) in modules:  # and no copy, which a Flax transform such as ``nnx.scan`` makes
+            recorded.append(Call(dotted(modules[id(module)][0]), module, (args, kwargs), output))
 
-        return call
-
-    with contextlib.ExitStack() as patches:
-        for kind in {type(module) for _, module in nnx.iter_modules(model) if callable(module)}:
-            patches.enter_context(mock.patch.object(kind, "__call__", recording(kind.__call__)))
+    classes = [(module, type(module)) for _, module in modules.values()]
+    token = _RECORD.set(record)
+    try:
+        for module, kind in classes:
+            object.__setattr__(module, "__class__", _recording(kind))  # not as an attribute that Flax keeps
         model(x)  # pyright: ignore[reportCallIssue]
-    return seen
+    finally:
+        for module, kind in classes:
+            object.__setattr__(module, "__class__", kind)
+        _RECORD.reset(token)
+    return recorded
+
+
+_RECORD: ContextVar[Callable[..., None]] = ContextVar("record")
+"""What a recording module tells of its call."""
+
+
+@cache  # JAX keeps every class of modules for good: one for each kind is enough
+def _recording(kind: type[Any]) -> type[Any]:
+    """A subclass of ``kind`` that records its calls."""
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        output = kind.__call__(self, *args, **kwargs)
+        _RECORD.get()(self, args, kwargs, output)
+        return output
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__call__": __call__}
+    return new_class(kind.__name__, (kind,), exec_body=lambda body: body.update(names))

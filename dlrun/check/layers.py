@@ -18,7 +18,7 @@ from dlrun.check.calls import Call, calls
 from dlrun.config.choice import Choice
 from dlrun.nn.norms import Identity
 from dlrun.program import step
-from dlrun.program.nonfinite import name
+from dlrun.program.nonfinite import dotted
 from dlrun.program.setup import Setup
 
 BATCH = 7919  # examples while shapes are traced: a dimension of this size is that of the batch
@@ -157,18 +157,18 @@ def _layers(model: nnx.Module, called: list[Call]) -> list[Layer]:
     def inside(outer: tuple[Any, ...]) -> list[Layer]:
         below = [path for path in modules if path[: len(outer)] == outer and path != outer]
         nearest = [path for path in below if not any(path[: len(p)] == p != path for p in below)]
-        nearest.sort(key=lambda path: order.get(name(path), len(order)))
+        nearest.sort(key=lambda path: order.get(dotted(path), len(order)))
         own = [] if not nearest else [(k, v) for k, v in vars(modules[outer]).items() if isinstance(v, nnx.Param)]
         return [Layer(k, "Param", _shape(v[...]), v[...].size) for k, v in own] + [
-            layer(p, name(p[len(outer) :])) for p in nearest
+            layer(p, dotted(p[len(outer) :])) for p in nearest
         ]
 
     def layer(path: tuple[Any, ...], below: str) -> Layer:
         module = modules[path]
         kind = module.function.name if isinstance(module, Function) else type(module).__name__
         held = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-        work = sum(_work(call) for call in called if call.path == name(path))
-        return Layer(below, kind, _shape(outputs.get(name(path))), held, work, _folded(inside(path)))
+        work = sum(_work(call) for call in called if call.path == dotted(path))
+        return Layer(below, kind, _shape(outputs.get(dotted(path))), held, work, _folded(inside(path)))
 
     return inside(())
 

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from dlrun.check.calls import calls
 from dlrun.data.feed import Feed
 from dlrun.program import step
-from dlrun.program.nonfinite import NonFinite, name
+from dlrun.program.nonfinite import NonFinite, dotted
 from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState
 
@@ -65,7 +65,7 @@ def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
     for tree, kind in ((grads, "the gradient of"), (nnx.filter_state(variables, nnx.BatchStat), "the statistic")):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             if not bool(jnp.all(jnp.isfinite(leaf))):
-                return f"{kind} {name(path)}"
+                return f"{kind} {dotted(path)}"
     return "the gradient's norm" if program.dtype != jnp.float16 else "the scaled gradient"
 
 

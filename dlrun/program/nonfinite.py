@@ -19,7 +19,7 @@ def nonfinite(state: TrainState) -> dict[str, Array]:
     """By path, whether a parameter or statistic holds a number that is not finite, bool () each."""
     trees = {"parameter": state.params, "statistic": nnx.filter_state(state.variables, nnx.BatchStat)}
     return {
-        f"{kind} {name(path)}": ~jnp.all(jnp.isfinite(leaf))
+        f"{kind} {dotted(path)}": ~jnp.all(jnp.isfinite(leaf))
         for kind, tree in trees.items()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
@@ -37,7 +37,7 @@ def unsound(split: str, sums: dict[str, Any]) -> str | None:
     return f"{split}: the {what} of {bad} of {int(sums['count'])} examples ({shown} %) are not finite{also}"
 
 
-def name(path: tuple[Any, ...]) -> str:
+def dotted(path: tuple[Any, ...]) -> str:
     """A path as a person writes it: ``hidden.0.linear.kernel``."""
     inner = [p for p in path if not isinstance(p, jax.tree_util.GetAttrKey)]  # a variable's own ``value``
     return ".".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in inner)
