@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported only where something is drawn: a table should come in a blink
+if TYPE_CHECKING:  # the functions below import these, so that a command that draws nothing starts quickly
     from dlrun.config.plan import Plan
     from dlrun.display.line_chart import Chart
     from dlrun.program.setup import Setup
@@ -13,7 +13,7 @@ POINTS = 2000  # a schedule of more steps is drawn at so many of them
 
 
 def _activation(word: str, plan: "Plan", _: object) -> "Chart":
-    """An activation and its derivative, of a gated one those of its gate where the value is 1."""
+    """An activation and its derivative; of a gated one as functions of the gate, where the value is 1."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -55,4 +55,4 @@ def _schedule(word: str, plan: "Plan", prepared: Callable[["Plan"], "Setup"]) ->
 
 
 CHARTS: dict[str, Callable[..., "Chart"]] = {"act": _activation, "schedule": _schedule}
-"""What is drawn: by group, from the word that chooses an option, the plan and what prepares it."""
+"""Draws an option, by group: a function of the word that chooses it, the plan, and what prepares a plan."""

@@ -1,4 +1,4 @@
-"""The layers of a model on its data: what each gives out and holds, and what a step costs."""
+"""The layers of a model on its data: output shapes, parameters and operations of each, and what a step costs."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from dlrun.program import step
 from dlrun.program.nonfinite import dotted
 from dlrun.program.setup import Setup
 
-BATCH = 7919  # examples while shapes are traced: a dimension of this size is that of the batch
+BATCH = 7919  # examples while shapes are traced: a prime, so that a dimension of this size is the batch
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Layer:
 
     Args:
       name: its path below the layer that it is a part of.
-      kind: its class.
-      output: shape of what it gives out, without the batch's dimension; empty for what is never called.
+      kind: the name of its class.
+      output: shape of its output without the batch's dimension, such as ``28x28x16``; empty if it is never called.
       parameters: how many numbers are trained in it and its parts.
-      operations: floating-point operations of its calls in evaluation, an example; of a call in a loop those of a turn.
+      operations: floating-point operations per example of its calls in evaluation; a call inside a loop counts once.
       inner: its parts, in the order of their calls.
-      times: how many such layers follow one another.
+      times: how many equal layers in a row this one stands for.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Layer:
 
 
 class Function(nnx.Module):
-    """An activation function as a module, so that its calls are seen like those of modules."""
+    """An activation function as a module, so that its calls are recorded like those of modules."""
 
     def __init__(self, function: Choice):
         self.function = function
@@ -58,7 +58,7 @@ class Function(nnx.Module):
 
 
 def show(setup: Setup) -> None:
-    """Prints the table of layers, and what the model and a step of its training cost.
+    """Prints the table of layers, and what the model and a training step cost.
 
     On a terminal it fits the width; elsewhere it is plain text.
     """
@@ -68,9 +68,9 @@ def show(setup: Setup) -> None:
     table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
     for title in ("layer", "kind", "output", "parameters", "operations"):
         table.add_column(title, justify="left" if title in ("layer", "kind") else "right", overflow="fold")
-    for depth, layer in _rows(layers(setup)):
+    for depth, layer in flattened(layers(setup)):
         held = f"{layer.parameters:,}" if layer.parameters else ""
-        work = _unit(layer.operations, 1000, "FLOP") if layer.operations else ""
+        work = rounded(layer.operations, 1000, "FLOP") if layer.operations else ""
         if layer.times > 1:
             held, work = (f"{layer.times} x {text}".rstrip() for text in (held, work))
         style = "bold" if depth == 0 else "" if layer.inner else "dim"
@@ -82,34 +82,34 @@ def show(setup: Setup) -> None:
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.shapes))
     forward, training = costs(setup)
     for what, text in {
-        "parameters": f"{setup.parameters:,}: {_unit(4 * setup.parameters, 1024, 'iB')} in float32",
-        "training state": f"{_unit(state, 1024, 'iB')}: parameters, statistics, optimizer",
-        "forward pass": f"{_unit(forward, 1000, 'FLOP')} an example",
-        "training step": f"{_unit(training, 1000, 'FLOP')}, batch_size={size}",
+        "parameters": f"{setup.parameters:,}: {rounded(4 * setup.parameters, 1024, 'iB')} in float32",
+        "training state": f"{rounded(state, 1024, 'iB')}: parameters, statistics, optimizer",
+        "forward pass": f"{rounded(forward, 1000, 'FLOP')} an example",
+        "training step": f"{rounded(training, 1000, 'FLOP')}, batch_size={size}",
     }.items():
         console.print(f"{what:<16}{text}", soft_wrap=True)
 
 
 def layers(setup: Setup) -> tuple[Layer, ...]:
-    """The parts of the model, as its forward pass calls them. Nothing is computed."""
-    found: list[Layer] = []
+    """The layers of the model, in the order in which its forward pass calls them. Only shapes are computed."""
+    traced: list[Layer] = []
 
     def trace(params: nnx.State, variables: nnx.State, x: Array) -> None:
-        params, x = step.halved((params, x), setup.program.dtype)
+        params, x = step.cast_floats((params, x), setup.program.dtype)
         model = nnx.merge(setup.graphdef, params, variables, copy=True)
         model.eval()
         for _, module in list(nnx.iter_modules(model)):
             for key, value in list(vars(module).items()):
                 if isinstance(value, Choice):
                     setattr(module, key, nnx.data(Function(value)))
-        found.extend(_layers(model, calls(model, x)))
+        traced.extend(of_calls(model, calls(model, x)))
 
     jax.eval_shape(trace, setup.shapes.params, setup.shapes.variables, setup.examples(BATCH))
-    return _folded(found)
+    return _folded(traced)
 
 
 def costs(setup: Setup) -> tuple[float, float]:
-    """Floating-point operations of a forward pass in evaluation, an example, and of a training step, a batch."""
+    """Floating-point operations of a forward pass in evaluation, per example, and of a training step, per batch."""
     program, graphdef, shapes = setup.program, setup.graphdef, setup.shapes
     size = setup.plan.settings.batch_size
     batch = {"x": setup.examples(size), "y": setup.targets(size)}
@@ -119,23 +119,23 @@ def costs(setup: Setup) -> tuple[float, float]:
 
 
 def operations(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of a call by XLA's count, before it optimises; a multiply-add is two.
+    """Floating-point operations of a call, as XLA counts them before it optimises; a multiply-add is two.
 
-    XLA counts the body of a loop once. The other turns are added here where their number is known: of ``jax.lax.scan``.
+    XLA counts the body of a loop once. For ``jax.lax.scan``, whose length is known, the other turns are added here.
     """
     traced = jax.jit(function).trace(*args)
     return _cost(traced.lower()) + _further(traced.jaxpr.jaxpr)
 
 
 def _further(jaxpr: core.Jaxpr) -> float:
-    """Operations of all turns but the first of the loops in a program."""
+    """Operations of the scans in a program, for all turns but the first of each."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name != "scan":
             total += sum(map(_further, core.jaxprs_in_params(equation.params)))
             continue
         body, length, unroll = (equation.params[key] for key in ("jaxpr", "length", "unroll"))
-        # The loop's body holds ``unroll`` steps, and those that are left over at the end stand outside.
+        # XLA's loop does ``unroll`` steps a turn; the steps left over at the end stand outside the loop.
         if again := (length // unroll - 1) * unroll if 0 < unroll < length else 0:
             total += again * _cost(jax.jit(core.jaxpr_as_fun(body)).lower(*body.in_avals))
         total += length * _further(body.jaxpr)
@@ -143,12 +143,12 @@ def _further(jaxpr: core.Jaxpr) -> float:
 
 
 def _cost(lowered: Any) -> float:
-    found = lowered.cost_analysis() or lowered.compile().cost_analysis()  # not every device knows without compiling
-    return float((found or {}).get("flops", 0))
+    analysis = lowered.cost_analysis() or lowered.compile().cost_analysis()  # some devices must compile to know
+    return float((analysis or {}).get("flops", 0))
 
 
-def _layers(model: nnx.Module, called: list[Call]) -> list[Layer]:
-    """The layers of a model, outermost ones with their parts, from the calls of its modules."""
+def of_calls(model: nnx.Module, called: list[Call]) -> list[Layer]:
+    """The outermost layers of a model, each with its parts, from the recorded calls of its modules."""
     outputs = {call.path: call.output for call in called}
     modules = {path: m for path, m in nnx.iter_modules(model) if not path or callable(m)}
     modules = {path: m for path, m in modules.items() if not isinstance(m, Identity)}
@@ -174,17 +174,17 @@ def _layers(model: nnx.Module, called: list[Call]) -> list[Layer]:
 
 
 def _work(call: Call) -> int:
-    """Floating-point operations of a call, an example."""
+    """Floating-point operations of a call, per example; 0 for a module that can't be called by itself."""
     graphdef, state = nnx.split(call.module)
     leaves, tree = jax.tree.flatten((state, call.inputs))
     shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, Array) else x for x in leaves)
     try:
         return _work_of(graphdef, tree, shapes)
-    except Exception:  # of one's own, that can't be called alone
+    except Exception:  # a user's module may fail in any way
         return 0
 
 
-@functools.cache  # a model has many layers of one form
+@functools.cache  # many layers of a model have equal shapes
 def _work_of(graphdef: Any, tree: Any, leaves: tuple[Any, ...]) -> int:
     def run(arrays: list[Array]) -> Any:
         given = iter(arrays)
@@ -196,33 +196,34 @@ def _work_of(graphdef: Any, tree: Any, leaves: tuple[Any, ...]) -> int:
 
 
 def _shape(output: Any) -> str:
-    """``28x28x16``; of several arrays with commas between."""
+    """Shapes without the batch's dimension: ``28x28x16``; those of several arrays are joined by commas."""
     shapes = [leaf.shape[leaf.shape[:1] == (BATCH,) :] for leaf in jax.tree.leaves(output)]
     return ", ".join("x".join("batch" if n == BATCH else str(n) for n in shape) or "1" for shape in shapes)
 
 
 def _folded(layers: list[Layer]) -> tuple[Layer, ...]:
-    """Consecutive layers of a list that differ in their numbers alone as one: ``blocks.1-8``."""
-    found: list[Layer] = []
+    """Joins consecutive layers of a list that differ in their index alone into one: ``blocks.1-8``."""
+    folded: list[Layer] = []
     for layer in layers:
         stem, _, number = layer.name.rpartition(".")
-        last = found[-1] if found else layer
+        last = folded[-1] if folded else layer
         before, _, numbers = last.name.rpartition(".")
-        if found and number.isdecimal() and before == stem and replace(last, name=layer.name, times=1) == layer:
-            found[-1] = replace(last, name=f"{stem}.{numbers.split('-')[0]}-{number}", times=last.times + 1)
+        if folded and number.isdecimal() and before == stem and replace(last, name=layer.name, times=1) == layer:
+            folded[-1] = replace(last, name=f"{stem}.{numbers.split('-')[0]}-{number}", times=last.times + 1)
         else:
-            found.append(layer)
-    return tuple(found)
+            folded.append(layer)
+    return tuple(folded)
 
 
-def _rows(layers: tuple[Layer, ...], depth: int = 0) -> Iterator[tuple[int, Layer]]:
+def flattened(layers: tuple[Layer, ...], depth: int = 0) -> Iterator[tuple[int, Layer]]:
+    """Each layer with its depth, followed by its parts."""
     for layer in layers:
         yield depth, layer
-        yield from _rows(layer.inner, depth + 1)
+        yield from flattened(layer.inner, depth + 1)
 
 
-def _unit(number: float, base: int, unit: str) -> str:
-    """Three digits with the prefix that fits: ``1.04 MiB``, ``12.3 GFLOP``."""
+def rounded(number: float, base: int, unit: str) -> str:
+    """A number to three digits with a fitting prefix: ``1.04 MiB``, ``12.3 GFLOP``."""
     power = 0
     while number >= 999.5 and power < 5:
         number, power = number / base, power + 1

@@ -23,13 +23,14 @@ def explain(
     bad: dict[str, Any],
     steps: tuple[int, int],
 ) -> NonFinite:
-    """The error to raise.
+    """The error that names what is not finite, where it is and at which step.
 
     Args:
-      state: the last finite one where a loss or gradient failed, and then its step is the one that failed.
+      state: the state after the latest step. Where a loss or gradient was not finite, this is the last finite state,
+        and its step is the one that failed.
       feed: gives the rows of a step.
-      bad: what :func:`nonfinite` found.
-      steps: the step that was last known to be good, and the latest one.
+      bad: by path, which parameters and statistics are not finite, as of :func:`dlrun.program.nonfinite.nonfinite`.
+      steps: the last step that is known to be good, and the latest one.
     """
     within = f"within steps {steps[0] + 1} to {steps[1]}"
     if any(bad.values()):
@@ -43,7 +44,7 @@ def explain(
 
 
 def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
-    """Repeats a step and names the first thing in it that is not finite: a layer's output, the loss, a gradient."""
+    """Repeats a step and names the first thing in it that is not finite: an input, a layer's output, a gradient …"""
     program, numbers = setup.program, state.numbers
     batch = step.augmented(program, state, batch)
     if not bool(step.all_finite(batch["x"])):
@@ -70,11 +71,11 @@ def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
 
 
 def first_layer(setup: Setup, state: TrainState, x: Array) -> str | None:
-    """The first module, innermost first, whose output is not finite; None if there is none."""
-    params, x = step.halved((state.params, x), setup.program.dtype)
+    """The module whose call ends first of those with an output that is not finite; None if there is none."""
+    params, x = step.cast_floats((state.params, x), setup.program.dtype)
     model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
     model.train()
-    # What a layer gave within a compiled loop over time is not known: its loop's layer is named.
+    # The outputs of layers inside a compiled loop over time are unknown; the layer that has the loop is named instead.
     known = [call for call in calls(model, x) if not isinstance(call.output, Tracer)]
     bad = [call.path for call in known if not bool(step.all_finite(call.output))]
     return bad[0] if bad else None

@@ -1,6 +1,6 @@
 """The compiled part: the state of training, the pure step over it, and what is prepared before anything is compiled.
 
-Nothing here writes a file of a run or waits for a person. Start with :mod:`~dlrun.program.step`; a plan with data and
-devices is a :class:`~dlrun.program.setup.Setup`, and what runs of one program share is in
-:mod:`~dlrun.program.compiled`.
+Nothing here writes into a run directory. Start with :mod:`~dlrun.program.step`, which has the functions that are
+compiled. :func:`dlrun.program.setup.prepare` makes a plan, its data and the devices into a
+:class:`~dlrun.program.setup.Setup`; :class:`dlrun.program.compiled.Engine` compiles it for all runs that share it.
 """

@@ -1,4 +1,4 @@
-"""What the runs of a group share: compiled functions, and rows on the devices."""
+"""What all runs of a program share: its compiled functions, and the rows of the data set on the devices."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,12 +21,12 @@ from dlrun.program.state import TrainState, kept
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of a split.
+    """The results of evaluating a split.
 
     Args:
-      metrics: by name; with ``nonfinite``, the number of examples, where ``problem`` says something.
+      metrics: by name; where there is a ``problem`` also ``nonfinite``, the number of examples that are not finite.
       details: results for each class.
-      problem: what is not finite, so that the evaluation is no result.
+      problem: says what is not finite, where anything is; the metrics are no result then.
     """
 
     metrics: dict[str, float]
@@ -40,9 +40,12 @@ MOST_EVALUATED = 512  # examples at a time: more make nothing faster
 class Engine:
     """Compiles a program once, for all runs that differ in numbers and seeds alone.
 
+    :mod:`dlrun.train` makes one for a single run or for a group of a sweep's runs, and calls its compiled functions
+    with each run's state. :mod:`dlrun.sweep` passes on the engines of earlier groups, and asks what memory one takes.
+
     Args:
-      setup: of any one of the runs.
-      others: engines of other groups, whose tables of the same data are taken.
+      setup: that of any of the runs.
+      others: engines of other groups; where one has put the same data on the same devices, that table is used again.
     """
 
     def __init__(self, setup: Setup, others: Iterable["Engine"] = ()):
@@ -65,10 +68,14 @@ class Engine:
 
     @cache  # noqa: B019 - an engine lives as long as its group
     def stacked(self, at_once: bool) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
-        """The training steps, evaluation steps and check of stacked states.
+        """The training steps, the evaluation steps and the search for numbers that are not finite, for stacked states.
 
-        The first two take two more arguments than for one run: the places in the stack that count, and how many of
-        these; so runs that leave need no other program. All at once, every place is computed.
+        The first two take two more arguments than those for one run: the places in the stack to compute, and how many
+        of these count. So the same program serves on when runs leave the stack.
+
+        Args:
+          at_once: whether all places are computed together by ``jax.vmap``, whatever these arguments say; otherwise one
+            place after the other, in a loop.
         """
         program, graphdef = self.setup.program, self.setup.graphdef
         train: Any = partial(step.train_steps, program, graphdef)
@@ -108,11 +115,11 @@ class Engine:
 
     @property
     def streams(self) -> bool:
-        """Whether rows are read while training, so that every run reads its own."""
+        """Whether rows are read while the device computes; then each run reads its own."""
         return streams(self.setup.data, self.setup.plan.settings.stream)
 
     def feed(self, seed: int) -> Feed:
-        """What gives the rows of a run with that seed; all runs share the table of a small data set."""
+        """Gives the rows to a run with this seed; all runs share the table of a small data set."""
         setup, settings = self.setup, self.setup.plan.settings
         if self.streams:
             from dlrun.data.streamed import Streamed  # here, as importing Grain takes a second
@@ -124,7 +131,7 @@ class Engine:
 
     @cached_property
     def table(self) -> tuple[Table, dict[str, np.ndarray]]:
-        """The rows of a small data set on the devices, and their numbers by split."""
+        """The rows of a small data set on the devices, and the row numbers of each split."""
         table, rows = batches.stacked(self.setup.data)
         return jax.device_put(table, self.setup.everywhere), rows
 
@@ -134,7 +141,7 @@ class Engine:
         return {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
 
     def fit(self, arrays: dict[str, Any]) -> Any:
-        """Saved arrays by path as a tree; raises :class:`~dlrun.runs.checkpoint.CheckpointError` if they don't fit."""
+        """A run's saved arrays as a tree; :class:`~dlrun.runs.checkpoint.CheckpointError` where they don't fit."""
         return pytree.fit(arrays, {"state": kept(self.setup.shapes), "totals": self.zeros()})
 
     @cached_property
@@ -146,19 +153,19 @@ class Engine:
     def eval_size(self, runs: int = 1) -> int:
         """Examples that are evaluated at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
 
-        Those are a power of two for each device, so that machines of nearly the same memory take the same. Another size
-        sums in another order, and XLA may choose other kernels for it: losses and errors are the same but for rounding;
-        what is counted (accuracy, confusion, and F1 from it) is the same number, as long as rounding decides no tie
-        between outputs.
+        The latter is a power of two for each device, so that machines with nearly the same memory take the same size.
+        With another size the sums run in another order, and XLA may choose other kernels: losses and errors are the
+        same but for rounding. What is counted (accuracy, confusion, and F1 from it) is the same number, unless rounding
+        decides a tie between outputs.
 
         Args:
-          runs: that are computed at once; they share the memory.
+          runs: how many runs are computed at once; they share the memory.
         """
         most, devices = self.most_evaluated, self.setup.mesh.size
         if self.setup.plan.settings.eval.batch_size is not None:
             return most
         room = memory.room(devices) // runs
-        if jax.process_count() > 1:  # which must take the same
+        if jax.process_count() > 1:  # all processes must take the same size
             room = int(multihost_utils.process_allgather(np.int64(room)).min())
         if most == devices or (of_most := self.eval_bytes(most)) <= room:
             return most
@@ -171,7 +178,7 @@ class Engine:
         return -(-self.longest // size)
 
     def eval_bytes(self, size: int) -> int:
-        """What an evaluation of so many examples at a time takes beside states and data, on all devices together."""
+        """Bytes that evaluating ``size`` examples at a time takes on all devices together, beside states and data."""
         return self._evaluated(size)[1]
 
     @cached_property
@@ -181,7 +188,7 @@ class Engine:
 
     @cache  # noqa: B019 - an engine lives as long as its group
     def _evaluated(self, size: int) -> tuple[Any, int]:
-        """The form of an evaluation's sums, and bytes that so many examples at a time take; traced once."""
+        """Shapes of an evaluation's sums, and the bytes that ``size`` examples at a time take; from one trace."""
         setup = self.setup
         batch = {"x": setup.examples(size), "y": setup.targets(size)}
         of_step = jax.make_jaxpr(partial(step.eval_step, setup.program, setup.graphdef), return_shape=True)
@@ -190,10 +197,10 @@ class Engine:
         return sums, memory.peak(traced.jaxpr) + rows
 
     def evaluation(self, split: str, sums: dict[str, Any]) -> Evaluation:
-        """What came of a split, from what was summed over its examples."""
+        """The results of a split, from the sums over its examples."""
         task = self.setup.program.task
         means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
         if (problem := unsound(split, sums)) is None:
             return Evaluation(task.report(split, means, sums), task.details(sums), None)
-        of_all = dict.fromkeys(task.names, math.nan)  # an example that is not finite makes all of these so
+        of_all = dict.fromkeys(task.names, math.nan)  # one example that is not finite makes each of these NaN
         return Evaluation({**of_all, **means, "nonfinite": int(sums["nonfinite"][:2].sum())}, {}, problem)

@@ -16,7 +16,7 @@ from dlrun.system import user_folders
 
 
 def initialize(settings: Settings) -> None:
-    """Settings of JAX that must be made before its first use: the compilation cache, other machines."""
+    """Makes the settings that JAX needs before its first use: the compilation cache, other machines."""
     cache, others = settings.compile_cache, settings.distributed
     if cache:
         own = user_folders.cache()
@@ -33,7 +33,7 @@ def initialize(settings: Settings) -> None:
         jax.distributed.initialize(others.coordinator, others.processes, others.process, initialization_timeout=60)
 
 
-@functools.cache  # once, though a sweep asks for every group
+@functools.cache  # tells each notice once, though a sweep initialises for every group
 def _told(text: str) -> None:
     print(f"notice: {text}", file=sys.stderr)
 
@@ -44,7 +44,7 @@ def mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:
 
 
 def _processor() -> str:
-    """Names the processor's instruction set: programs compiled for another one must not be found in a shared folder."""
+    """Names the processor's instruction set: a program compiled for another must not be found in a shared folder."""
     try:
         text = Path("/proc/cpuinfo").read_text()
         flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")

@@ -1,4 +1,4 @@
-"""How much memory a computation takes for what it makes on the way, told from its trace: nothing is compiled or run."""
+"""How much memory a computation's intermediate arrays take, by its trace: nothing is compiled or run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +8,14 @@ import jax
 from dlrun.system import environment
 
 SHARE = 1 / 8
-"""Of the memory, for what an evaluation makes on the way; states, data and what else runs there have the rest."""
+"""Of the memory, for an evaluation's intermediate arrays; states, data and other programs have the rest."""
 LOOPS = ("scan", "while")
 
 
 def room(devices: int) -> int:
-    """Bytes that an evaluation may take on so many devices: :data:`SHARE` of what they have.
+    """Bytes that an evaluation may take on this many devices: :data:`SHARE` of their memory.
 
-    It does not depend on what is free at the moment, so that runs repeat.
+    It does not depend on how much is free at the moment, so that a repeated run takes the same.
     """
     device = jax.local_devices()[0]
     stats = {} if device.platform == "cpu" else device.memory_stats() or {}
@@ -24,9 +24,9 @@ def room(devices: int) -> int:
 
 
 def peak(jaxpr: Any) -> int:
-    """Bytes of the arrays that live at once at most, from where each is made to where it is last read; no arguments.
+    """Most bytes of arrays that live at once, each from where it is made to where it is last read; without arguments.
 
-    XLA keeps fewer: what is elementwise becomes part of what reads it.
+    XLA keeps fewer: it fuses elementwise operations into what reads their results.
     """
     ends: dict[Any, int] = {}
     for i, equation in enumerate(jaxpr.eqns):
@@ -36,7 +36,7 @@ def peak(jaxpr: Any) -> int:
     live = most = 0
     for i, equation in enumerate(jaxpr.eqns):
         new = {v: v.aval.size * v.aval.dtype.itemsize for v in equation.outvars}
-        within = max(map(peak, _inner(equation.params.values())), default=0)  # its results are the equation's own
+        within = max(map(peak, _inner(equation.params.values())), default=0)  # a body's results are the equation's
         loop = equation.primitive.name in LOOPS
         most = max(most, live + (sum(new.values()) + within if loop else max(sum(new.values()), within)))
         made |= new
@@ -47,11 +47,11 @@ def peak(jaxpr: Any) -> int:
 
 
 def _variable(atom: Any) -> bool:
-    return not hasattr(atom, "val")  # a literal has its value
+    return not hasattr(atom, "val")  # only a literal has a value
 
 
 def _inner(values: Any) -> Iterator[Any]:
-    """The computations within an equation: bodies of loops, branches, functions that are called."""
+    """The computations inside an equation: bodies of loops, branches, functions that it calls."""
     for value in values:
         if isinstance(value, tuple | list):
             yield from _inner(value)

@@ -1,4 +1,4 @@
-"""What does not fit in a run, and what a person should know of it: of data, batches, model and devices together."""
+"""Whether data, batch size, model and devices fit each other: what stops a run, and what a person is warned of."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,20 +16,20 @@ from dlrun.nn.hyperparameter import Number
 from dlrun.nn.inits import SATURATING
 from dlrun.program.state import TrainState
 
-UNSTABLE_BELOW = 8  # batch normalisation's statistics are too noisy for smaller batches
-DEEP = 5  # layers, beyond which activations that saturate are warned of
+UNSTABLE_BELOW = 8  # examples; the statistics of batch normalisation are too noisy for smaller batches
+DEEP = 5  # layers; in more of them activations that saturate are warned of
 
 
 @contextlib.contextmanager
-def reported(found: list[str], group: str, *, fatal: bool = False) -> Iterator[None]:
-    """Adds the misfits that a component of ``group`` raises to ``found``; raises them all where one is ``fatal``."""
-    before = len(found)
+def reported(problems: list[str], group: str, *, fatal: bool = False) -> Iterator[None]:
+    """Adds each :class:`Unfit` that a component of ``group`` raises to ``problems``; if ``fatal``, raises them all."""
+    before = len(problems)
     try:
         yield
     except* Unfit as misfits:
-        found += [error.at(group) for error in _each(misfits)]
-    if fatal and len(found) > before:
-        raise InvalidConfig(found)
+        problems += [error.at(group) for error in _each(misfits)]
+    if fatal and len(problems) > before:
+        raise InvalidConfig(problems)
 
 
 def _each(misfits: BaseExceptionGroup[Unfit]) -> Iterator[Unfit]:
@@ -37,23 +37,30 @@ def _each(misfits: BaseExceptionGroup[Unfit]) -> Iterator[Unfit]:
         yield from _each(error) if isinstance(error, BaseExceptionGroup) else [error]
 
 
-def _misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:
-    settings, found = plan.settings, []
+def settings_misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:
+    """What is wrong with the batch size and the metric to choose by, a line each.
+
+    Args:
+      devices: how many a batch is divided among.
+      metrics: the names that ``checkpoint.metric`` can have.
+    """
+    settings, problems = plan.settings, []
     size, rows, parts = settings.batch_size, len(data.train), settings.accumulate
     if size > rows:
-        found.append(f"batch_size={size}: not allowed; allowed: at most {rows}, the rows for training")
+        problems.append(f"batch_size={size}: not allowed; allowed: at most {rows}, the rows for training")
     if size % parts:
-        found.append(f"accumulate={parts}: not allowed; allowed: a divisor of batch_size={size}")
+        problems.append(f"accumulate={parts}: not allowed; allowed: a divisor of batch_size={size}")
     elif (size // parts) % devices:
-        found.append(f"batch_size={size}: not allowed; allowed: a multiple of {devices} devices x {parts} parts")
+        problems.append(f"batch_size={size}: not allowed; allowed: a multiple of {devices} devices x {parts} parts")
     metric = settings.checkpoint.metric
     if metric is not None and metric not in metrics:
         near = nearest(metric, metrics)
-        found.append(f"checkpoint.metric={metric}: not allowed{near}; allowed: {', '.join(metrics)}")
-    return found
+        problems.append(f"checkpoint.metric={metric}: not allowed{near}; allowed: {', '.join(metrics)}")
+    return problems
 
 
-def _statistics_misfits(plan: Plan, shapes: TrainState) -> list[str]:
+def batch_norm_misfits(plan: Plan, shapes: TrainState) -> list[str]:
+    """A line where batch normalisation would get a single example at a time."""
     settings, others = plan.settings, " or ".join(_without_batch())
     if settings.batch_size // settings.accumulate > 1 or not _batch_statistics(shapes):
         return []
@@ -64,39 +71,43 @@ def _statistics_misfits(plan: Plan, shapes: TrainState) -> list[str]:
     ]
 
 
-def _warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
-    settings, found = plan.settings, []
+def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
+    """Choices that train badly with this model, or change nothing, a line each."""
+    settings, warnings = plan.settings, []
     size, others = settings.batch_size // settings.accumulate, " or ".join(_without_batch())
     if size < UNSTABLE_BELOW and _batch_statistics(shapes):
-        found.append(f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not")
+        warnings.append(
+            f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not"
+        )
     act = plan.choices["act"].name
     kernels = [keystr(path) for path, leaf in tree_leaves_with_path(shapes.params) if leaf.ndim > 1]
-    # Recurrent networks are where these activations belong: gates of an LSTM, a state that must stay small.
+    # Recurrent networks need these activations: for the gates of an LSTM, for a state that must stay small.
     if act in SATURATING and len(kernels) > DEEP and not any("recurrent" in path for path in kernels):
         others = "relu and leaky_relu are for plain networks, gelu for Transformers"
-        found.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
+        warnings.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
     if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Number)):
-        found.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
+        warnings.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
     if settings.label_smoothing and data.task == "regression":
-        found.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")
-    return found
+        warnings.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")
+    return warnings
 
 
-def _device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
-    settings, platform, found = plan.settings, devices[0].platform, []
+def device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
+    """Settings that these devices do not heed, or not wholly, a line each."""
+    settings, platform, warnings = plan.settings, devices[0].platform, []
     if settings.matmul_precision != "float32" and (platform == "cpu" or settings.precision != "float32"):
         where = "on a CPU" if platform == "cpu" else f"with precision={settings.precision}"
-        found.append(f"matmul_precision={settings.matmul_precision} does nothing {where}")
+        warnings.append(f"matmul_precision={settings.matmul_precision} does nothing {where}")
     if settings.deterministic and platform != "cpu" and len(devices) > 1:
-        found.append(
+        warnings.append(
             f"deterministic=true: sums over {len(devices)} devices repeat to the bit only where the same devices are "
             "connected in the same way"
         )
-    return found
+    return warnings
 
 
 def _without_batch() -> list[str]:
-    """The normalisations to name where batch normalisation does not work."""
+    """The norms to advise in place of batch normalisation."""
     return [f"norm={n}" for n in ("layer", "group") if n in catalogue.options("norm", [catalogue.conf()])]
 
 

@@ -1,4 +1,4 @@
-"""Which numbers of a state or an evaluation are not finite."""
+"""Finds numbers that are not finite, in a state or in an evaluation."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ class NonFinite(Exception):
 
 
 def nonfinite(state: TrainState) -> dict[str, Array]:
-    """By path, whether a parameter or statistic holds a number that is not finite, bool () each."""
+    """By path, whether a parameter or batch statistic has a number that is not finite, bool () each."""
     trees = {"parameter": state.params, "statistic": nnx.filter_state(state.variables, nnx.BatchStat)}
     return {
         f"{kind} {dotted(path)}": ~jnp.all(jnp.isfinite(leaf))
@@ -26,7 +26,7 @@ def nonfinite(state: TrainState) -> dict[str, Array]:
 
 
 def unsound(split: str, sums: dict[str, Any]) -> str | None:
-    """What is not finite in an evaluation, from its sums; None if nothing is."""
+    """Says what is not finite in an evaluation, by the sums of ``step.eval_step``; None if nothing is."""
     outputs, losses, inputs = map(int, sums["nonfinite"])
     if not (bad := outputs + losses):
         return None if math.isfinite(sums["loss"]) else f"{split}: the mean loss is not finite"

@@ -1,4 +1,4 @@
-"""In what precision a traced program computes its matrix products and convolutions."""
+"""The precision in which a traced program computes its matrix products and convolutions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,21 +19,21 @@ def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
 
 def products(jaxpr: core.Jaxpr) -> list[tuple[Any, Any]]:
     """The two factors, as shapes with dtypes, of every matrix product and convolution of floating-point numbers."""
-    found: list[tuple[Any, Any]] = [
+    factors: list[tuple[Any, Any]] = [
         (e.invars[0].aval, e.invars[1].aval) for e in equations(jaxpr) if e.primitive.name in PRODUCTS
     ]
-    return [both for both in found if all(jnp.issubdtype(f.dtype, jnp.floating) for f in both)]
+    return [both for both in factors if all(jnp.issubdtype(f.dtype, jnp.floating) for f in both)]
 
 
 def misses(forward: core.Jaxpr, dtype: Any) -> list[str]:
-    """A line where products of a model's forward pass are not computed in the half precision that was asked for."""
-    found = products(forward)
-    others = [both for both in found if any(f.dtype != dtype for f in both)]
-    if dtype == jnp.float32 or not others:  # in float32 a model's own half precision is its author's wish
+    """A warning, if products of a model's forward pass are not computed in the half precision ``dtype``."""
+    every = products(forward)
+    others = [both for both in every if any(f.dtype != dtype for f in both)]
+    if dtype == jnp.float32 or not others:  # a model may choose half precision for itself
         return []
     a, b = (f.str_short() for f in others[0])
     return [
-        f"precision={dtype}: {len(others)} of the model's {len(found)} matrix products and convolutions are not "
+        f"precision={dtype}: {len(others)} of the model's {len(every)} matrix products and convolutions are not "
         f"computed in {dtype}, the first of {a} and {b}: an array of float32 in the model makes float32 of what it "
         "meets"
     ]

@@ -1,4 +1,4 @@
-"""The choices of a run: what is compiled, as opposed to the numbers that the compiled program reads."""
+"""The choices of a run, which are compiled in; its numbers are read by the compiled program."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from dlrun.optim.optimizers import kernels
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The choices of a run: what is compiled, as opposed to the numbers that the compiled program reads.
+    """The choices of a run, which are compiled in; its numbers, such as the learning rate, are arguments of methods.
 
     Args:
-      model, act, norm, init, optim, schedule, augment: components with their static values.
-      loss: of outputs and targets.
-      inputs, outputs: form of an example and number of outputs of the model.
-      task: metrics.
-      teacher: of a loss that compares with one: its outputs for inputs, given its arrays.
-      dtype: of the forward and backward pass; parameters and optimizer stay float32.
-      matmul_precision: of products and convolutions of float32: a GPU can round their operands, which is faster.
-      accumulate: parts that a batch is split into.
-      loop: whether several steps are one dispatch, in a loop on the device. XLA runs a convolution inside a loop 10 to
-        14 times slower on CPU, and everything else faster.
+      model, act, norm, init, optim, schedule, augment, loss: components, each with the values that are compiled in.
+      inputs: the form of an example.
+      outputs: how many outputs the model has.
+      task: the metrics.
+      dtype: precision of the forward and backward pass; parameters and optimizer state stay float32.
+      matmul_precision: precision of products and convolutions of float32; a GPU is faster with rounded factors.
+      accumulate: how many parts a batch is split into, one after the other.
+      loop: whether one call of the compiled function does several steps, in a loop on the device. On CPU, XLA runs
+        convolutions inside a loop 10 to 14 times slower, and everything else faster.
+      teacher: for a loss that compares with a trained model, ``teacher(arrays, x)`` gives that model's outputs.
     """
 
     model: Choice
@@ -53,7 +53,7 @@ class Program:
     teacher: Callable[[Any, Array], Array] | None = None
 
     def build(self, key: Array, numbers: dict[str, Array]) -> nnx.Module:
-        """The model, with dropout rate and initialisation scale from ``numbers``."""
+        """The model, initialised from ``key``, with its dropout rate and initialisation scale from ``numbers``."""
         init = partial(self.init, **section(numbers, "init"))
         rate = numbers.get("dropout")
         parts = Parts(
@@ -67,10 +67,10 @@ class Program:
         return self.model(self.inputs, self.outputs, parts, rngs, **section(numbers, "model"))
 
     def optimizer(self, numbers: dict[str, Array], lr: Array) -> optax.GradientTransformation:
-        """The optimizer with the numbers of this step; its state's form does not depend on them."""
+        """The optimizer with the numbers of this step; the shapes of its state do not depend on them."""
         return self.optim(kernels, **{**section(numbers, "optim"), "lr": lr})
 
 
 def section(numbers: dict[str, Array], group: str) -> dict[str, Array]:
-    """The numbers of a group, without its prefix."""
+    """The numbers of a group, without its prefix: ``lr`` for ``optim.lr``."""
     return {k.removeprefix(group + "."): v for k, v in numbers.items() if k.startswith(group + ".")}

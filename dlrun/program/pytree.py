@@ -1,4 +1,4 @@
-"""Trees of arrays as dictionaries by path, and back."""
+"""Turns trees of arrays into dictionaries of arrays by path, and back."""
 
 from typing import Any
 
@@ -11,10 +11,13 @@ Tree = Any
 
 
 def fit(saved: dict[str, Any], like: Tree) -> Tree:
-    """Arrays by path as a pytree with the structure of ``like``, whose leaves have a shape and a dtype.
+    """Arrays by path as a pytree with the structure of ``like``.
+
+    Args:
+      like: a pytree whose leaves have a shape and a dtype.
 
     Raises:
-      CheckpointError: when they do not have the form of ``like``.
+      CheckpointError: where paths, shapes or dtypes are not those of ``like``.
     """
     wanted = jax.eval_shape(flat, like)
     for path in sorted(saved.keys() ^ wanted.keys()):
@@ -31,18 +34,18 @@ def fit(saved: dict[str, Any], like: Tree) -> Tree:
 def unflat(arrays: dict[str, Any], like: Tree) -> Tree:
     """The inverse of :func:`flat`: arrays by path as a pytree with the structure of ``like``, whatever their shapes."""
     leaves, structure = jax.tree.flatten(like)
-    found = [arrays[path] for path in _paths(like)]
-    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(found, leaves, strict=True)]
+    stored = [arrays[path] for path in _paths(like)]
+    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(stored, leaves, strict=True)]
     return jax.tree.unflatten(structure, keyed)
 
 
 def copied(tree: Tree) -> dict[str, np.ndarray]:
-    """Leaves by path in this process's memory; copies, since on CPU the next step is about to reuse a shared buffer."""
+    """Leaves by path, copied into this process's memory: on CPU the next step reuses the buffers of donated arrays."""
     return {path: np.array(leaf) for path, leaf in flat(tree).items()}
 
 
 def flat(tree: Tree) -> dict[str, Any]:
-    """Leaves by path, such as ``params/hidden/0/linear/kernel``; random keys as their bits."""
+    """Leaves by path, such as ``params/hidden/0/linear/kernel``; random keys as arrays of their bits."""
     leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(tree)]
     return dict(zip(_paths(tree), leaves, strict=True))
 

@@ -1,4 +1,4 @@
-"""From a plan to something that can be trained: data, program, devices. Finds what does not fit, before it is made."""
+"""Prepares a plan for training: loads its data, traces its model, and finds what does not fit before a run is made."""
 
 import math
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ from dlrun.objective.metrics import task
 from dlrun.optim import schedules
 from dlrun.program import precision, step
 from dlrun.program.devices import mesh
-from dlrun.program.misfits import _device_warnings, _misfits, _statistics_misfits, _warnings, reported
+from dlrun.program.misfits import batch_norm_misfits, device_warnings, model_warnings, reported, settings_misfits
 from dlrun.program.program import Program
 from dlrun.program.state import TrainState
-from dlrun.program.teacher import _taught
+from dlrun.program.teacher import with_teacher
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Setup:
     Args:
       data: with all three splits.
       graphdef: the model's structure.
-      shapes: the training state's shapes and dtypes.
-      warnings: what a person should know before the run starts.
-      constants: arrays that every step reads beside its batch: those of a teacher.
-      teacher: what tells that one's weights from any others.
+      shapes: a training state with shapes and dtypes in place of arrays.
+      mesh: the devices in a row.
+      warnings: what a person should know before the run starts, a line each.
+      constants: arrays that every step reads beside its batch: a teacher's, if there is one.
+      teacher: identifies the teacher's weights.
     """
 
     plan: Plan
@@ -53,11 +54,12 @@ class Setup:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and speaks; others only compute."""
+        """Whether this is the process that writes files and messages; the others only compute."""
         return jax.process_index() == 0
 
     @property
     def numbers(self) -> dict[str, np.float32]:
+        """The run's hyperparameters: :func:`numbers`."""
         return numbers(self.plan, self.data)
 
     @property
@@ -89,13 +91,13 @@ class Setup:
 
     @property
     def matmul_precision(self) -> str:
-        """What products of float32 are computed in on the run's devices."""
+        """The precision in which the run's devices compute products of float32."""
         cpu = self.mesh.devices.flat[0].platform == "cpu"
         return "float32" if cpu else self.plan.settings.matmul_precision
 
     @property
     def compiler_options(self) -> dict[str, bool]:
-        """What the compiler is told, of each program of the run."""
+        """Options for the compiler, for each program of the run."""
         return {"xla_gpu_deterministic_ops": True} if self.plan.settings.deterministic else {}
 
     @property
@@ -105,18 +107,18 @@ class Setup:
 
     @property
     def divided(self) -> NamedSharding:
-        """Batches (steps, batch size): every device holds its share of each batch."""
+        """Batches (steps, batch size): every device holds its share of the examples of each batch."""
         return NamedSharding(self.mesh, PartitionSpec(None, "batch"))
 
 
 def examples(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
-    """Form of the inputs of ``size`` examples."""
+    """Shape and dtype of the inputs of ``size`` examples."""
     dtype = jnp.int32 if data.kind == "tokens" else jnp.float32
     return jax.ShapeDtypeStruct((size, *data.inputs.shape), dtype)
 
 
 def targets(data: Dataset, size: int) -> jax.ShapeDtypeStruct:
-    """Form of the targets of ``size`` examples."""
+    """Shape and dtype of the targets of ``size`` examples."""
     y = data.train.y
     if data.task == "regression":
         return jax.ShapeDtypeStruct((size, *y.shape[1:]), jnp.float32)
@@ -128,15 +130,16 @@ def steps_per_epoch(plan: Plan, data: Dataset) -> int:
 
 
 def total_steps(plan: Plan, data: Dataset) -> int:
+    """Optimizer steps of the whole run."""
     return plan.settings.steps or (plan.settings.epochs or 0) * steps_per_epoch(plan, data)
 
 
 def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
-    """The run's hyperparameters, as the state carries them."""
+    """The run's hyperparameters, as the training state carries them."""
     limit = plan.settings.max_skipped if plan.settings.on_nonfinite == "skip" else 0
     given = {**plan.numbers, "total_steps": total_steps(plan, data), "max_skipped": limit}
     if plan.choices["schedule"].component is schedules.plateau:
-        given["lr_scale"] = 1.0  # lowered after evaluations
+        given["lr_scale"] = 1.0  # the loop lowers it after evaluations
     return {k: np.float32(v) for k, v in given.items()}
 
 
@@ -144,11 +147,11 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
     """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit.
 
     Args:
-      loaded: data of other plans, which is used again for the same choice; what is loaded is added.
+      loaded: data of other plans, used again where the choice is the same; newly loaded data is added.
       found: problems found before, to be reported with the others.
     """
-    settings, choices, found = plan.settings, plan.choices, list(found)
-    with reported(found, "data", fatal=True):
+    settings, choices, problems = plan.settings, plan.choices, list(found)
+    with reported(problems, "data", fatal=True):
         known_by = settings.stream.fingerprint
         which, loaded = (choices["data"], settings.split, known_by), {} if loaded is None else loaded
         if which not in loaded:
@@ -160,52 +163,57 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
         data = loaded[which]
     devices = jax.devices()
     if settings.devices is not None and settings.devices > len(devices):
-        found.append(f"devices={settings.devices}: not allowed; allowed: at most {len(devices)}, the devices there are")
+        allowed = f"at most {len(devices)}, the devices there are"
+        problems.append(f"devices={settings.devices}: not allowed; allowed: {allowed}")
     devices = devices[: settings.devices]
-    asked = task(data)
+    objective = task(data)
     program = Program(
         **{group: c for group, c in choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
         inputs=data.inputs,
         outputs=data.outputs,
-        task=asked,
+        task=objective,
         dtype=jnp.dtype(settings.precision),
         matmul_precision=settings.matmul_precision,
         accumulate=settings.accumulate,
     )
-    found += _misfits(plan, data, len(devices), [f"val/{k}" for k in asked.names])
+    problems += settings_misfits(plan, data, len(devices), [f"val/{k}" for k in objective.names])
     size = max(settings.batch_size, 2)
     batch = {"x": examples(data, size), "y": targets(data, size)}
-    with reported(found, "augment"):
+    with reported(problems, "augment"):
         jax.eval_shape(program.augment, jax.random.key(0), batch)
-    with reported(found, "model", fatal=True):
+    with reported(problems, "model", fatal=True):
         graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers(plan, data))
         forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True), return_shape=True)
         jaxpr, (outputs, _) = forward(shapes.params, shapes.variables, batch["x"])
         convolves = "conv_general_dilated" in str(jaxpr)
-    constants, teacher, others = {}, None, []
-    with reported(found, "loss"):
+    constants, teacher, differences = {}, None, []
+    with reported(problems, "loss"):
         if choices["loss"].component is losses.distillation:
-            program, constants, taught = _taught(program, plan, data)
+            program, constants, taught = with_teacher(program, plan, data)
             teacher = taught.identity
-            others = changes(taught.data, {"fingerprint": data.fingerprint})
+            differences = changes(taught.data, {"fingerprint": data.fingerprint})
             batch["teacher"] = outputs
         jax.eval_shape(partial(step.losses, program, train=True), outputs, batch, numbers(plan, data))
-    found += _statistics_misfits(plan, shapes)
-    if found:
-        raise InvalidConfig(found)
+    problems += batch_norm_misfits(plan, shapes)
+    if problems:
+        raise InvalidConfig(problems)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    warnings = [*data.warnings, *_warnings(plan, data, shapes), *_device_warnings(plan, devices)]
-    if others:
+    warnings = [*data.warnings, *model_warnings(plan, data, shapes), *device_warnings(plan, devices)]
+    if differences:
         where = f"loss.teacher={show(plan.values['loss']['teacher'])}"
-        warnings.append(f"{where} learnt from other rows, perhaps test rows of this run: there {'; '.join(others)}")
+        there = "; ".join(differences)
+        warnings.append(f"{where} learnt from other rows, perhaps test rows of this run: there {there}")
     warnings += precision.misses(jaxpr.jaxpr, program.dtype)
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
 def alike(setup: Setup, plan: Plan, found: Iterable[str] = ()) -> Setup:
-    """The setup of a plan that differs from another's in numbers, seed, length and records alone; checked likewise."""
+    """The setup of a plan that differs from ``setup``'s in numbers, seed, length and records alone; checked likewise.
+
+    Args:
+      found: problems found before, to be reported with the others.
+    """
     names = [f"val/{k}" for k in setup.program.task.names]
-    found = [*found, *_misfits(plan, setup.data, setup.mesh.size, names)]
-    if found:
-        raise InvalidConfig(found)
+    if problems := [*found, *settings_misfits(plan, setup.data, setup.mesh.size, names)]:
+        raise InvalidConfig(problems)
     return replace(setup, plan=plan)

@@ -23,12 +23,13 @@ class TrainState:
 
     Args:
       step: optimizer steps taken, int32 ().
-      params: what is trained.
-      variables: the rest of the model: batch statistics, dropout keys and rates.
-      opt_state: of the optimizer.
+      params: the parameters, which the optimizer trains.
+      variables: the model's other variables: batch statistics, dropout keys and rates.
+      opt_state: the optimizer's state.
       ema: moving average of ``params``, or None.
       loss_scale: in float16, else None.
-      skipped: steps whose loss or gradient was not finite, int32 (). Past the limit nothing changes any more.
+      skipped: how many steps had a loss or gradient that was not finite, int32 (). Once it is above
+        ``numbers["max_skipped"]``, no step changes the state any more.
       key: the run's random key.
       numbers: hyperparameters by path, float32 () each: ``optim.lr``, ``schedule.warmup``, ``total_steps`` …
     """
@@ -45,12 +46,12 @@ class TrainState:
 
 
 def kept(state: TrainState) -> dict[str, Any]:
-    """The part of a state that is saved: all but the numbers, which follow from the configuration."""
+    """The part of a state that is saved: everything but the numbers, which follow from the configuration."""
     parts = {k: getattr(state, k) for k in ("step", "params", "opt_state", "ema", "loss_scale", "skipped", "key")}
     return parts | {"variables": nnx.filter_state(state.variables, nnx.Not(Number))}
 
 
 def with_kept(state: TrainState, saved: dict[str, Any]) -> TrainState:
-    """``state`` with its saved part replaced."""
+    """``state`` with the part that :func:`kept` gives replaced by ``saved``."""
     numbers = nnx.filter_state(state.variables, Number)
     return replace(state, **{**saved, "variables": nnx.merge_state(saved["variables"], numbers)})

@@ -1,8 +1,8 @@
 """The pure functions that are compiled: ``init``, ``train_step``, ``eval_step``, and loops of them on the device.
 
-Choices (model, optimizer, schedule, precision …) are in a :class:`Program`, which is part of the compiled function's
-key; numbers (learning rate, dropout rate, seed …) are arrays in :class:`TrainState`. So one compilation serves every
-value of a number, and states of several runs can be stacked.
+Choices (model, optimizer, schedule, precision …) are in a :class:`Program`, which is compiled in; numbers (learning
+rate, dropout rate, seed …) are arrays in :class:`TrainState`. So one compilation serves every value of a number, and
+the states of several runs can be stacked.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,8 @@ from dlrun.program.program import Program, section
 from dlrun.program.state import TrainState
 
 Batch = dict[str, Array]
-Metrics = dict[str, dict[str, Array]]  # "sum": adds up over steps, "count" among them; "last": the latest value counts
+Metrics = dict[str, dict[str, Array]]
+"""``sum`` has what is added up over steps, the ``count`` of steps among it; ``last`` has values of the latest step."""
 
 
 def init(program: Program, seed: Array, numbers: dict[str, Array]) -> tuple[nnx.GraphDef, TrainState]:
@@ -45,18 +46,18 @@ def init(program: Program, seed: Array, numbers: dict[str, Array]) -> tuple[nnx.
 def forward(
     program: Program, graphdef: nnx.GraphDef, params: nnx.State, variables: nnx.State, x: Array, *, train: bool
 ) -> tuple[Array, nnx.State]:
-    """The model's outputs in float32, and its other variables afterwards."""
-    params, x = halved((params, x), program.dtype)
+    """The model's outputs in float32, and its variables other than parameters after the pass."""
+    params, x = cast_floats((params, x), program.dtype)
     model = nnx.merge(graphdef, params, variables, copy=True)
     (model.train if train else model.eval)()
     precision = program.matmul_precision if program.dtype == jnp.float32 else None
-    with jax.default_matmul_precision(precision):  # derivatives keep it
+    with jax.default_matmul_precision(precision):  # the backward pass keeps it
         outputs = model(x)  # pyright: ignore[reportCallIssue]
     return outputs.astype(jnp.float32), nnx.state(model, nnx.Not(nnx.Param))
 
 
 def augmented(program: Program, state: TrainState, batch: Batch) -> Batch:
-    """The batch of the state's step as the model sees it; with a teacher, also its outputs for that."""
+    """The batch of the state's step after augmentation; with a teacher, also the teacher's outputs for it."""
     given = {k: v for k, v in batch.items() if k != "teacher"}
     key = jax.random.fold_in(state.key, state.step)
     given = program.augment(key, given, **section(state.numbers, "augment"))
@@ -65,15 +66,15 @@ def augmented(program: Program, state: TrainState, batch: Batch) -> Batch:
     return {**given, "teacher": jax.lax.stop_gradient(program.teacher(batch["teacher"], given["x"]))}
 
 
-def halved(tree: Any, dtype: Any) -> Any:
-    """A tree with its floating-point arrays in the precision of the forward pass; numbers of tokens stay."""
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """A tree with its floating-point arrays cast to ``dtype``; integers, such as tokens, stay."""
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
 def losses(program: Program, outputs: Array, batch: Batch, numbers: dict[str, Array], *, train: bool) -> Array:
-    """The loss of each example, shape (B,); of a mixture of two examples, the mixture of both targets' losses.
+    """The loss of each example, shape (B,); for a mixture of two examples, the mixture of the losses for both targets.
 
-    In evaluation without label smoothing, so that it compares across runs.
+    In evaluation labels are not smoothed, so that losses of different runs can be compared.
     """
     loss = partial(program.loss, **section(numbers, "loss"))
     smoothing = numbers["label_smoothing"] if train else 0.0
@@ -87,7 +88,7 @@ def losses(program: Program, outputs: Array, batch: Batch, numbers: dict[str, Ar
 
 
 def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """One optimizer step on ``batch`` (``x`` standardised, ``y``; ``teacher``, the arrays of a teacher, if any)."""
+    """One optimizer step on ``batch``: standardised ``x``, ``y``, and ``teacher``, the arrays of a teacher, if any."""
     numbers = state.numbers
     batch = augmented(program, state, batch)
     scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
@@ -98,7 +99,7 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
         metrics = {k: f(outputs, part["y"]).mean() for k, f in program.task.metrics.items()}
         return loss * scale, (variables, metrics | {"loss": loss})
 
-    def gradient(params, _=None):  # at other parameters too, for optimizers that look around
+    def gradient(params):  # some optimizers, such as sam, ask for it at other parameters as well
         grads, (variables, means) = gradients(loss_fn, params, state.variables, batch, program)
         grads = jax.tree.map(lambda g: g / scale, grads)
         norm = optax.tree.norm(grads)
@@ -116,7 +117,7 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
         )
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
-    if ema is not None:  # a decay that rises to its value, so that the average forgets the initial weights
+    if ema is not None:  # the decay rises to its value, so that the average forgets the initial weights
         decay = jnp.minimum(numbers["ema"], (1 + state.step) / (10 + state.step))
         ema = optax.incremental_update(params, ema, 1 - decay)
 
@@ -129,7 +130,10 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
 
 
 def gradients(loss_fn: Callable, params: nnx.State, variables: nnx.State, batch: Batch, program: Program):
-    """Gradient of the batch's mean loss, from ``program.accumulate`` parts; the model's variables; mean metrics."""
+    """The gradient of the batch's mean loss; the model's variables after the pass, and the mean metrics.
+
+    The batch is computed in ``program.accumulate`` parts, one after the other.
+    """
     grad_fn = jax.grad(loss_fn, has_aux=True)
     if program.accumulate == 1:
         return grad_fn(params, variables, batch)
@@ -148,10 +152,10 @@ def gradients(loss_fn: Callable, params: nnx.State, variables: nnx.State, batch:
 
 
 def guarded(old: TrainState, new: TrainState, finite: Array) -> TrainState:
-    """``new`` where the step was finite, else ``old`` with the step counted as skipped; all of it, statistics included.
+    """``new`` if the step was finite, else ``old`` (batch statistics included) with the step counted as skipped.
 
-    An overflow that a smaller loss scale can cure does not count. Once more steps than ``max_skipped`` were skipped the
-    state does not change any more: it stays the last finite one, at the step that failed.
+    A step whose overflow a smaller loss scale can cure is not counted. Once more than ``max_skipped`` steps were
+    skipped, the state no longer changes: it stays the last finite one, at the step that failed.
     """
     counts = ~finite if old.loss_scale is None else ~finite & (old.loss_scale.scale <= 1)
     limit = old.numbers["max_skipped"]
@@ -191,11 +195,11 @@ def train_steps(
     start: Array,
     count: Array,
 ) -> tuple[TrainState, Metrics]:
-    """Steps ``start`` to ``start + count`` of an epoch (``count`` is 1 where ``program.loop`` is false).
+    """Steps ``start`` up to ``start + count`` of an epoch (``count`` is 1 where ``program.loop`` is false).
 
     Args:
-      totals: sums of metrics so far.
-      data: the training rows.
+      totals: the metrics of the steps so far.
+      data: a table that holds the rows (:data:`dlrun.data.feed.Table`).
       order: row numbers of each batch of the epoch, shape (steps, batch size).
     """
 
@@ -210,30 +214,30 @@ def train_steps(
 
 
 def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Batch:
-    """Sums over the examples where ``mask`` is 1, by name: of loss and metrics, and what else the task counts.
+    """Sums over the examples where ``mask`` is 1, by name: of the loss, the metrics and the task's counts.
 
-    ``count`` is the number of examples, ``nonfinite`` that of each kind of :func:`nonfinite`. An example of those is
-    wrong by every metric: the largest of outputs that are not finite says nothing.
+    ``count`` is the number of examples, ``nonfinite`` the number of each kind that :func:`nonfinite` tells. An example
+    whose outputs or loss are not finite counts as wrong by every metric: the largest of its outputs means nothing.
     """
 
-    def there(a: Array) -> Array:  # what stands for no example must not spoil a sum: 0 times NaN is NaN
+    def masked(a: Array) -> Array:  # not a product: 0 times NaN is NaN
         return jnp.where(jnp.expand_dims(mask, range(1, a.ndim)) > 0, a, jnp.zeros_like(a))
 
     params = state.params if state.ema is None else state.ema
     outputs, _ = forward(program, graphdef, params, state.variables, batch["x"], train=False)
-    outputs, batch = there(outputs), {**batch, "y": there(batch["y"])}
+    outputs, batch = masked(outputs), {**batch, "y": masked(batch["y"])}
     loss = losses(program, outputs, batch, state.numbers, train=False)
     bad = nonfinite(batch, outputs, loss) & (mask > 0)
     each = {k: jnp.where(bad[:2].any(0), 0, f(outputs, batch["y"])) for k, f in program.task.metrics.items()}
-    sums = {k: there(v).sum() for k, v in (each | {"loss": loss}).items()}
+    sums = {k: masked(v).sum() for k, v in (each | {"loss": loss}).items()}
     counts = {k: f(outputs, batch["y"], mask) for k, f in program.task.counts.items()}
     return sums | counts | {"count": mask.sum(), "nonfinite": bad.sum(1)}
 
 
 def nonfinite(batch: Batch, outputs: Array, loss: Array) -> Array:
-    """Which examples' outputs, loss alone, and beside either of them inputs are not finite, bool (3, B).
+    """Three kinds of examples, bool (3, B): outputs not finite; only the loss not finite; either, and inputs too.
 
-    An output of -inf for a class rules it out, which is meant where the loss is finite nevertheless.
+    For classes, an output of -inf is allowed: it rules the class out, and the loss shows whether that was right.
     """
 
     def any_not(finite: Array) -> Array:
@@ -255,7 +259,7 @@ def eval_steps(
     start: Array,
     count: Array,
 ) -> Batch:
-    """Adds the sums of batches ``start`` to ``start + count`` of ``order``, whose rows of -1 stand for no example."""
+    """Adds the sums of batches ``start`` up to ``start + count`` of ``order``; row numbers of -1 are no examples."""
 
     def body(i, totals):
         index = order[i]

@@ -1,4 +1,4 @@
-"""The teacher of a run that distils a trained model."""
+"""The teacher of a run that learns from a trained model (``loss=distillation``)."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from dlrun.program.program import Program
 from dlrun.program.trained_model import Trained
 
 
-def _taught(program: Program, plan: Plan, data: Dataset) -> tuple[Program, dict[str, Any], Trained]:
-    """The program with the teacher that its loss compares with, that one's arrays, and the teacher."""
+def with_teacher(program: Program, plan: Plan, data: Dataset) -> tuple[Program, dict[str, Any], Trained]:
+    """The program with the teacher that its loss compares with, the teacher's arrays by name, and the teacher."""
     where = plan.values["loss"]["teacher"]
     if where is None:
         raise Unfit("teacher", None, "be the directory of a run to learn from")
@@ -48,9 +48,9 @@ def _taught(program: Program, plan: Plan, data: Dataset) -> tuple[Program, dict[
 
 
 def restandardised(mine: dict[str, Any], its: dict[str, Any]) -> dict[str, np.ndarray]:
-    """``scale`` and ``shift`` that turn inputs standardised by the moments of one data.json into those of another."""
+    """``scale`` and ``shift`` that turn inputs standardised by one data.json into inputs standardised by another."""
     (mean, std), (its_mean, its_std) = (
         (np.asarray(d["input_mean"], np.float64), np.asarray(d["input_std"], np.float64)) for d in (mine, its)
     )
-    found = {"scale": std / its_std, "shift": (mean - its_mean) / its_std}
-    return {name: value.astype(np.float32) for name, value in found.items()}
+    change = {"scale": std / its_std, "shift": (mean - its_mean) / its_std}
+    return {name: value.astype(np.float32) for name, value in change.items()}

@@ -1,4 +1,4 @@
-"""A trained model: rebuilt from the run.json and data.json of its run directory, with the weights of a saved state."""
+"""Rebuilds a trained model from its run directory: run.json and data.json, and the weights of a saved state."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +29,11 @@ class Trained:
 
     Args:
       program, graphdef: how it computes.
-      params, variables: what it learnt: of a run with a moving average, that.
-      data: what data.json holds.
-      step: of the saved state.
-      sha256: of that state's manifest, which tells it from any other.
+      params: its weights; for a run with a moving average, the averaged ones.
+      variables: its other variables, such as batch statistics.
+      data: the content of data.json.
+      step: the step at which the state was saved.
+      sha256: of that state's manifest; no two states have the same.
     """
 
     program: Program
@@ -45,16 +46,16 @@ class Trained:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells these weights from any others, as plain values."""
+        """Identifies these weights, as plain values."""
         return {"step": self.step, "sha256": self.sha256}
 
     def outputs(self, arrays: dict[str, Any], x: Array) -> Array:
         """Outputs for standardised inputs, as in evaluation.
 
         Args:
-          arrays: params and variables such as its own; and, for inputs that were standardised by other moments, as
-            ``inputs`` the scale and shift that make them its own.
-          x: inputs, of raw examples what :func:`dlrun.data.features.inputs` makes of them.
+          arrays: ``params`` and ``variables`` as its own; and ``inputs``, a ``scale`` and ``shift``, if ``x`` was
+            standardised by other means and deviations than the model's.
+          x: inputs (B, ...), as :func:`dlrun.data.features.inputs` makes them of raw examples.
         """
         if "inputs" in arrays:
             x = x * arrays["inputs"]["scale"] + arrays["inputs"]["shift"]
@@ -62,10 +63,10 @@ class Trained:
 
 
 def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
-    """The selected state of a run; of one that has not ended, its last.
+    """The model of a run in the state that validation selected; of a run that has not ended, in the last state.
 
     Raises:
-      InvalidConfig: where the directory holds no such model.
+      InvalidConfig: where the directory holds no model that can be rebuilt.
     """
     run, data = atomic.read_json(directory / rundir.RUN), atomic.read_json(directory / rundir.DATA)
     if run is None or data is None:
@@ -95,7 +96,7 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         arrays, _ = checkpoint.read(folder, chosen)
         arrays = {path: a for path, a in arrays.items() if path.startswith("state/")}
         state = with_kept(state, pytree.fit(arrays, {"state": kept(shapes)})["state"])
-    except (CheckpointError, OSError) as error:  # such as of a run that goes on and deletes it meanwhile
+    except (CheckpointError, OSError) as error:  # a run that goes on may delete the state meanwhile
         raise InvalidConfig([f"{directory}: {error}"]) from None
     params = state.params if state.ema is None else state.ema
     return Trained(program, graphdef, params, state.variables, data, chosen, sha256)

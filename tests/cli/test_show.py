@@ -316,7 +316,7 @@ def test_parameters_add_up(model: str, act: str):
     setup = prepared(f"model={model}", "data=digits", f"act={act}", "dropout=0.1", "precision=bfloat16")
     found = layers.layers(setup)
     assert_sums(found, setup.parameters)
-    flat = [layer for _, layer in layers._rows(found)]
+    flat = [layer for _, layer in layers.flattened(found)]
     assert {"PReLU" if act == "prelu" else "relu"} <= {layer.kind for layer in flat}
     assert all(layer.output for layer in flat), "every one is called"
     assert found[-1].output == "10"
@@ -345,7 +345,7 @@ def test_equal_blocks_are_one_row():
 
 def test_parts_of_attention():
     found = layers.layers(prepared("model=transformer", "data=digits", "model.depth=1", "model.width=32"))
-    attention = next(layer for _, layer in layers._rows(found) if layer.kind == "Attention")
+    attention = next(layer for _, layer in layers.flattened(found) if layer.kind == "Attention")
     assert [layer.name for layer in attention.inner] == ["query", "key", "value", "out"]
     assert attention.parameters == 4 * (32 * 32 + 32)
 
@@ -365,7 +365,7 @@ class Scaled(nnx.Module):
 
 def test_a_model_of_ones_own():
     model = Scaled(nnx.Rngs(0))
-    found = layers._layers(model, calls(model, jnp.ones((layers.BATCH, 3))))
+    found = layers.of_calls(model, calls(model, jnp.ones((layers.BATCH, 3))))
     assert [(layer.name, layer.kind, layer.output, layer.parameters, layer.operations) for layer in found] == [
         ("scale", "Param", "3", 3, 0),
         ("turn", "Linear", "3", 12, 2 * 3 * 3 + 3),
@@ -380,7 +380,7 @@ def test_a_model_of_ones_own():
      (2.5e9, 1000, "FLOP", "2.5 GFLOP"), (3 * 2**20, 1024, "iB", "3 MiB"), (1010, 1024, "iB", "0.986 KiB")],
 )  # fmt: skip
 def test_units(number: float, base: int, unit: str, shown: str):
-    assert layers._unit(number, base, unit) == shown
+    assert layers.rounded(number, base, unit) == shown
 
 
 # What is wrong

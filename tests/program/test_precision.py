@@ -185,14 +185,14 @@ def test_a_teacher_computes_in_the_precision_of_its_own_run() -> None:
 def gradient(module: nnx.Module, x: jax.Array, dtype: Any) -> dict[str, np.ndarray]:
     """Of all parameters, where every output pulls upwards; computed from halves in ``dtype``."""
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
-    params, x = step.halved(step.halved((params, x), jnp.bfloat16), dtype)
+    params, x = step.cast_floats(step.cast_floats((params, x), jnp.bfloat16), dtype)
     up = np.random.default_rng(1)
 
     def total(params):
         outputs = nnx.merge(graphdef, params, rest)(x)
         return (outputs.astype(jnp.float32) * up.uniform(0.5, 1.5, outputs.shape)).sum()
 
-    return arrays(step.halved(quick(jax.grad(total))(params), jnp.float32))
+    return arrays(step.cast_floats(quick(jax.grad(total))(params), jnp.float32))
 
 
 def parts(act: Any) -> Parts:
@@ -232,7 +232,7 @@ def test_recurrent_states_keep_what_each_step_adds(dtype: Any) -> None:
     def last(layer, gates):  # with gates by the biases alone
         layer.input.bias[...] = jnp.asarray(gates, jnp.float32)
         graphdef, params = nnx.split(layer)
-        return float(quick(lambda p, x: nnx.merge(graphdef, p)(x))(step.halved(params, dtype), x)[0, -1, 0])
+        return float(quick(lambda p, x: nnx.merge(graphdef, p)(x))(step.cast_floats(params, dtype), x)[0, -1, 0])
 
     # c_t = c_{t-1} + 0.001: 2 at the end. bfloat16 would stop at 0.25.
     lstm = LongShortTerm(1, 1, identity, nnx.Rngs(0))
@@ -312,7 +312,7 @@ def test_half_precision_learns_as_float32_does(model: str, inputs: Inputs) -> No
 
     def curve(dtype: Any, rounded: Any) -> np.ndarray:
         (run, state), found = made(dtype), []
-        state = replace(state, params=step.halved(step.halved(state.params, rounded), jnp.float32))
+        state = replace(state, params=step.cast_floats(step.cast_floats(state.params, rounded), jnp.float32))
         for _ in range(60):  # of which float16 may lose some at first, to find its loss scale
             state, results = run(state, data)
             found += [float(results["sum"]["loss"])] * bool(results["sum"]["count"])

@@ -20,17 +20,17 @@ from dlrun.errors import Unfit
 
 SHAPE = (3, 32, 32)
 LARGEST = 2**28
-"""Bytes; the largest true member has 155 million."""
+"""Bytes of a member of the archive at most; the largest of CIFAR's has 155 million."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are.
+    """Where images, labels and names of classes are in an archive.
 
     Args:
       folder: the archive's only folder.
-      train, test, meta: names of the pickles in it.
-      labels, names: keys of the labels in the former, of the class names in the latter.
+      train, test, meta: names of the pickles in that folder.
+      labels, names: keys of the labels in ``train`` and ``test``, and of the class names in ``meta``.
       classes: how many there are.
     """
 
@@ -44,12 +44,12 @@ class Layout:
 
 
 def archive(name: str, size: int, sha256: str, *, folder: str, meta: str) -> File:
-    """The archive, for which its unpacked folder and the files of that also do."""
+    """The archive; its unpacked folder, or the files of that folder, serve as well."""
     return File(name, size, sha256, unpacked=(f"{folder}/{meta}", meta))
 
 
 def dataset(source: Source, layout: Layout, *, folder: str | None, download: bool) -> Dataset:
-    """Reads the archive, or what it unpacks to; images become (n, 32, 32, 3).
+    """The data set of an archive, packed or unpacked; images become (n, 32, 32, 3).
 
     Args:
       folder: as :func:`dlrun.data.readers.download.find` takes it, like ``download``.
@@ -64,17 +64,17 @@ def dataset(source: Source, layout: Layout, *, folder: str | None, download: boo
             members = ((name, (path.parent / name).read_bytes()) for name in wanted)
         else:
             members = _members(path, {f"{layout.folder}/{name}": name for name in wanted})
-        found = {}
+        contents: dict[str, Any] = {}
         for name, raw in members:
-            found[name] = _names(raw, layout) if name == layout.meta else _rows(name, raw, layout)
-        if missing := [name for name in wanted if name not in found]:
+            contents[name] = class_names(raw, layout) if name == layout.meta else rows(name, raw, layout)
+        if missing := [name for name in wanted if name not in contents]:
             raise ValueError(f"no {missing[0]}")
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         where = getattr(error, "filename", None) or path
         raise Unfit("folder", folder, f"hold sound CIFAR files: {where}: {reason(error)}") from None
-    parts = [found[name] for name in layout.train]
+    parts = [contents[name] for name in layout.train]
     train = Rows(np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]))
-    return Dataset("image", found[layout.meta], train=train, test=found[layout.test])
+    return Dataset("image", contents[layout.meta], train=train, test=contents[layout.test])
 
 
 def _members(path: Path, names: dict[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -89,7 +89,8 @@ def _members(path: Path, names: dict[str, str]) -> Iterator[tuple[str, bytes]]:
             pass
 
 
-def _rows(name: str, raw: bytes, layout: Layout) -> Rows:
+def rows(name: str, raw: bytes, layout: Layout) -> Rows:
+    """The images and labels of a pickle; raises ``ValueError`` where it holds anything else."""
     batch = unpickle(raw)
     x, y = batch.get(b"data"), batch.get(layout.labels.encode())
     if not isinstance(x, np.ndarray) or x.shape[1:] != (np.prod(SHAPE),) or len(x) == 0:
@@ -103,7 +104,8 @@ def _rows(name: str, raw: bytes, layout: Layout) -> Rows:
     return Rows(np.ascontiguousarray(x.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)), np.array(y, np.int32))
 
 
-def _names(raw: bytes, layout: Layout) -> tuple[str, ...]:
+def class_names(raw: bytes, layout: Layout) -> tuple[str, ...]:
+    """The names of the classes, from the pickle ``layout.meta``."""
     names = unpickle(raw).get(layout.names.encode())
     if not isinstance(names, list) or len(names) != layout.classes or any(type(n) is not bytes for n in names):
         raise ValueError(f"{layout.meta} has not {layout.classes} {layout.names}")
@@ -137,7 +139,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array in the making; NumPy's own ways to make one from a pickle trust what they are given."""
+    """Stands for an array that a pickle makes; NumPy's own ways to make one trust what the pickle gives them."""
 
     array: np.ndarray
 
@@ -150,7 +152,7 @@ class _Array:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows three names, and gives stand-ins of our own for them."""
+    """Knows three names, and gives a stand-in of ours for each; any other name is refused."""
 
     KNOWN: dict[tuple[str, str], Callable[..., Any]] = {  # noqa: RUF012
         ("numpy.core.multiarray", "_reconstruct"): _Array,

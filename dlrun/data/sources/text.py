@@ -83,7 +83,7 @@ def documents(
     try:
         if place.is_dir():
             found = _below(place, pattern, LEFT_OUT if path is None else set())
-            return _split_by_files(_read(found, path, pattern, max_bytes, seed), shares, path, seed)
+            return split_by_files(_read(found, path, pattern, max_bytes, seed), shares, path, seed)
         with open(place, "rb") as file:
             content = file.read() if max_bytes is None else _whole(file.read(max_bytes))
         return _split_in_order(content, shares, path)
@@ -132,7 +132,7 @@ def _read(found: dict[str, Path], path: str | None, pattern: str, most: int | No
     return {name: texts[name] for name in found if name in texts}
 
 
-def _split_by_files(
+def split_by_files(
     texts: dict[str, bytes], shares: dict[str, float], path: str | None, seed: int
 ) -> dict[str, dict[str, bytes]]:
     """Each split takes files at random as long as they fit into its share of the bytes, at least one."""

@@ -480,7 +480,7 @@ def test_a_pickle_can_do_nothing(archived: Callable[..., Path], tmp_path: Path, 
     assert re.search("not a pickle of images|has no images", line)
     assert everything(tmp_path) == before
     with pytest.raises(ValueError, match=r"not a pickle of images|has no images"):
-        cifar._rows("data_batch_1", raw, cifar10.LAYOUT)
+        cifar.rows("data_batch_1", raw, cifar10.LAYOUT)
 
 
 def test_what_these_pickles_would_do_is_something(tmp_path: Path) -> None:

@@ -166,18 +166,18 @@ def test_text_that_is_not_utf8_counts_bytes() -> None:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_no_file_is_in_two_splits_and_none_is_lost(sizes: list[int], val: float, test: float, seed: int) -> None:
-    from dlrun.data.sources.text import _split_by_files
+    from dlrun.data.sources.text import split_by_files
 
     files = {f"f{i}": bytes([i]) * size for i, size in enumerate(sizes)}
-    found = _split_by_files(files, {"val": val, "test": test}, None, seed)
+    found = split_by_files(files, {"val": val, "test": test}, None, seed)
     assert list(found) == list(SPLITS)
     assert sorted(name for split in found.values() for name in split) == sorted(files)
     assert all(list(split) == [name for name in files if name in split] for split in found.values())
     assert all(found.values())
     for name, share in (("val", val), ("test", test)):
         assert len(found[name]) == 1 or sum(map(len, found[name].values())) <= share * sum(sizes)
-    assert found == _split_by_files(files, {"val": val, "test": test}, None, seed)
-    assert found["test"] == _split_by_files(files, {"val": val / 2, "test": test}, None, seed)["test"]
+    assert found == split_by_files(files, {"val": val, "test": test}, None, seed)
+    assert found["test"] == split_by_files(files, {"val": val / 2, "test": test}, None, seed)["test"]
 
 
 def test_a_folder_is_split_by_files_without_copies_hidden_and_empty_ones() -> None:
