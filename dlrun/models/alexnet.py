@@ -1,4 +1,4 @@
-"""AlexNet, of one tower."""
+"""AlexNet on one device."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -14,15 +14,15 @@ from dlrun.nn.dense import Dense
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 
-POOLED = (0, 1, 4)  # the convolutions that max-pooling follows
+POOLED = (0, 1, 4)  # max-pooling follows these convolutions
 
 
 class AlexNet(nnx.Module):
     """Five convolutions with three max-poolings, two dense layers with dropout, linear output. Krizhevsky et al., 2012.
 
-    On one tower, as Krizhevsky, 2014: channels (1, 3, 6, 4, 4)·width and dense layers of 64·width, without local
-    response normalisation. ``imagenet`` has windows of 11 (stride 4), 5, 3, 3, 3 pixels and overlapping 3x3 pooling,
-    ``cifar`` windows of 3 without stride and 2x2 pooling.
+    Not divided among two devices, as in Krizhevsky, 2014: channels (1, 3, 6, 4, 4)·width and dense layers of 64·width,
+    without local response normalisation. The form ``imagenet`` has windows of 11 (stride 4), 5, 3, 3 and 3 pixels and
+    overlapping 3x3 pooling; the form ``cifar`` has windows of 3 pixels without stride and 2x2 pooling.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AlexNet(nnx.Module):
         self.output = Linear(64 * width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def _pooled(self, side: int) -> int:
-        """What convolutions and pooling leave of a side."""
+        """Pixels of an image's side that convolutions and pooling leave."""
         if not self.large:
             return side // 8
         side = (side - 7) // 4 + 1

@@ -1,4 +1,4 @@
-"""Convolutional network of the plainest kind."""
+"""Plain convolutional network."""
 
 from itertools import pairwise
 

@@ -13,7 +13,7 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 class MLP(nnx.Module):
-    """Hidden layers of the given widths, then a linear output; images are read as rows of pixels."""
+    """Hidden layers of the given widths, then a linear output. An image is flattened to a vector of its pixels."""
 
     def __init__(
         self,

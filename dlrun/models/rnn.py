@@ -1,4 +1,4 @@
-"""Recurrent network of the plainest kind."""
+"""Plain recurrent network."""
 
 from flax import nnx
 from jax import Array
@@ -10,7 +10,7 @@ from dlrun.nn.recurrent import Elman, Stack
 
 
 class RNN(nnx.Module):
-    """Elman layers over a sequence, then a linear output of the last state, or of each for the next token."""
+    """Elman layers over a sequence, then a linear output of the last state; for next tokens, of each state."""
 
     def __init__(
         self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, width: Count = 128, depth: Count = 1

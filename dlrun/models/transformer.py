@@ -1,4 +1,4 @@
-"""Pre-norm Transformer: an encoder of images as patches or of tokens, a causal language model of text."""
+"""Pre-norm Transformer: an encoder of tokens or of an image's patches, or a causal language model."""
 
 from typing import Literal
 
@@ -21,10 +21,10 @@ from dlrun.nn.transformer import Block, branch_init, default_patch, patch_sides,
 class Transformer(nnx.Module):
     """Embedding, positions, blocks, norm, linear output.
 
-    Images are sequences of patches, as in ViT (Dosovitskiy et al., 2021). Tokens have one output for all, as in BERT
-    (Devlin et al., 2019), or, where the data asks for the next token, an output for each from the ones before, as in
-    GPT-2 (Radford et al., 2019). Tokens are embedded N(0, 0.02²) at the start; beside sinusoids, whose size is 1, as
-    √width · N(0, 1/width), as in Vaswani et al., 2017.
+    An image is read as a sequence of patches, as in ViT (Dosovitskiy et al., 2021). A sequence of tokens gets one
+    output, as in BERT (Devlin et al., 2019), or, where the data asks for the next token, an output for each position
+    from this and earlier tokens, as in GPT-2 (Radford et al., 2019). Embeddings of tokens are initialised N(0, 0.02²);
+    with sinusoidal positions, whose size is 1, as √width · N(0, 1/width) (Vaswani et al., 2017).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Transformer(nnx.Module):
         if inputs.kind != "tokens":
             height, breadth, channels = image_shape(inputs, "transformer")
             patch = patch or default_patch(height, breadth)
-        misfits = _misfits(inputs, patch, width, heads, pool, positions, tie)
+        misfits = _unfit(inputs, patch, width, heads, pool, positions, tie)
         if misfits := [*misfits, *leaks(inputs, parts)]:
             raise ExceptionGroup("transformer", misfits)
 
@@ -105,24 +105,24 @@ class Transformer(nnx.Module):
         return self.output(x_BTD.mean(1) if self.token is None else x_BTD[:, 0])
 
 
-def _misfits(
+def _unfit(
     inputs: Inputs, patch: int | None, width: int, heads: int, pool: str, positions: str, tie: bool | None
 ) -> list[Unfit]:
-    """What does not fit the inputs, or each other."""
-    found = []
+    """Refuses options that do not fit the inputs or each other."""
+    misfits = []
     if inputs.kind == "tokens" and patch is not None:
-        found.append(Unfit("patch", patch, f"be null for {inputs}: images have patches"))
+        misfits.append(Unfit("patch", patch, f"be null for {inputs}: images have patches"))
     if inputs.kind == "image" and patch not in (sides := patch_sides(*inputs.shape[:2])):
         size = "x".join(map(str, inputs.shape[:2]))
-        found.append(Unfit("patch", patch, f"divide the image of {size} pixels: {', '.join(map(str, sides))}"))
+        misfits.append(Unfit("patch", patch, f"divide the image of {size} pixels: {', '.join(map(str, sides))}"))
     if width % heads:
-        found.append(Unfit("heads", heads, f"divide model.width={width}"))
+        misfits.append(Unfit("heads", heads, f"divide model.width={width}"))
     elif positions == "rotary" and width // heads % 2:
-        found.append(
+        misfits.append(
             Unfit("positions", positions, f"have heads of even size, not model.width / heads = {width // heads}")
         )
     if inputs.causal and pool != "mean":
-        found.append(Unfit("pool", pool, "be mean for the next token, where nothing is pooled"))
+        misfits.append(Unfit("pool", pool, "be mean for the next token, where nothing is pooled"))
     if tie and not inputs.causal:
-        found.append(Unfit("tie", tie, f"be null or false for {inputs} with one output: the outputs are no tokens"))
-    return found
+        misfits.append(Unfit("tie", tie, f"be null or false for {inputs} with one output: the outputs are no tokens"))
+    return misfits

@@ -15,14 +15,14 @@ from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""Convolutions of each stage; with three linear layers they make the depth."""
+"""By depth, how many convolutions each stage has; the depth counts these and three linear layers."""
 
 
 class VGG(nnx.Module):
     """Five stages of 3x3 convolutions and 2x2 max-pooling, (1, 2, 4, 8, 8)·width channels. Simonyan & Zisserman, 2015.
 
-    Then, in the ``imagenet`` form, two dense layers of 64·width with dropout; in the ``cifar`` form the average
-    of what is left of the image, one pixel of 32x32, with dropout. Pooling that would leave nothing is left out.
+    Then, in the form ``imagenet``, two dense layers of 64·width with dropout; in the form ``cifar`` the average over
+    the pixels that are left (one for an image of 32x32), with dropout. A pooling that would leave no pixel is left out.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The modules a model is made of: one file a kind, one function or class an option.
+"""The modules that models are made of: a file for each kind, a function or class for each option.
 
-Importing them makes sure that JAX and Flax are versions that compute right numbers. No module here knows a
-configuration: a model hands them values. Start with :mod:`~dlrun.nn.parts`, which is what a model is given.
+Importing this package checks that JAX and Flax are versions that compute correctly. Nothing here knows a configuration:
+a model passes values. Start with :mod:`~dlrun.nn.parts`, which is what a model is given.
 """
 
 from dlrun.system import compiler

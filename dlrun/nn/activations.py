@@ -1,6 +1,6 @@
-"""Activations: ``f(x)``, or a module class where there is something to learn: ``F(features, rngs)`` makes one.
+"""Activations: functions ``f(x)``, or where they learn something, modules that ``F(features, rngs)`` makes.
 
-Keyword-only parameters are the keys of ``conf/act/<name>.yaml``. All are elementwise but the :data:`GATED` ones.
+Keyword-only parameters are the keys of ``conf/act/<name>.yaml``. All but the :data:`GATED` ones are elementwise.
 """
 
 from typing import Annotated
@@ -14,7 +14,7 @@ from pydantic import Field
 from dlrun.nn.linear import whole
 
 GATED = frozenset({"glu", "geglu", "swiglu"})
-"""The names of those that split the last axis into a value and a gate: (..., 2 n) to (..., n)."""
+"""Names of the activations that split the last axis into a value and a gate: (..., 2 n) to (..., n)."""
 
 
 def relu(x: Array) -> Array:
@@ -28,7 +28,7 @@ def leaky_relu(x: Array, *, negative_slope: Annotated[float, Field(ge=0)] = 0.01
 
 
 class PReLU(nnx.Module):
-    """x if x > 0 else a·x, with a learned a for each feature, ``slope`` at the start. He et al., 2015."""
+    """x if x > 0 else a·x, with a learned a for each feature that starts at ``slope``. He et al., 2015."""
 
     def __init__(self, features: int, rngs: nnx.Rngs, *, slope: Annotated[float, Field(ge=0)] = 0.25):
         self.slope = nnx.Param(jnp.full(features, slope, jnp.float32))
@@ -50,7 +50,7 @@ def elu(x: Array, *, alpha: Annotated[float, Field(gt=0)] = 1.0) -> Array:
 def selu(x: Array) -> Array:
     """λ·x if x > 0 else λ·α·(exp(x) - 1), λ ≈ 1.0507 and α ≈ 1.6733. Klambauer et al., 2017.
 
-    The two keep mean 0 and variance 1 from layer to layer, given ``lecun_normal`` kernels.
+    With ``lecun_normal`` kernels, λ and α keep mean 0 and variance 1 from layer to layer.
     """
     return jax.nn.selu(x)
 
@@ -71,7 +71,7 @@ def swish(x: Array) -> Array:
 
 
 def hard_swish(x: Array) -> Array:
-    """x·min(max(0, x + 3), 6) / 6, swish by straight pieces. Howard et al., 2019 (MobileNetV3)."""
+    """x·min(max(0, x + 3), 6) / 6, a swish made of straight and parabolic pieces. Howard et al., 2019 (MobileNetV3)."""
     return jax.nn.hard_silu(x)
 
 
@@ -91,7 +91,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def identity(x: Array) -> Array:
-    """x: the layers on both sides are together no more than one linear layer."""
+    """x: the layers before and after it together compute no more than one linear layer could."""
     return x
 
 

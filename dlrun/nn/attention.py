@@ -12,9 +12,10 @@ from dlrun.nn.positions import rotary
 
 
 def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_TS: Array | None = None) -> Array:
-    """softmax(Q Kᵀ / √H) V, where ``mask_TS`` is true; (B, T, N, H). The softmax is computed in float32 at least.
+    """softmax(Q Kᵀ / √H) V over the positions where ``mask_TS`` is true, (B, T, N, H); N heads of size H.
 
-    As ``jax.nn.dot_product_attention``, which does not lower for float16 on CPU and is a little slower there.
+    The softmax is computed in float32 at least. The same as ``jax.nn.dot_product_attention``, which on CPU does not
+    lower for float16 and is a little slower.
     """
     products = _half_products if q_BTNH.dtype.itemsize < 4 else _products
     logits_BNTS = products(q_BTNH, k_BSNH) * q_BTNH.shape[-1] ** -0.5
@@ -30,7 +31,7 @@ def _products(q_BTNH: Array, k_BSNH: Array) -> Array:
 
 @jax.custom_vjp
 def _half_products(q_BTNH: Array, k_BSNH: Array) -> Array:
-    """Q Kᵀ of half precision in float32; the gradient, in float32 as well, meets Q and K in their precision."""
+    """Q Kᵀ in float32, of factors in half precision; the gradient is cast to their precision before it meets them."""
     return _products(q_BTNH, k_BSNH)
 
 
@@ -49,9 +50,9 @@ class Attention(nnx.Module):
     Args:
       width: size of a token's vector; a multiple of ``heads``.
       heads: number of subspaces.
-      causal: whether a token sees itself and earlier ones only.
-      rotary: whether queries and keys are turned by their positions; ``width / heads`` is even then.
-      out_init: for the kernel of the projection after the product; ``parts.linear_init`` unless it is given.
+      causal: whether a token sees only itself and earlier ones.
+      rotary: whether queries and keys are rotated by their positions; ``width / heads`` must be even then.
+      out_init: initialises the kernel of the output projection; by default ``parts.linear_init``.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Attention(nnx.Module):
         self.heads, self.causal, self.rotary = heads, causal, rotary
 
     def __call__(self, x_BTD: Array) -> Array:
-        """Attention among the tokens of each sequence."""
+        """Attention among the tokens of each sequence, (B, T, D) to (B, T, D)."""
         B, T, D = x_BTD.shape
         q, k, v = (f(x_BTD).reshape(B, T, self.heads, D // self.heads) for f in (self.query, self.key, self.value))
         if self.rotary:

@@ -1,4 +1,4 @@
-"""Convolution blocks, and what convolutional networks ask of images."""
+"""Convolution blocks, and the check that a model's inputs are images of sufficient size."""
 
 from flax import nnx
 from jax import Array
@@ -8,7 +8,7 @@ from dlrun.nn.linear import Conv
 from dlrun.nn.parts import Inputs, Parts
 
 SMALL = 64
-"""Networks made for ImageNet take their CIFAR form for images with a side below this."""
+"""Pixels; networks made for ImageNet take their CIFAR form where the shorter side of an image is below this."""
 
 
 def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, int, int]:
@@ -28,9 +28,9 @@ def conv_norm(
 ) -> tuple[Conv, nnx.Module]:
     """A convolution with a square kernel and its norm, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
 
-    The convolution has no bias where the norm brings its own. ``padding`` pixels of zeros go on every side, half of the
-    kernel unless it is given, as in He et al., 2016: XLA's ``SAME`` would, for even sizes, put stride 2's windows a
-    pixel beside those of the shortcut.
+    The convolution has no bias where the norm has one. Every side is padded by ``padding`` pixels of zeros, by default
+    half of the kernel, as in He et al., 2016: for even sizes and stride 2, XLA's ``SAME`` would shift the windows by a
+    pixel against those of the shortcut.
     """
     norm = parts.norm(outputs, rngs)
     conv = Conv(
@@ -47,7 +47,7 @@ def conv_norm(
 
 
 class ConvBlock(nnx.Module):
-    """Convolution, norm, activation and dropout; shapes and ``padding`` as of :func:`conv_norm`.
+    """Convolution, norm, activation and dropout; shapes and ``padding`` are those of :func:`conv_norm`.
 
     Args:
       kernel: side of the window, in pixels.

@@ -1,4 +1,4 @@
-"""Fully connected blocks, and what models made of them ask of examples."""
+"""Fully connected blocks, and the check that a model's inputs are numbers."""
 
 import math
 
@@ -11,14 +11,14 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 def features(inputs: Inputs, model: str) -> int:
-    """Numbers of an example, of rows or images; :class:`Unfit` for tokens, whose numbers are names."""
+    """How many numbers an example has, a row or an image; :class:`Unfit` for tokens, whose numbers are only names."""
     if inputs.kind == "tokens":
         raise Unfit("name", model, f"be a model for {inputs}, such as transformer: it takes rows and images")
     return math.prod(inputs.shape)
 
 
 class Dense(nnx.Module):
-    """Linear layer, norm, activation, dropout. The layer has no bias where the norm brings its own."""
+    """Linear layer, norm, activation, dropout. The linear layer has no bias where the norm has one."""
 
     def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs):
         self.norm = parts.norm(outputs, rngs)

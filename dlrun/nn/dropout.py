@@ -1,4 +1,4 @@
-"""Dropout whose rate is an array in the training state, so that one compiled step serves every rate."""
+"""Dropout whose rate is an array in the training state, so that one compiled program serves every rate."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ class Dropout(nnx.Module):
     Srivastava et al., 2014. Does nothing after ``model.eval()``.
 
     Args:
-      rate: a variable of shape (), in [0, 1); may be shared by many layers.
-      rngs: gives the stream ``dropout``.
+      rate: a variable of shape (), in [0, 1); several layers may share it.
+      rngs: has the stream ``dropout``.
     """
 
-    share = 1.0  # of the rate, that this layer drops with
+    share = 1.0  # this layer drops with probability share·rate
 
     def __init__(self, rate: Number, rngs: nnx.Rngs):
         self.rate = rate
@@ -30,7 +30,7 @@ class Dropout(nnx.Module):
             return x
         keep = 1.0 - self.share * self.rate[...]
         mask = jax.random.bernoulli(self.stream(), keep, self.together(x.shape))
-        return jnp.where(mask, x / keep, 0).astype(x.dtype)  # not divided by a rate that was rounded
+        return jnp.where(mask, x / keep, 0).astype(x.dtype)  # divided before it is rounded
 
     def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The mask's shape for inputs of ``shape``: 1 for the axes along which values are dropped together."""
@@ -40,8 +40,8 @@ class Dropout(nnx.Module):
 class SpatialDropout(Dropout):
     """Drops whole channels of an example, (B, ..., C). Tompson et al., 2015.
 
-    Neighbouring pixels are alike, so that a convolution sees a single dropped one as noise. On rows, (B, C), it is
-    :class:`Dropout`.
+    Neighbouring pixels are so alike that for a convolution a single dropped one is little more than noise. On rows,
+    (B, C), it is :class:`Dropout`.
     """
 
     def together(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -51,12 +51,12 @@ class SpatialDropout(Dropout):
 class DropPath(Dropout):
     """Stochastic depth: x + drop_path(f(x)) skips the residual branch f for some examples. Huang et al., 2016.
 
-    An example's branch is dropped as a whole with probability p = share·rate, kept ones are divided by 1 - p.
+    The branch of an example is dropped as a whole with probability p = share·rate; kept ones are divided by 1 - p.
 
     Args:
-      rate: of the last block, a variable of shape (), in [0, 1); shared by all blocks.
-      share: the block's place in the model: l / L for block l of L, so that p rises linearly with depth.
-      rngs: gives the stream ``dropout``.
+      rate: p of the last block, a variable of shape (), in [0, 1); all blocks share it.
+      share: l / L for block l of L, so that p rises linearly with depth.
+      rngs: has the stream ``dropout``.
     """
 
     def __init__(self, rate: Number, share: float, rngs: nnx.Rngs):

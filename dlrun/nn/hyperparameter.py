@@ -1,7 +1,7 @@
-"""A number in the model's state that is not trained."""
+"""A hyperparameter as a variable of a model."""
 
 from flax import nnx
 
 
 class Number(nnx.Variable):
-    """A hyperparameter that lives in the model's state but is not trained."""
+    """A hyperparameter, such as a dropout rate: a variable that is part of the model's state but is not trained."""

@@ -1,7 +1,8 @@
-"""Initialisers of kernels: ``init(activation)`` gives ``f(key, shape, dtype)``.
+"""Initialisers of kernels: ``init(activation)`` gives JAX's ``f(key, shape, dtype)``.
 
-``activation`` names what follows the layer, ``identity`` when nothing does. Shapes are (..., fan in, fan out) as in
-JAX: the axes before are a convolution's window and count to both fans. ``scale`` multiplies the standard deviation.
+``activation`` is the name of what follows the layer, ``identity`` where nothing does. Shapes are (..., fan in, fan
+out); the axes before are a convolution's window, whose size multiplies both fans. ``scale`` multiplies the standard
+deviation.
 """
 
 import jax
@@ -16,16 +17,16 @@ SATURATING = {"tanh", "sigmoid"}
 
 
 def auto(activation: str, *, scale: Positive = 1.0) -> Initializer:
-    """By what follows: he_normal, xavier_uniform or lecun_normal.
+    """he_normal, xavier_uniform or lecun_normal, by the activation that follows the layer.
 
-    - he_normal before rectifiers and their smooth relatives, whose negative half is nearly lost: as He et al., 2015,
-      for relu and prelu, Clevert et al., 2015, for elu. Their slope there is neglected, 3% of the standard deviation at
-      0.25. Before gated activations too, as Dauphin et al., 2017.
+    - he_normal before rectifiers and their smooth relatives, which nearly lose the negative half of their input: as He
+      et al., 2015, for relu and prelu, and Clevert et al., 2015, for elu. The slope that they have there is neglected;
+      at 0.25 it would change the standard deviation by 3%. Also before gated activations, as Dauphin et al., 2017.
     - xavier_uniform before tanh and sigmoid (Glorot & Bengio, 2010).
-    - lecun_normal before selu, which needs it (Klambauer et al., 2017), and before all else: identity, your own, and
-      relu_squared, whose output grows with the square of the kernel, so that he_normal's √2 would make it explode.
+    - lecun_normal before selu, which needs it (Klambauer et al., 2017), and before everything else: identity, a user's
+      own, and relu_squared, whose output grows with the square of the kernel: he_normal's √2 would make it explode.
     """
-    activation = activation.lower()  # of a class too
+    activation = activation.lower()  # PReLU is a class
     if activation in RECTIFIERS | GATED:
         return he_normal(activation, scale=scale)
     if activation in SATURATING:
@@ -61,23 +62,23 @@ def lecun_normal(activation: str, *, scale: Positive = 1.0) -> Initializer:
 def orthogonal(activation: str, *, scale: Positive = 1.0) -> Initializer:
     """A random matrix with orthonormal rows or columns, whichever are fewer. Saxe et al., 2014.
 
-    A convolution's kernel (h, w, in, out) is that of the matrix (h·w·in, out).
+    A convolution's kernel (h, w, in, out) counts as the matrix (h·w·in, out).
     """
     return _scaled(initializers.orthogonal(), scale)
 
 
 def truncated_normal(activation: str, *, std: Positive = 0.02, scale: Positive = 1.0) -> Initializer:
-    """N(0, std²) without what lies beyond ±2 std, so that 0.88 std is left. Devlin et al., 2019 (BERT)."""
+    """N(0, std²) cut off at ±2 std; 0.88 std is the standard deviation that is left. Devlin et al., 2019 (BERT)."""
     return _scaled(initializers.truncated_normal(1.0, lower=-2.0, upper=2.0), std * scale)
 
 
 def zeros(activation: str) -> Initializer:
-    """0: a residual branch that ends so is the identity at the start. Zhang et al., 2019 (Fixup)."""
+    """0: a residual block whose branch ends with such a kernel starts as the identity. Zhang et al., 2019 (Fixup)."""
     return initializers.zeros
 
 
 def _scaled(base: Initializer, scale: float | jax.Array) -> Initializer:
-    # Not variance_scaling's own argument: scale may be traced, so that runs of other scales share a compilation.
+    # Not variance_scaling's own argument: scale may be traced, so that runs of different scales share a compilation.
     def init(key, shape, dtype=None, out_sharding=None):
         return base(key, shape, dtype) * scale
 

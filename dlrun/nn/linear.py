@@ -1,7 +1,7 @@
-"""Linear layers, convolutions and embeddings, made for half precision.
+"""Linear layers, convolutions and embeddings whose gradients are right in half precision.
 
-The gradient of a parameter that many examples, positions or steps in time share is a sum. Added up in bfloat16, it
-stops growing at 256 times what is added. Here, as wherever dlrun uses :func:`whole`, it is added up in float32.
+Many examples, positions or time steps share a parameter, whose gradient is a sum over them. A sum in bfloat16 stops
+growing at 256 times what is added. Here, and wherever :func:`whole` is used, it is added up in float32.
 """
 
 import jax
@@ -11,14 +11,14 @@ from jax import Array
 
 
 def whole(x: Array) -> Array:
-    """``x`` in float32 at least; the gradient comes back in the precision of ``x``, and is added up in float32."""
+    """``x`` in float32 at least; its gradient is added up in float32, then cast to the precision of ``x``."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def product(x: Array, kernel: Array) -> Array:
-    """x W, (..., inputs) to (..., outputs), whose gradient at W is added up in float32 whatever the compiler does.
+    """x W, (..., inputs) to (..., outputs); the gradient at W is added up in float32, also in half precision.
 
-    In half precision jaxlib 0.12 adds up in half on CPU where a factor is transposed, unless float32 is asked for.
+    On CPU jaxlib 0.12 would add it up in half precision where a factor is transposed, unless float32 is asked for.
     """
     return _half_product(x, kernel) if x.dtype == kernel.dtype and x.dtype.itemsize < 4 else x @ kernel
 
@@ -46,7 +46,7 @@ class Linear(nnx.Linear):
 
 
 class Conv(nnx.Conv):
-    """Windows of x times W, + b, (B, H, W, inputs) to (B, H', W', outputs), one stride and padding for all."""
+    """A convolution with W, plus b: (B, H, W, inputs) to (B, H', W', outputs); one stride and padding for both axes."""
 
     def __call__(self, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(
@@ -60,7 +60,7 @@ class Conv(nnx.Conv):
 
 
 class Embed(nnx.Embed):
-    """A row of a table for each token, (...) to (..., features)."""
+    """The row of a table at each token's number, (...) to (..., features)."""
 
     def __call__(self, tokens: Array) -> Array:
         table = self.embedding[...]

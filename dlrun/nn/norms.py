@@ -13,18 +13,18 @@ from dlrun.errors import Unfit
 Epsilon = Annotated[float, Field(gt=0)]
 
 MIXES_POSITIONS = frozenset({"batch", "group", "instance"})
-"""The names of those whose statistics cross the positions of a sequence: in a causal model the future would leak."""
+"""Names of the norms whose statistics cross the positions of a sequence; a causal model would see later tokens."""
 
 
 class BatchNorm(nnx.BatchNorm):
-    """``nnx.BatchNorm`` that gives back the precision of its input: the running averages stay float32."""
+    """``nnx.BatchNorm`` whose output has the precision of its input, while its running averages stay float32."""
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         return super().__call__(x, *args, **kwargs).astype(x.dtype)
 
 
 class GroupNorm(nnx.GroupNorm):
-    """``nnx.GroupNorm`` that refuses groups of a single value, which would all become 0."""
+    """``nnx.GroupNorm`` that refuses groups of a single value, which it would make 0."""
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         if math.prod(x.shape[1:]) == self.num_groups:
@@ -34,7 +34,7 @@ class GroupNorm(nnx.GroupNorm):
 
 
 class InstanceNorm(nnx.InstanceNorm):
-    """``nnx.InstanceNorm`` that refuses inputs of a single position, which would all become 0."""
+    """``nnx.InstanceNorm`` that refuses inputs of a single position, which it would make 0."""
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         if math.prod(x.shape[1:-1]) == 1:
@@ -44,7 +44,7 @@ class InstanceNorm(nnx.InstanceNorm):
 
 
 class Identity(nnx.Module):
-    """Gives back its input."""
+    """Returns its input."""
 
     def __call__(self, x: Array) -> Array:
         return x
@@ -55,8 +55,9 @@ def batch(
 ) -> nnx.Module:
     """γ·(x - μ)/√(σ² + ε) + β over all axes but the last. Ioffe & Szegedy, 2015.
 
-    In training μ, σ² (biased) are the batch's and move the running averages: r ← momentum·r + (1 - momentum)·batch.
-    In evaluation they are the running averages, so that an output does not depend on the rest of its batch.
+    In training μ and σ² (biased) are those of the batch, and update the running averages:
+    r ← momentum·r + (1 - momentum)·batch. In evaluation they are the running averages, so that the output for an
+    example does not depend on the rest of its batch.
     """
     return BatchNorm(features, momentum=momentum, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
@@ -74,9 +75,9 @@ def rms(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-6) -> nnx.Module
 def group(features: int, rngs: nnx.Rngs, *, groups: Count | None = None, epsilon: Epsilon = 1e-5) -> nnx.Module:
     """γ·(x - μ)/√(σ² + ε) + β with μ, σ² over a group of features and all positions of an example. Wu & He, 2018.
 
-    ``groups`` null is the paper's 32, or the largest number below that divides ``features`` into groups of 4 and more:
-    small layers would be left with groups too small to keep what they hold. :class:`Unfit` where a given number does
-    not divide ``features``, or leaves a group of (B, features) a single value.
+    ``groups=None`` is the paper's 32, or for small layers the largest number below that divides ``features`` into
+    groups of 4 or more: normalising smaller groups would lose most of what they hold. :class:`Unfit` where a given
+    number does not divide ``features``, or where a group of (B, features) has a single value.
     """
     if groups is None:
         groups = max(n for n in range(1, 33) if n == 1 or (features % n == 0 and features >= 4 * n))

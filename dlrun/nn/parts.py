@@ -1,4 +1,4 @@
-"""What the runner hands to a model: the form of its inputs, and the parts that the user chose."""
+"""What a model is given: the form of its inputs, and the parts that the user chose."""
 
 import inspect
 from collections.abc import Callable
@@ -19,13 +19,15 @@ from dlrun.nn.norms import Identity
 
 @dataclass(frozen=True)
 class Inputs:
-    """The form of one example, and of what is asked of a model.
+    """The form of the examples that a model gets.
 
     Args:
-      kind: ``image`` (height, width, channels), ``rows`` (features,) or ``tokens`` (length,), numbers of tokens.
-      shape: of an example.
-      vocabulary: how many tokens there are.
-      causal: whether there is an output for every token, from it and earlier ones alone; else one for the example.
+      kind: ``image``, of shape (height, width, channels) and floats; ``rows``, (features,) and floats; or ``tokens``,
+        (length,) and integers from 0 to ``vocabulary`` - 1.
+      shape: of one example; a batch has one axis more, in front.
+      vocabulary: how many different tokens there are; 0 for other kinds.
+      causal: whether the model gives outputs for every token, (B, T, outputs), each from this and earlier tokens alone;
+        otherwise it gives outputs for the whole example, (B, outputs).
     """
 
     kind: Literal["image", "rows", "tokens"]
@@ -40,14 +42,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts a model is made of.
+    """The activation, norm, initialisers and dropout that the user chose, for a model to be made of.
 
     Args:
-      activation: a function, or a module class where there is something to learn; :meth:`act` makes a layer of either.
-      norm: ``norm(features, rngs)`` makes a normalisation of the last axis.
-      kernel_init: for the kernels of layers that an activation follows.
-      linear_init: for the kernels of layers that nothing follows: outputs, attention projections.
-      rate: dropout rate, or None for no dropout.
+      activation: a function, or a module class if the activation learns something. Models call :meth:`act`.
+      norm: ``norm(features, rngs)`` makes a module that normalises (..., features).
+      kernel_init: initialises the kernels of layers that an activation follows.
+      linear_init: initialises the kernels of layers that no activation follows: outputs, attention projections.
+      rate: the dropout rate, or None for no dropout. Models call :meth:`dropout`.
     """
 
     activation: Choice
@@ -58,11 +60,15 @@ class Parts:
 
     @property
     def gated(self) -> bool:
-        """Whether the activation takes twice as many features as it gives."""
+        """Whether the activation takes twice as many features as it returns."""
         return self.activation.name in GATED
 
     def act(self, features: int, rngs: nnx.Rngs, *, gated: bool = False) -> Callable[[Array], Array]:
-        """The activation of ``features``; a model that has a place for a gated one says so by ``gated=True``."""
+        """The activation for ``features`` features, (..., features) to the same shape.
+
+        A gated activation takes (..., 2 features): ``gated=True`` says that the model gives it so many where
+        :attr:`gated` is true. Without it a gated activation is :class:`Unfit`.
+        """
         if self.gated and not gated:
             raise Unfit(".act", self.activation.name, "be an elementwise activation, such as gelu, for this model")
         if inspect.isclass(self.activation.component):
@@ -70,14 +76,14 @@ class Parts:
         return self.activation
 
     def dropout(self, rngs: nnx.Rngs, *, spatial: bool = False) -> Callable[[Array], Array]:
-        """A dropout layer, to be placed after the norm and activation; a ``spatial`` one drops whole channels."""
+        """A dropout layer, for after norm and activation; a ``spatial`` one drops whole channels."""
         if self.rate is None:
             return Identity()
         return (SpatialDropout if spatial else Dropout)(self.rate, rngs)
 
 
 def drop_path(rate: Array | float, blocks: int, rngs: nnx.Rngs) -> list[Callable[[Array], Array]]:
-    """Stochastic depth for each residual branch of a model: from 0 at the first to ``rate`` at the last."""
+    """Stochastic depth for the residual branches of a model: the probability rises linearly to ``rate`` at the last."""
     if isinstance(rate, float | int) and rate == 0:
         return [Identity() for _ in range(blocks)]
     number = Number(rate)

@@ -1,4 +1,4 @@
-"""How the tokens of a sequence, (B, T, D), learn where they stand."""
+"""Tells the tokens of a sequence, (B, T, D), their positions."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:
-    """What would show an output the later tokens that it must not depend on: some norms."""
+    """Refuses, for causal inputs, norms through which an output would depend on later tokens."""
     if not inputs.causal or parts.norm.name not in MIXES_POSITIONS:
         return []
     allowed = "be layer, rms or none for the next token: statistics over positions would see the tokens to come"
@@ -21,7 +21,7 @@ def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:
 
 
 class Learned(nnx.Module):
-    """x + a learned vector for each of ``length`` positions, N(0, 0.02²) at the start. Gehring et al., 2017."""
+    """x + a learned vector for each of ``length`` positions, initialised N(0, 0.02²). Gehring et al., 2017."""
 
     def __init__(self, length: int, width: int, rngs: nnx.Rngs):
         self.table = nnx.Param(0.02 * jax.random.normal(rngs.params(), (length, width)))
@@ -45,13 +45,13 @@ def sinusoidal(length: int, width: int) -> np.ndarray:
 
 
 def rotary(x_BTNH: Array) -> Array:
-    """Turns the pair (x_i, x_{i + H/2}) of the token at t by the angle t / 10000^(2 i / H); H is even. Su et al., 2021.
+    """Rotates the pair (x_i, x_{i + H/2}) of the token at t by t / 10000^(2 i / H); H is even. Su et al., 2021.
 
-    A product of two vectors that were turned so depends on the distance of their positions alone.
+    The product of two rotated vectors depends on their positions only by the distance between these.
     """
     T, _, H = x_BTNH.shape[1:]
     angles = np.arange(T)[:, None] / 10_000 ** (np.arange(0, H, 2) / H)
     cos_T1H, sin_T1H = np.cos(angles)[:, None], np.sin(angles)[:, None]
     a, b = jnp.split(whole(x_BTNH), 2, axis=-1)
-    turned = jnp.concatenate([a * cos_T1H - b * sin_T1H, a * sin_T1H + b * cos_T1H], axis=-1)
-    return turned.astype(x_BTNH.dtype)
+    rotated = jnp.concatenate([a * cos_T1H - b * sin_T1H, a * sin_T1H + b * cos_T1H], axis=-1)
+    return rotated.astype(x_BTNH.dtype)

@@ -1,10 +1,11 @@
 """Recurrent layers, (B, T, inputs) to (B, T, width) from a state of zeros, and stacks of them.
 
-x_t W of all steps is one product before the loop over time; U is what that loop repeats. U is orthogonal at the start
-(Saxe et al., 2014), a matrix (width, width) for each gate. In the formulas ⊙ is elementwise, σ the sigmoid.
+x_t W is computed for all t in one product, before the loop over time; h_{t-1} U is computed inside the loop. U is
+orthogonal at the start (Saxe et al., 2014), a matrix (width, width) for each gate. In the formulas ⊙ is the elementwise
+product and σ the sigmoid.
 
-In half precision the products are, while gates and states stay float32: a state that changes by less than 1/256 of
-itself a step would stand still in bfloat16, and a forget gate of 0.999 would be 1.
+In half precision only the products are computed in it; gates and states stay float32. In bfloat16 a state that changes
+by less than 1/256 of itself per step would not change at all, and a forget gate of 0.999 would be 1.
 """
 
 from collections.abc import Callable
@@ -43,8 +44,8 @@ class Elman(nnx.Module):
 class LongShortTerm(nnx.Module):
     """h_t = o ⊙ act(c_t), c_t = f ⊙ c_{t-1} + i ⊙ act(g). Hochreiter & Schmidhuber, 1997; Gers et al., 2000.
 
-    (i, f, g, o) = x_t W + h_{t-1} U + b, and σ of i, f, o. The bias of f starts at 1, so that gradients reach far back
-    from the first step on (Jozefowicz et al., 2015).
+    (i, f, g, o) = x_t W + h_{t-1} U + b, with σ applied to i, f and o. The bias of f starts at 1, so that gradients
+    reach far back from the start of training (Jozefowicz et al., 2015).
     """
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
@@ -72,7 +73,8 @@ class LongShortTerm(nnx.Module):
 class GatedRecurrent(nnx.Module):
     """h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}, n = act(x_t W_n + b_n + r ⊙ (h_{t-1} U_n + d)). Cho et al., 2014.
 
-    (r, z) = σ(x_t W + h_{t-1} U + b). r multiplies the product, as in cuDNN and PyTorch, for one product a step.
+    (r, z) = σ(x_t W + h_{t-1} U + b). As in cuDNN and PyTorch, r multiplies the product h_{t-1} U_n rather than
+    h_{t-1}, so that a step needs one product.
     """
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
@@ -102,10 +104,13 @@ def fed_back(h: Array, U: Array) -> Array:
 
 
 def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Array:
-    """The outputs (B, T, width) of ``state, h_BD = step(state, xW_BG)``, one time after the other.
+    """The outputs (B, T, width) of ``state, h_BD = step(state, xW_BG)``, called for one time after the other.
 
-    States are float32 at least. So are the gradients of what all steps share, such as U, while they are added up.
-    Layers are no modules within: what looks at every module's output could not look into a compiled loop.
+    States are float32 at least, and so are the sums over time that are the gradients of shared parameters, such as U.
+
+    Args:
+      step: computes with arrays rather than modules: what a module returns inside a compiled loop can't be recorded.
+      states: how many arrays of shape (B, width) the state has.
     """
     xW_TBG, dtype = xW_BTG.swapaxes(0, 1), xW_BTG.dtype
     start = (whole(jnp.zeros((xW_BTG.shape[0], width), dtype)),) * states
@@ -120,7 +125,7 @@ def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Arra
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
-    """Kernels (inputs, gates · width) that ``init`` makes a gate at a time: the fans are those of one."""
+    """Kernels (inputs, gates·width), made by ``init`` one gate at a time, so that fan out is that of one gate."""
 
     def gate_by_gate(key, shape, dtype=jnp.float32, out_sharding=None):
         one = (shape[0], shape[1] // gates)
@@ -130,9 +135,9 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
 
 
 class Stack(nnx.Module):
-    """``depth`` recurrent layers, each with norm and dropout on what it gives on, over tokens or an image's rows.
+    """``depth`` recurrent layers, each followed by norm and dropout, over tokens or over the rows of an image.
 
-    Tokens are embedded in ``width`` numbers, N(0, 1) at the start. Of an image (H, W, C) a step is a row, (W·C,).
+    A token is embedded in ``width`` numbers, initialised N(0, 1). Each row of an image (H, W, C) is a step, (W·C,).
     """
 
     def __init__(
@@ -148,8 +153,8 @@ class Stack(nnx.Module):
     ):
         if inputs.kind == "rows":
             raise Unfit("name", model, f"be a model for {inputs}, such as mlp: it reads tokens, or images row by row")
-        if found := leaks(inputs, parts):
-            raise found[0]
+        if misfits := leaks(inputs, parts):
+            raise misfits[0]
         tokens = inputs.kind == "tokens"
         init = normal(1.0)
         self.embed = Embed(inputs.vocabulary, width, embedding_init=init, rngs=rngs) if tokens else None

@@ -13,9 +13,9 @@ from dlrun.nn.parts import Parts
 
 
 class FeedForward(nnx.Module):
-    """Two linear layers around the activation, at every position alike.
+    """Two linear layers with the activation between them, the same at every position.
 
-    A gated activation gets 2/3 of the ``hidden`` units, so that the number of weights stays (Shazeer, 2020).
+    A gated activation gets 2/3 of the ``hidden`` units, so that the number of weights is the same (Shazeer, 2020).
     """
 
     def __init__(self, width: int, hidden: int, parts: Parts, rngs: nnx.Rngs, *, out_init: Initializer | None = None):
@@ -34,10 +34,10 @@ class Block(nnx.Module):
     """x + attention(norm(x)), then x + ff(norm(x)), each branch with dropout. Xiong et al., 2020 (pre-norm).
 
     Args:
-      width, heads, causal, rotary: as of :class:`~dlrun.nn.attention.Attention`.
+      width, heads, causal, rotary: those of :class:`~dlrun.nn.attention.Attention`.
       hidden: units of the feed-forward part.
-      out_init: for the last kernel of each branch; ``parts.linear_init`` unless it is given.
-      paths: stochastic depth of each branch, if any.
+      out_init: initialises the last kernel of each branch; by default ``parts.linear_init``.
+      paths: stochastic depth for each of the two branches.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Block(nnx.Module):
 
 
 def branch_init(how: str, init: Initializer, depth: int) -> Initializer:
-    """For the last kernel of each residual branch of ``depth`` blocks.
+    """Initialises the last kernel of each residual branch of ``depth`` blocks, in one of three ways.
 
-    ``default`` is ``init``; ``scaled`` is ``init`` / √(2·depth), so that the sum over all branches keeps its variance
-    (Radford et al., 2019); ``zero`` makes every block the identity at the start.
+    ``default`` is ``init``. ``scaled`` is ``init`` / √(2·depth), so that the variance of the sum over all branches does
+    not grow with depth (Radford et al., 2019). With ``zero`` every block starts as the identity.
     """
     if how == "zero":
         return zeros
@@ -78,14 +78,14 @@ def branch_init(how: str, init: Initializer, depth: int) -> Initializer:
 
 
 def patches(x_BHWC: Array, side: int) -> Array:
-    """Squares of ``side`` pixels, row by row, (B, H·W / side², side²·C)."""
+    """An image as a sequence of squares, row by row: (B, H, W, C) to (B, H·W / side², side²·C)."""
     B, H, W, C = x_BHWC.shape
     x = x_BHWC.reshape(B, H // side, side, W // side, side, C)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(B, -1, side * side * C)
 
 
 def default_patch(height: int, width: int) -> int:
-    """The largest side that divides an image and leaves at least 4 x 4 patches; 1 where there is none."""
+    """The largest side of a patch that divides an image into at least 4 x 4 patches; 1 where there is none."""
     sides = patch_sides(height, width)
     return max(p for p in sides if p == 1 or min(height, width) // p >= 4)
 

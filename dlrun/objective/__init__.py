@@ -1,5 +1,5 @@
-"""What a model is trained for and measured by: losses, and the metrics of each kind of task.
+"""Losses, which a model is trained by, and the metrics of each kind of task, which it is measured by.
 
-Pure functions of outputs and targets; nothing here knows a model or an optimizer. Start with
+All are pure functions of outputs and targets; nothing here knows a model or an optimizer. Start with
 :mod:`~dlrun.objective.losses`.
 """

@@ -1,9 +1,9 @@
-"""Losses: ``f(outputs, targets, smoothing)`` gives one value an example, shape (B,), in float32 at least.
+"""Losses: ``f(outputs, targets, smoothing)`` gives a value for each example, shape (B,), in float32 at least.
 
-Targets say what is asked: class numbers are integers of shape (B,), or (B, T) for the next token at every position;
-labels that exclude each other not are booleans (B, K); numbers to predict are floats (B, K). ``smoothing`` is label
-smoothing in [0, 1), which numbers to predict have no use for. Keyword-only parameters are the keys of
-``conf/loss/<name>.yaml``.
+The type of the targets tells the task. Class numbers are integers (B,), or (B, T) for the next token at every position,
+with outputs (B, K) or (B, T, K). Labels, several of which may be true at once, are booleans (B, K). Numbers to predict
+are floats (B, K). ``smoothing`` is label smoothing in [0, 1), which does nothing for numbers to predict. Keyword-only
+parameters are the keys of ``conf/loss/<name>.yaml``.
 """
 
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from dlrun.errors import Unfit
 
 
 def auto(outputs: Array, targets: Array, smoothing: Array | float) -> Array:
-    """By the targets: cross_entropy for class numbers, binary_cross_entropy for labels, mse for numbers."""
+    """cross_entropy for class numbers, binary_cross_entropy for labels, mse for numbers to predict."""
     if jnp.issubdtype(targets.dtype, jnp.integer):
         return cross_entropy(outputs, targets, smoothing)
     return (binary_cross_entropy if targets.dtype == bool else mse)(outputs, targets, smoothing)
@@ -28,21 +28,21 @@ def auto(outputs: Array, targets: Array, smoothing: Array | float) -> Array:
 def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
     """-Σ q_k log softmax(outputs)_k, q = (1 - smoothing)·onehot(target) + smoothing / K. Szegedy et al., 2016.
 
-    Of tokens (B, T) the mean over positions.
+    For tokens (B, T) it is the mean over positions.
     """
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
     log_p = jax.nn.log_softmax(_whole(outputs))
     true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-    # An output of -inf rules a class out; without smoothing it must not make 0 times infinity of the mean.
+    # An output of -inf rules a class out. Without smoothing the mean must not count, as 0 times infinity is NaN.
     smoothed = jnp.where(smoothing > 0, smoothing * log_p.mean(-1), 0)
     return _by_example(-(1 - smoothing) * true - smoothed)
 
 
 def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
-    """-Σ q_k log σ(z_k) + (1 - q_k) log(1 - σ(z_k)) over the classes, each by itself; of labels the mean over them.
+    """-Σ_k [q_k log σ(z_k) + (1 - q_k) log(1 - σ(z_k))], z the outputs; for labels the mean over k, not the sum.
 
-    q = (1 - smoothing)·onehot(target) + smoothing / 2. For class numbers as in Beyer et al., 2020 ("sigmoid loss").
+    q = (1 - smoothing)·onehot(target) + smoothing / 2. For classes this is the sigmoid loss of Beyer et al., 2020.
     """
     if jnp.issubdtype(targets.dtype, jnp.floating):
         raise Unfit(".loss", "binary_cross_entropy", "be mse for numbers")
@@ -53,7 +53,10 @@ def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | floa
 
 
 def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
-    """Mean of (output - target)² over the targets; of class numbers, of softmax(outputs) to onehot: the Brier score."""
+    """Mean of (output - target)²; for labels, of (σ(output) - label)².
+
+    For class numbers, the sum of (softmax(outputs) - onehot(target))² over the classes: the Brier score.
+    """
     outputs = _whole(outputs)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         return _by_example(jnp.square(outputs - targets).mean(-1))
@@ -83,8 +86,8 @@ def distillation(
     """share·T²·KL(softmax(teacher/T) || softmax(outputs/T)) + (1 - share)·cross_entropy. Hinton et al., 2015.
 
     Args:
-      targets: class numbers and the teacher's outputs in training; class numbers alone in evaluation, where the loss is
-        the cross-entropy.
+      targets: in training, class numbers and the teacher's outputs; in evaluation class numbers alone, for which the
+        loss is the cross-entropy.
       teacher: directory of a run on the same data.
     """
     if not isinstance(targets, tuple):
@@ -97,10 +100,10 @@ def distillation(
 
 
 def _whole(outputs: Array) -> Array:
-    """Outputs in float32 at least."""
+    """Casts outputs to float32 at least."""
     return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
 
 def _by_example(values: Array) -> Array:
-    """Shape (B,): the mean over positions where there are any."""
+    """Values (B, ...) as (B,): the mean over positions, if there are any."""
     return values.reshape(values.shape[0], -1).mean(1)

@@ -1,4 +1,4 @@
-"""What a kind of target asks for: which metrics to report, and what they are made of."""
+"""The metrics of each kind of task, and the sums over examples that they are computed from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ Sums = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """The metrics of a kind of target; the loss comes beside them.
+    """The metrics of a kind of task; the loss is evaluated beside them.
 
     Args:
-      metrics: by name, the share of an example that is right: ``f(outputs, targets)``, shape (B,). Reported as a mean
-        over examples.
-      counts: by name, a sum over examples of any shape, ``f(outputs, targets, weights)``, in evaluation only.
-        Beside them, ``count`` is the number of examples.
-      report: ``f(split, means, counts)`` gives what is reported of a split from the means and counts, on the host.
-      details: ``f(counts)`` gives results for each class, for summary.json.
+      metrics: by name, ``f(outputs, targets)`` gives the share of each example that is right, shape (B,). Their means
+        over the examples are reported.
       main: the metric that chooses the best state by default.
-      larger: the metrics that are better when larger.
       names: all metrics that a split is evaluated by.
+      counts: by name, ``f(outputs, targets, weights)`` gives a sum over examples, of any shape; in evaluation only.
+        The evaluation adds ``count``, the number of examples.
+      report: ``f(split, means, counts)`` computes, on the host, what is reported of a split.
+      details: ``f(counts)`` computes results for each class, for summary.json.
+      larger: the metrics that are better when larger.
     """
 
     metrics: dict[str, Callable[[Array, Array], Array]]
@@ -44,7 +44,7 @@ class Task:
 
 
 UNMEASURED = Task({}, "val/loss", ("loss",), {}, lambda split, means, counts: means)
-"""Of a model that only computes outputs."""
+"""For a model that only computes outputs, such as a teacher."""
 
 
 def task(data: Dataset) -> Task:
@@ -57,7 +57,7 @@ def task(data: Dataset) -> Task:
     }[data.task](data)
 
 
-TOP5_FROM = 20  # classes; among fewer, the five likeliest say little
+TOP5_FROM = 20  # classes; among fewer, five guesses say little
 
 
 def _classification(data: Dataset) -> Task:
@@ -85,9 +85,9 @@ def _multilabel(data: Dataset) -> Task:
         return lambda outputs, targets, weights: (weights[:, None] * of(outputs > 0, targets)).sum(0)
 
     counts = {
-        "true_positives": counted(lambda found, true: found & true),
-        "found": counted(lambda found, true: found),
-        "there": counted(lambda found, true: true),
+        "true_positives": counted(lambda positive, true: positive & true),
+        "found": counted(lambda positive, true: positive),
+        "there": counted(lambda positive, true: true),
     }
 
     def f1(counts: Sums) -> np.ndarray:
@@ -98,8 +98,8 @@ def _multilabel(data: Dataset) -> Task:
 
     def details(counts: Sums) -> dict[str, Any]:
         support = np.asarray(counts["there"]).astype(int).tolist()
-        found = {"f1": f1(counts).tolist(), "support": support}
-        return {"per_class": {k: dict(zip(data.classes, v, strict=True)) for k, v in found.items()}}
+        each = {"f1": f1(counts).tolist(), "support": support}
+        return {"per_class": {k: dict(zip(data.classes, v, strict=True)) for k, v in each.items()}}
 
     names = ("loss", "accuracy", "macro_f1")
     return Task({"accuracy": label_accuracy}, "val/macro_f1", names, counts, report, details)
@@ -116,7 +116,7 @@ def _regression(data: Dataset) -> Task:
         return (weights[:, None] * jnp.abs(outputs - targets)).sum(0)
 
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
-        # The split's own spread is of its raw targets: in float32, or as a difference of large sums, it would be lost.
+        # The split's spread is computed from its raw targets: from float32, or from sums, it would be inexact.
         n, spread = float(counts["count"]), data.spreads[split] / scale
         error, absolute = (np.asarray(counts[k], np.float64) / n for k in ("squared", "absolute"))
         varies = spread > 0
@@ -133,7 +133,7 @@ def _regression(data: Dataset) -> Task:
 
 
 def _language_modelling(data: Dataset) -> Task:
-    """The loss is nats a token; bits a character compare across tokenisations."""
+    """The loss is in nats per token; bits per character can be compared between tokenisations."""
 
     def nats(outputs: Array, targets: Array, weights: Array) -> Array:
         return (cross_entropy(outputs, targets) * weights).sum()
@@ -149,33 +149,33 @@ def _language_modelling(data: Dataset) -> Task:
 
 
 def accuracy(outputs: Array, targets: Array) -> Array:
-    """1 where the largest output is the target's, else 0; (B, K) and (B,) give (B,)."""
+    """1 where the target's output is the largest, else 0; (B, K) and (B,) give (B,)."""
     return (jnp.argmax(outputs, axis=-1) == targets).astype(jnp.float32)
 
 
 def top5(outputs: Array, targets: Array) -> Array:
-    """1 where fewer than five outputs are larger than the target's, else 0."""
+    """1 where fewer than five outputs are larger than the target's, else 0; (B, K) and (B,) give (B,)."""
     true = jnp.take_along_axis(outputs, targets[:, None], axis=1)
     return ((outputs > true).sum(1) < 5).astype(jnp.float32)
 
 
 def label_accuracy(outputs: Array, targets: Array) -> Array:
-    """Share of an example's labels that the outputs' signs tell; (B, K) and (B, K) give (B,)."""
+    """Share of an example's labels that the signs of the outputs predict; (B, K) and (B, K) give (B,)."""
     return ((outputs > 0) == targets).mean(1, dtype=jnp.float32)
 
 
 def token_accuracy(outputs: Array, targets: Array) -> Array:
-    """Share of a sequence's tokens whose output is the largest; (B, T, K) and (B, T) give (B,)."""
+    """Share of positions where the target's output is the largest; (B, T, K) and (B, T) give (B,)."""
     return accuracy(outputs, targets).mean(1)
 
 
 def per_class(confusion: Any) -> dict[str, list[float]]:
-    """Precision, recall, F1 and support of each class from counts (true class, predicted class); 0 for 0 / 0."""
+    """Precision, recall, F1 and support of each class from a confusion matrix (true, predicted class); 0 for 0 / 0."""
     confusion = np.asarray(confusion, np.float64)
-    right, found, there = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+    right, predicted, there = np.diag(confusion), confusion.sum(0), confusion.sum(1)
     return {
-        "precision": (right / np.maximum(found, 1)).tolist(),
+        "precision": (right / np.maximum(predicted, 1)).tolist(),
         "recall": (right / np.maximum(there, 1)).tolist(),
-        "f1": (2 * right / np.maximum(found + there, 1)).tolist(),
+        "f1": (2 * right / np.maximum(predicted + there, 1)).tolist(),
         "support": there.astype(int).tolist(),
     }

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the learning rate, each one formula with its source, and the scaling of float16 losses.
+"""Optimizers and learning-rate schedules, each a formula with its source, and loss scaling for float16.
 
-They are pure functions of arrays and numbers; the step calls them. Start with :mod:`~dlrun.optim.optimizers`.
+All are pure functions of arrays and numbers, which the training step calls. Start with :mod:`~dlrun.optim.optimizers`.
 """

@@ -11,16 +11,23 @@ from jax import Array
 @partial(jax.tree_util.register_dataclass, data_fields=["scale", "streak"], meta_fields=[])
 @dataclass(frozen=True)
 class LossScale:
-    """Dynamic loss scale of float16: halved at an overflow, doubled after 2000 good steps. Micikevicius et al. 2018."""
+    """The factor of float16 losses: halved at an overflow, doubled after 2000 finite steps. Micikevicius et al., 2018.
+
+    Args:
+      scale: the factor, float32 ().
+      streak: finite steps since it last changed, int32 ().
+    """
 
     scale: Array
     streak: Array
 
     @classmethod
     def start(cls) -> "LossScale":
+        """The scale of the first step, 2¹⁵."""
         return cls(jnp.float32(2.0**15), jnp.int32(0))
 
     def after(self, finite: Array) -> "LossScale":
+        """The scale for the next step, given whether this step was finite, bool ()."""
         grown = self.streak >= 1999
         scale = jnp.where(finite, jnp.where(grown, self.scale * 2, self.scale), self.scale / 2)
         return LossScale(jnp.clip(scale, 1.0, 2.0**24), jnp.where(finite & ~grown, self.streak + 1, 0))

@@ -1,11 +1,11 @@
 """Optimizers: ``f(decay)`` gives an ``optax.GradientTransformation``.
 
-``decay`` says which parameters weight decay touches: a function from parameters to a tree of booleans. ``lr`` is the
-peak of the schedule in the YAML file and the scheduled rate of the step when the step calls. All numbers may be traced:
-the transformation is made anew from the numbers in the training state at each step, its state is not.
+``decay`` says which parameters weight decay applies to: a function from parameters to a tree of booleans. In the YAML
+file ``lr`` is the peak of the schedule; the training step passes the scheduled rate. All numbers may be traced: each
+step makes the transformation anew from the numbers in the training state; the optimizer state carries over.
 
-In the formulas w is a parameter, g its gradient, and everything is elementwise but norms ‖·‖, which are of one
-parameter unless said otherwise.
+In the formulas w is a parameter and g its gradient. Everything is elementwise except norms ‖·‖, which are those of one
+parameter unless the text says otherwise.
 """
 
 import math
@@ -65,7 +65,7 @@ def rmsprop(
     decay: Mask, *, lr: Positive = 1e-3, b2: Rate = 0.9, momentum: Rate = 0.0, eps: Positive = 1e-8
 ) -> optax.GradientTransformation:
     """v ← b2·v + (1 - b2)·g²; u ← momentum·u + g / (√v + eps); w ← w - lr·u. Hinton, 2012 (lecture 6e)."""
-    # Not optax.rmsprop, whose momentum keeps the rates of earlier steps: here, as in sgd, the step's rate scales all.
+    # Not optax.rmsprop, whose momentum keeps earlier steps' rates: here, as in sgd, the step's rate scales all of it.
     return optax.chain(
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False), optax.trace(momentum), optax.scale_by_learning_rate(lr)
     )
@@ -104,7 +104,7 @@ def lamb(
     """w ← w - lr·(‖w‖ / ‖u‖)·u, u = m̂ / (√v̂ + eps) + weight_decay·w with Adam's moments. You et al., 2020.
 
     As in the authors' program, biases, norm parameters and embeddings take the step u without the ratio of norms, which
-    would all but freeze a bias that starts at 0. Where a norm is 0 the ratio is 1.
+    would nearly freeze a bias that starts at 0. Where either norm is 0 the ratio is 1.
     """
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
@@ -125,8 +125,8 @@ def lars(
 ) -> optax.GradientTransformation:
     """v ← momentum·v + lr·trust_coefficient·(‖w‖ / ‖u‖)·u, u = g + weight_decay·w; w ← w - v. You et al., 2017.
 
-    Biases, norm parameters and embeddings take the step u without the ratio of norms and its coefficient. Where a norm
-    is 0 both are 1.
+    Biases, norm parameters and embeddings take the step u without trust_coefficient and the ratio of norms. Where
+    either norm is 0, both factors are 1.
     """
     return optax.lars(
         lr,
@@ -152,9 +152,10 @@ def adafactor(
 ) -> optax.GradientTransformation:
     """u = g / √v̂, clipped to a root mean square of ``clipping_threshold``; w ← w - lr·max(10⁻³, RMS(w))·u.
 
-    v̂ is the running mean of g² whose decay at step t (from 1) is 1 - t^-decay_rate; of an array with two axes of at
-    least ``factor_from`` only the means over either are kept, and v̂ is their product over the mean of all: memory
-    grows with n + m in place of n·m. Without ``relative``, RMS(w) is 1. Shazeer & Stern, 2018. Weight decay is AdamW's.
+    v̂ is the running mean of g², whose decay at step t (from 1) is 1 - t^-decay_rate. For an array with two axes n, m of
+    at least ``factor_from``, only its means over either axis are stored, and v̂ is their product divided by the mean of
+    all: memory grows with n + m in place of n·m. Without ``relative``, the factor max(10⁻³, RMS(w)) is 1. Shazeer &
+    Stern, 2018. Weight decay is AdamW's.
     """
     return optax.adafactor(
         lr,
@@ -185,9 +186,10 @@ def muon(
     """w ← w - lr·(rms·√max(n, m)·orthogonal(m̂) + weight_decay·w) for hidden kernels (n, m). Jordan et al., 2024.
 
     m̂ is the unbiased running mean of the gradient. orthogonal(U S Vᵀ) ≈ U Vᵀ, by ``iterations`` of Newton and Schulz
-    that bring the singular values near 1; times √max(n, m)·rms the update's root mean square is that of Adam's, so one
-    rate fits all (Liu et al., 2025). A convolution's kernel counts as a matrix (window · inputs, outputs). What is no
-    hidden kernel (outputs, embeddings, biases, norms) takes Adam's step with ``b1``, ``b2``, ``eps``.
+    that bring the singular values near 1. The factor rms·√max(n, m) gives the update the root mean square of Adam's, so
+    that one learning rate fits both (Liu et al., 2025). A convolution's kernel counts as a matrix (window·inputs,
+    outputs). Parameters other than hidden kernels (output layer, embeddings, biases, norms) take Adam's step with
+    ``b1``, ``b2``, ``eps``.
     """
 
     def matrices(updates):
@@ -221,8 +223,8 @@ def sam(
 ) -> optax.GradientTransformation:
     """:func:`sgd` with the gradient at w + rho·g / ‖g‖, the norm over all parameters. Foret et al., 2021.
 
-    ``update`` must be given ``grad_fn(params, i)``, the gradient of the same batch at other parameters: two gradients a
-    step.
+    Its ``update`` needs ``grad_fn(params, i)``, the gradient of the same batch at other parameters, so that a step
+    computes two gradients.
     """
     climb = optax.chain(optax.normalize_by_update_norm(eps=1e-12), optax.sgd(rho))
     descend = sgd(decay, lr=lr, momentum=momentum, weight_decay=weight_decay, decay_all=decay_all)
@@ -230,12 +232,12 @@ def sam(
 
 
 def touched(decay: Mask, decay_all: bool) -> Mask | None:
-    """What weight decay touches, as optax takes it: None is all."""
+    """The parameters that weight decay applies to, as optax takes them; None means all."""
     return None if decay_all else decay
 
 
 def kernels(params: Any) -> Any:
-    """True for the parameters that weight decay touches: matrices and convolution kernels, but no embeddings."""
+    """True for the parameters that weight decay applies to: matrices and convolution kernels, but no embeddings."""
 
     def decays(path, leaf):
         name = jax.tree_util.keystr(path).lower()
@@ -245,7 +247,7 @@ def kernels(params: Any) -> Any:
 
 
 def hidden(params: Any) -> Any:
-    """True for the kernels whose layer is not the model's ``output``."""
+    """True for kernels of all layers but the model's ``output``."""
 
     def inside(path, is_kernel):
         return is_kernel and "output" not in jax.tree_util.keystr(path, simple=True, separator="/").split("/")

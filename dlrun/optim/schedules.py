@@ -1,8 +1,8 @@
-"""Learning-rate schedules: ``f(step, total, peak)``, the rate of optimizer step ``step`` (from 0) of ``total``.
+"""Learning-rate schedules: ``f(step, total, peak)`` gives the rate of optimizer step ``step`` (from 0) of ``total``.
 
 All three may be traced scalars, and so may the keyword-only parameters, the keys of ``conf/schedule/<name>.yaml``.
-A length, such as ``warmup``, is a fraction of ``total`` below 1, else a number of steps. In the formulas t is
-step / total, held within [0, 1].
+A length, such as ``warmup``, is a fraction of ``total`` if it is below 1, otherwise a number of steps. In the formulas
+t is step / total, clipped to [0, 1].
 """
 
 from typing import Annotated
@@ -31,7 +31,7 @@ def cosine(step: Array, total: Array, peak: Array, *, final: Rate = 0.0) -> Arra
 def warmup_cosine(step: Array, total: Array, peak: Array, *, warmup: NonNegative = 0.05, final: Rate = 0.0) -> Array:
     """peak·(step + 1) / n over the first n = ``warmup`` steps, then :func:`cosine` over the rest.
 
-    The first step's rate is never 0.
+    So the first step's rate is above 0.
     """
     n = _steps(warmup, total)
     return jnp.where(step < n, peak * _rising(step, n), cosine(step - n, total - n, peak, final=final))
@@ -45,11 +45,11 @@ def warmup(step: Array, total: Array, peak: Array, *, warmup: NonNegative = 0.05
 def step(step: Array, total: Array, peak: Array, *, every: Positive = 0.3, factor: Rate = 0.1) -> Array:
     """peak·factor^⌊step / n⌋, n = ``every`` steps. He et al., 2016."""
     n = jnp.maximum(_steps(every, total), 1)
-    return peak * factor ** jnp.floor((step + 0.5) / n)  # half a step, so that no rounding decides
+    return peak * factor ** jnp.floor((step + 0.5) / n)  # half a step more, so that rounding decides nothing
 
 
 def exponential(step: Array, total: Array, peak: Array, *, final: Share = 0.01) -> Array:
-    """peak·final^t: the same factor every step, and final·peak at the end."""
+    """peak·final^t: every step multiplies the rate by the same factor, down to final·peak at the end."""
     return peak * final ** _progress(step, total)
 
 
@@ -67,10 +67,10 @@ def one_cycle(
     div: Divisor = 25.0,
     final_div: Divisor = 1e4,
 ) -> Array:
-    """Half a cosine from peak/div up to peak over ``warmup`` steps, another down to peak/(div·final_div) at the end.
+    """Half a cosine from peak/div up to peak over ``warmup`` steps, then half a cosine down to peak/(div·final_div).
 
-    Smith & Topin, 2018, in the form of PyTorch's OneCycleLR; momentum does not cycle. The peak is the rate of the
-    warm-up's last step, the smallest rate that of the run's last step.
+    Smith & Topin, 2018, as in PyTorch's OneCycleLR, but momentum does not cycle. The last step of the warm-up has the
+    peak rate, the last step of the run the smallest.
     """
     top = jnp.maximum(_steps(warmup, total), 1) - 1
     up, down = _falling(_progress(step, top)), _falling(_progress(step - top, total - 1 - top))
@@ -89,7 +89,8 @@ def wsd(
 ) -> Array:
     """Warm-up, stable, decay: :func:`warmup`, then peak, then linearly to final·peak over the last ``decay`` steps.
 
-    Hu et al., 2024; linear and a fifth of the run as Hägele et al., 2024. Where the two ends overlap the lower holds.
+    Hu et al., 2024; a linear decay over a fifth of the run as in Hägele et al., 2024. Where warm-up and decay overlap,
+    the lower rate holds.
     """
     left = jnp.clip((total - step) / jnp.maximum(_steps(decay, total), 1), 0, 1)
     return peak * jnp.minimum(_rising(step, _steps(warmup, total)), final + (1 - final) * left)
@@ -110,26 +111,26 @@ def plateau(
     patience: Evaluations = 5,
     min_scale: Rate = 0.0,
 ) -> Array:
-    """peak, which the training loop multiplies by ``factor`` whenever validation has stopped improving.
+    """peak, which the training loop lowers whenever validation has stopped improving.
 
-    Within the step it is constant. After ``patience`` evaluations in a row without an improvement the loop scales the
-    rate by ``factor``, down to ``min_scale`` of the peak.
+    For the compiled step it is constant. After ``patience`` evaluations in a row without an improvement, the loop
+    multiplies the rate by ``factor``, down to ``min_scale`` of the peak.
     """
     return jnp.asarray(peak)
 
 
 def _steps(length: Array | float, total: Array) -> Array:
-    """A length in whole steps; a fraction of the run is meant as written: 0.21 of 300 is 63, though not in float32."""
+    """A length in whole steps. A fraction counts as it is written: 0.21 of 300 is 63, though in float32 it is less."""
     return jnp.floor(jnp.where(length >= 1, length, length * total * (1 + 2**-22)))
 
 
 def _progress(step: Array, total: Array) -> Array:
-    """t = step / total, within [0, 1]."""
+    """t = step / total, clipped to [0, 1]."""
     return jnp.clip(step / jnp.maximum(total, 1), 0, 1)
 
 
 def _rising(step: Array, n: Array) -> Array:
-    """Linearly to 1 at the last of n steps, then 1."""
+    """Rises linearly to 1 at the last of n steps, then stays 1."""
     return jnp.minimum(1, (step + 1) / jnp.maximum(n, 1))
 
 
