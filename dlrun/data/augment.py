@@ -1,8 +1,8 @@
-"""Augmentations: ``f(key, batch)`` gives a batch of the same size, inside the compiled step.
+"""Augmentations: ``f(key, batch)`` gives a batch of the same size; the compiled step calls it.
 
-``batch`` holds ``x``, standardised, so that 0 is the mean of a channel, and the targets ``y``; ``key`` follows from
-(seed, step). A mixture of two examples also has the second one's targets as ``other``, and the first one's ``share``
-(B,). Keyword-only parameters are the keys of ``conf/augment/<name>.yaml``.
+``batch`` has the inputs ``x``, standardised, so that 0 is the mean of a channel, and the targets ``y``. ``key`` follows
+from (seed, step). An augmentation that mixes each example with another adds the other's targets as ``other``, and as
+``share`` (B,) how much of the first is left. Keyword-only parameters are the keys of ``conf/augment/<name>.yaml``.
 """
 
 from typing import Annotated
@@ -26,12 +26,12 @@ def none(key: Array, batch: Batch) -> Batch:
 
 
 def flip(key: Array, batch: Batch, *, probability: Probability = 0.5) -> Batch:
-    """Mirrors left and right with a probability."""
+    """Mirrors each image left to right with ``probability``."""
     return {**batch, "x": _mirrored(key, _images(batch, "flip"), probability)}
 
 
 def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
-    """Cuts a random window of the original size from the image padded by ``pad`` zeros; None is an eighth of it."""
+    """Cuts a random window of the original size from an image padded by ``pad`` zeros; None is 1/8 of the height."""
     x = _images(batch, "crop")
     B, H, W, C = x.shape
     pad = H // 8 if pad is None else pad
@@ -44,7 +44,7 @@ def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
 
 
 def flip_crop(key: Array, batch: Batch, *, flip: Probability = 0.5, pad: Pixels | None = None) -> Batch:
-    """Mirrors left and right with probability ``flip``, then cuts a random window from the padded image."""
+    """Mirrors each image left to right with probability ``flip``, then does :func:`crop`."""
     key_flip, key_crop = jax.random.split(key)
     mirrored = _mirrored(key_flip, _images(batch, "flip_crop"), flip)
     return crop(key_crop, {**batch, "x": mirrored}, pad=pad)
@@ -53,10 +53,10 @@ def flip_crop(key: Array, batch: Batch, *, flip: Probability = 0.5, pad: Pixels 
 def cutout(
     key: Array, batch: Batch, *, probability: Probability = 1.0, size: Annotated[float, Ge(0), Le(1), Traced()] = 0.5
 ) -> Batch:
-    """Sets a square around a random pixel to the mean, cut off at the border. DeVries & Taylor, 2017.
+    """Sets a square around a random pixel to 0, cut off at the border. DeVries & Taylor, 2017.
 
     Args:
-      size: the square's side as a share of the image's height; 0.5 is the paper's 16 of CIFAR-10's 32 pixels.
+      size: the square's side as a share of the image's height; 0.5 is the paper's 16 of 32 pixels for CIFAR-10.
     """
     x = _images(batch, "cutout")
     key_centre, key_hit = jax.random.split(key)
@@ -74,11 +74,11 @@ def random_erasing(
     largest: Probability = 0.4,
     aspect: Annotated[float, Ge(1), Traced()] = 3.3,
 ) -> Batch:
-    """Sets a random rectangle to noise of the data's mean and standard deviation. Zhong et al., 2020.
+    """Sets a random rectangle to noise with the data's mean and standard deviation. Zhong et al., 2020.
 
     Args:
-      smallest, largest: its area, as a share of the image's.
-      aspect: its sides' ratio is at most this, either way.
+      smallest, largest: bounds of its area, as shares of the image's.
+      aspect: the longer side is at most so many times the shorter.
     """
     x = _images(batch, "random_erasing")
     B, H, W, _ = x.shape
@@ -92,7 +92,7 @@ def random_erasing(
 
 
 def mixup(key: Array, batch: Batch, *, alpha: Positive = 0.2) -> Batch:
-    """λ·x + (1 - λ)·x' and the same of the losses, x' of another example, λ ~ Beta(α, α). Zhang et al., 2018."""
+    """λ·x + (1 - λ)·x', and the same mixture of the losses; x' another example, λ ~ Beta(α, α). Zhang et al., 2018."""
     if not jnp.issubdtype(batch["x"].dtype, jnp.floating):
         raise Unfit(".augment", "mixup", "be none for tokens, which can't be mixed")
     share, other = _partners(key, batch, alpha)
@@ -102,7 +102,7 @@ def mixup(key: Array, batch: Batch, *, alpha: Positive = 0.2) -> Batch:
 
 
 def cutmix(key: Array, batch: Batch, *, alpha: Positive = 1.0) -> Batch:
-    """Pastes a rectangle of another example, of area 1 - λ, and mixes the losses by area. Yun et al., 2019."""
+    """Pastes a rectangle of another example, of area 1 - λ, λ ~ Beta(α, α); mixes losses by area. Yun et al., 2019."""
     x = _images(batch, "cutmix")
     key_partner, key_box = jax.random.split(key)
     share, other = _partners(key_partner, batch, alpha)
@@ -115,7 +115,7 @@ def cutmix(key: Array, batch: Batch, *, alpha: Positive = 1.0) -> Batch:
 
 
 def noise(key: Array, batch: Batch, *, std: NonNegative = 0.1) -> Batch:
-    """Adds Gaussian noise of ``std`` standard deviations of the data; also to rows of features. Bishop, 1995."""
+    """Adds Gaussian noise of ``std`` standard deviations of the data, to images or rows. Bishop, 1995."""
     x = batch["x"]
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise Unfit(".augment", "noise", "be none for tokens")
@@ -123,6 +123,7 @@ def noise(key: Array, batch: Batch, *, std: NonNegative = 0.1) -> Batch:
 
 
 def _images(batch: Batch, name: str) -> Array:
+    """The inputs, if they are images, (B, H, W, C)."""
     if batch["x"].ndim != 4:
         raise Unfit(".augment", name, "be none, noise or mixup for inputs that are no images")
     return batch["x"]
@@ -133,18 +134,18 @@ def _mirrored(key: Array, x: Array, probability: Array | float) -> Array:
 
 
 def _partners(key: Array, batch: Batch, alpha: Array | float) -> tuple[Array, Array]:
-    """λ, and which other example each one is mixed with."""
+    """λ, and for each example the number of the one that it is mixed with, (B,)."""
     key_share, key_other = jax.random.split(key)
     return jax.random.beta(key_share, alpha, alpha), jax.random.permutation(key_other, len(batch["x"]))
 
 
 def _box(key: Array, x: Array, height: Array, breadth: Array, *, inside: bool = False) -> Array:
-    """Where a rectangle around a random pixel is, bool (B, H, W, 1); cut off at the border unless wholly ``inside``."""
+    """True within a random rectangle, bool (B, H, W, 1): around any pixel and cut off at the border, or ``inside``."""
     B, H, W, _ = x.shape
-    found = []
+    masks = []
     for axis, (n, side) in enumerate(((H, height), (W, breadth))):
         free = jax.random.uniform(jax.random.fold_in(key, axis), (B, 1, 1, 1))
         start = jnp.floor(free * (n - side + 1)) if inside else jnp.floor(free * n) - jnp.floor(side / 2)
         at = jnp.arange(n).reshape((1, n, 1, 1) if axis == 0 else (1, 1, n, 1))
-        found.append((at >= start) & (at < start + side))
-    return found[0] & found[1]
+        masks.append((at >= start) & (at < start + side))
+    return masks[0] & masks[1]

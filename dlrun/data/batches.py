@@ -1,4 +1,4 @@
-"""Which rows a step sees: a function of (seed, step) alone, so that resuming needs only the step."""
+"""The rows of each batch, a function of (seed, step) alone, so that resuming needs only the step."""
 
 import math
 from functools import partial
@@ -12,10 +12,10 @@ SPLITS = ("train", "val", "test")
 
 
 def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """All splits as one table for the device, so that a program compiled for one split serves the others.
+    """All splits in one table for the device, so that a program compiled for one split serves the others.
 
     Returns:
-      The table, ``x`` and ``y`` of all rows and :func:`device_moments`; and the row numbers of each split.
+      The table, which is ``x`` and ``y`` of all rows and :func:`device_moments`; and each split's row numbers in it.
     """
     splits: dict[str, Rows] = {name: getattr(data, name) for name in SPLITS}
     x, numbers = lazy.joined([rows.x for rows in splits.values()], None if data.on_device else partial(inputs, data))
@@ -27,12 +27,12 @@ def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
 
 
 def inputs(data: Dataset, x: np.ndarray) -> np.ndarray:
-    """Rows as the device gets them: standardised, unless that is done there."""
+    """Inputs as they go to the device: standardised, unless the device does that."""
     return x if data.on_device or data.moments is None else standardised(x, *data.moments)
 
 
 def device_moments(data: Dataset) -> dict[str, np.ndarray]:
-    """``mean`` and ``std`` that the device standardises ``x`` by, where it does."""
+    """``mean`` and ``std`` that the device standardises ``x`` by, if it does."""
     if data.moments is None or not data.on_device:
         return {}
     return {name: value.astype(np.float32) for name, value in zip(("mean", "std"), data.moments, strict=True)}
@@ -59,7 +59,7 @@ def row_size(data: Dataset) -> int:
 def shuffled(rows: np.ndarray, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:
     """Row numbers of every training batch of an epoch, shape (len(rows) // batch_size, batch_size), int32.
 
-    A fresh permutation each epoch; the rows that do not fill a batch are left out, other ones each time.
+    Each epoch has a permutation of its own. The rows that do not fill a batch are left out; they differ by epoch.
     """
     steps = len(rows) // batch_size
     random = np.random.Generator(np.random.PCG64([seed, epoch]))

@@ -1,4 +1,4 @@
-"""Whether a model could learn anything from the inputs at all."""
+"""Checks whether a model could learn anything from the inputs at all."""
 
 import contextlib
 from dataclasses import replace
@@ -8,19 +8,19 @@ import numpy as np
 from dlrun.data import lazy
 from dlrun.data.dataset import Array, Dataset
 
-ROWS = 1000
-DECODED = 64  # rows of those that are decoded one by one
+ROWS = 1000  # that are looked at
+DECODED = 64  # that are looked at where each is decoded from a file
 
 
 def checked(data: Dataset) -> Dataset:
-    """The data set, with a warning where its training inputs are constant, and where they are beyond white."""
-    with contextlib.suppress(OSError):  # a file that can't be decoded fails the run, by its name
+    """The data set with further warnings, if its training inputs are constant or beyond white."""
+    with contextlib.suppress(OSError):  # a file that can't be decoded will fail the run, by its name
         return replace(data, warnings=(*data.warnings, *told(data)))
     return data
 
 
 def told(data: Dataset) -> list[str]:
-    """A line for each thing that is wrong with the training inputs, by a sample that is always the same."""
+    """A line for each thing that is wrong with the training inputs, by a random sample that is always the same."""
     x = lazy.drawn(data.train.x, DECODED if lazy.decoded(data.train.x) else ROWS)
     name = {"image": "images", "rows": "rows", "tokens": "sequences"}[data.kind]
     whose = f"the training {name}" if len(x) == len(data.train) else f"{len(x):,} training {name} drawn at random"
@@ -28,7 +28,7 @@ def told(data: Dataset) -> list[str]:
 
 
 def _beyond_white(data: Dataset, x: Array, whose: str) -> list[str]:
-    """Where ``data.white`` is too small for pictures, whose numbers are then 255 where they are white."""
+    """A line where pictures have pixels above ``data.white``, which is scaled to 255."""
     white = data.facts.get("white")
     beyond = 0 if white is None else int((x > 255 * (1 + 1e-6)).any(axis=(1, 2, 3)).sum())
     return [f"{beyond:,} of {whose} have pixels above data.white={white:g}"] if beyond else []
@@ -37,11 +37,11 @@ def _beyond_white(data: Dataset, x: Array, whose: str) -> list[str]:
 def constant_inputs(data: Dataset, x: Array, whose: str) -> list[str]:
     """A line where the training inputs, or most of them, are constant.
 
-    An image or a sequence is constant when all its numbers are one and the same; a feature of rows when it is in all.
+    An image or a sequence is constant if all its numbers are equal; a feature is constant if it is equal in all rows.
 
     Args:
-      x: a sample of them.
-      whose: what it is called.
+      x: a sample of the training inputs.
+      whose: the name of the sample.
     """
     n = len(x)
     flat = x.reshape(n, -1)
@@ -61,7 +61,7 @@ def constant_inputs(data: Dataset, x: Array, whose: str) -> list[str]:
     return [f"{constant.sum():,} of {whose} have one value throughout, {_values(flat[constant, 0])}"]
 
 
-def _values(found: Array) -> str:
-    """The commonest."""
-    values, counts = np.unique(found, return_counts=True)
+def _values(constants: Array) -> str:
+    """Names the commonest value."""
+    values, counts = np.unique(constants, return_counts=True)
     return f"mostly {values[counts.argmax()]:g}" if len(values) > 1 else f"{values[0]:g}"

@@ -1,4 +1,4 @@
-"""What a data source gives, and how validation and test rows are cut from it."""
+"""A data set as a source gives it, and how validation and test rows are split off."""
 
 import hashlib
 import json
@@ -21,13 +21,14 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Rows:
-    """Examples, and what is asked of each.
+    """Examples and their targets.
 
     Args:
-      x: shape (n, ...): numbers of any type, as they are before they are standardised, or token numbers. An array, or
-        what is indexed like one and need not be in memory (:mod:`dlrun.data.lazy`); so may ``y``.
-      y: class numbers (n,) as int32, labels (n, K) as bool, numbers to predict (n, K) of any type, or tokens (n, T).
-      characters: of the text that the tokens stand for.
+      x: inputs (n, ...): numbers of any type, not yet standardised, or token numbers. An array, or something that is
+        indexed like one and need not be in memory (:mod:`dlrun.data.lazy`).
+      y: targets, likewise: class numbers (n,) as int32; labels (n, K) as bool, of which several may be true at once;
+        numbers to predict (n, K) of any type; or tokens (n, T).
+      characters: how many characters the text has that the tokens stand for.
     """
 
     x: Array
@@ -42,7 +43,7 @@ class Rows:
 
 
 class Encoder(Protocol):
-    """How raw rows become features; fitted on training rows."""
+    """Turns raw rows into features; fitted on training rows."""
 
     @property
     def scaled(self) -> Array:
@@ -54,24 +55,25 @@ class Encoder(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What it learnt, as plain values: enough to encode other rows likewise."""
+        """What it learnt, as plain values: enough to encode other rows in the same way."""
         ...
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test rows; the latter two are None where the source brings none.
+    """Training rows, and validation and test rows if the source has any.
 
     Args:
       kind: the form of an example, as in :class:`~dlrun.nn.parts.Inputs`.
-      classes: names of the outputs: of classes in the order of their numbers, of labels, of numbers to predict.
-      task: what is asked; for ``language_modelling`` the next token at every position.
-      vocabulary: how many tokens there are, for ``tokens``.
-      fit: makes an encoder from the training rows' ``x``, where features are learnt.
-      facts: what else a result depends on, as plain values.
-      encoder: the one that was fitted.
-      fingerprint: of the rows as they were cut; see :mod:`dlrun.data.fingerprint`.
-      warnings: what a person should know of it before a run starts, a line each.
+      classes: the name of each output: of a class (in the order of their numbers), a label or a number to predict.
+      train, val, test: the rows; dlrun splits ``val`` and ``test`` off the training rows where they are None.
+      task: what a model is to predict; for ``language_modelling`` the next token at every position.
+      vocabulary: how many different tokens there are, for ``tokens``.
+      fit: makes an encoder from the training rows' ``x``, if features depend on them.
+      facts: what else a result depends on, as plain values, for data.json.
+      encoder: the encoder that ``fit`` made; dlrun sets it.
+      fingerprint: identifies the rows (:mod:`dlrun.data.fingerprint`); dlrun sets it.
+      warnings: what a person should know about the data before a run starts, a line each.
     """
 
     kind: Literal["image", "rows", "tokens"]
@@ -89,18 +91,20 @@ class Dataset:
 
     @property
     def inputs(self) -> Inputs:
+        """The form of the examples, as a model is told it."""
         causal = self.task == "language_modelling"
         return Inputs(self.kind, self.train.x.shape[1:], self.vocabulary, causal)
 
     @property
     def outputs(self) -> int:
+        """How many outputs a model has."""
         return self.vocabulary if self.task == "language_modelling" else len(self.classes)
 
     @cached_property
     def moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation that inputs are standardised by, as float64; None for tokens.
+        """Mean and standard deviation that inputs are standardised by, float64 (channels,) each; None for tokens.
 
-        Of the training rows; where those are decoded when asked for, of :func:`dlrun.data.lazy.sample`.
+        They are those of the training rows, or of :func:`dlrun.data.lazy.sample` if rows are decoded from files.
         """
         if self.kind == "tokens":
             return None
@@ -111,7 +115,7 @@ class Dataset:
 
     @cached_property
     def target_moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation of the training targets, as float64, where they are numbers to predict."""
+        """Mean and standard deviation of training targets that are numbers to predict, float64 (K,) each."""
         return moments(self.train.y) if self.task == "regression" else None
 
     @property
@@ -122,9 +126,10 @@ class Dataset:
 
     @cached_property
     def on_device(self) -> bool:
-        """Whether rows go to the device as they are, bytes and well-scaled float32, and are standardised there.
+        """Whether the device standardises rows: bytes, and float32 of moderate scale.
 
-        Others are standardised on the host, in float64: what float32 can't hold would be lost before it is centred.
+        All others are standardised on the host, in float64: digits that float32 can't hold would be lost before the
+        mean is subtracted.
         """
         splits = [rows for rows in (self.train, self.val, self.test) if rows is not None]
         dtypes = {rows.x.dtype for rows in splits}
@@ -136,51 +141,51 @@ class Dataset:
 
     @cached_property
     def spreads(self) -> dict[str, Array]:
-        """By split, the standard deviation of each number to predict, as float64 (K,); 0 where it has one value."""
+        """By split, the standard deviation of each number to predict, float64 (K,); 0 where all rows have one value."""
         return {name: _spread(rows.y)[1] for name, rows in vars(self).items() if isinstance(rows, Rows)}
 
     def characters_per_token(self, split: str) -> float:
-        """Of a split's text."""
+        """Characters of a split's text for each of its tokens."""
         rows: Rows = getattr(self, split)
         return rows.characters / rows.y.size
 
     @property
     def digest(self) -> str | None:
-        """Short text that tells the rows of all splits and their classes from others: 12 hex digits."""
+        """12 hex digits that identify the rows of all splits and their classes."""
         if not self.fingerprint:
             return None
         told = json.dumps([self.fingerprint, list(self.classes)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def preprocessing(self) -> dict[str, Any]:
-        """All that turns a raw example into a model's input and its output into an answer, as plain values."""
-        found: dict[str, Any] = {"kind": self.kind, "task": self.task, "shape": list(self.inputs.shape), **self.facts}
-        found["classes"] = list(self.classes)
+        """Everything that turns a raw example into a model's input, and its output into an answer, as plain values."""
+        facts: dict[str, Any] = {"kind": self.kind, "task": self.task, "shape": list(self.inputs.shape), **self.facts}
+        facts["classes"] = list(self.classes)
         if self.vocabulary:
-            found["vocabulary"] = self.vocabulary
+            facts["vocabulary"] = self.vocabulary
         if self.encoder is not None:
-            found["encoder"] = self.encoder.facts()
+            facts["encoder"] = self.encoder.facts()
         for name, pair in (("input", self.moments), ("target", self.target_moments)):
             if pair is not None:
-                found[f"{name}_mean"], found[f"{name}_std"] = pair[0].tolist(), pair[1].tolist()
+                facts[f"{name}_mean"], facts[f"{name}_std"] = pair[0].tolist(), pair[1].tolist()
         if self.fingerprint:
-            found["fingerprint"] = self.fingerprint
-        return found
+            facts["fingerprint"] = self.fingerprint
+        return facts
 
 
 def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
-    """The data set with all three splits, the missing ones cut from training rows, and its features encoded.
+    """The data set with all three splits and with its features encoded; missing splits are cut from training rows.
 
     Args:
-      known_by: of :func:`dlrun.data.fingerprint.fingerprint`.
+      known_by: how :func:`dlrun.data.fingerprint.fingerprint` identifies rows that are not in memory.
     """
-    if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # cut into row numbers, not into copies
+    if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # rows are cut without copies
         data = replace(data, train=replace(data.train, x=lazy.Subset(data.train.x, np.arange(len(data.train)))))
     if data.test is None:
         train, test = stratified(data.train, how.test, seed=how.seed, key="test")
         data = replace(data, train=train, test=test)
     if data.val is None:
-        # Another stream than the test cut's: the same one would draw correlated rows.
+        # Not the random numbers that cut the test rows: the same ones would draw correlated rows.
         train, val = stratified(data.train, how.val, seed=how.seed + 2**32, key="val")
         data = replace(data, train=train, val=val)
     assert data.val is not None
@@ -194,7 +199,7 @@ def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
 
 
 def _without_r2(data: Dataset) -> Iterator[str]:
-    """Names the numbers to predict that do not vary in a split."""
+    """Warns of each split in which numbers to predict do not vary: r2 does not exist there."""
     for split, spread in data.spreads.items() if data.task == "regression" else ():
         names = [name for name, one in zip(data.classes, spread, strict=True) if one == 0]
         if names:
@@ -203,14 +208,14 @@ def _without_r2(data: Dataset) -> Iterator[str]:
 
 
 def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows, Rows]:
-    """Splits rows in two, each class in the same proportion up to rounding (largest remainder); order is kept.
+    """Splits rows in two, with each class in the same proportion up to rounding (largest remainder); order is kept.
 
-    A class always keeps a row in the first part.
+    Every class keeps at least one row in the first part.
 
     Args:
       amount: size of the second part, a fraction below 1 or a number of rows.
-      seed: decides which rows.
-      key: names the amount in errors.
+      seed: decides which rows go where.
+      key: the key of ``amount`` below ``split``, for errors.
     """
     n = len(rows)
     size = round(amount * n) if isinstance(amount, float) else amount
@@ -219,7 +224,7 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
     if size >= n:
         raise Unfit(f".split.{key}", amount, f"leave rows for training: there are {n}")
     random = np.random.Generator(np.random.PCG64(seed))
-    # Numbers to predict and labels that exclude each other not have no classes to keep in proportion.
+    # Only class numbers have proportions to keep; labels (several may be true at once) and numbers to predict do not.
     y = rows.y[:] if len(rows.y.shape) == 1 and rows.y.dtype.kind in "iu" else np.zeros(n, int)
     classes, counts = np.unique(y, return_counts=True)
     if size > n - len(classes):
@@ -237,27 +242,27 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of the last axis of training examples, shape (channels,) each, as float64.
+    """Mean and standard deviation over all axes but the last, float64 (channels,) each.
 
-    For images those of each channel, for rows those of each feature; a constant one gets standard deviation 1.
+    So those of each channel of images, and those of each feature of rows. A constant gets standard deviation 1.
     """
     mean, std = _spread(x)
     return mean, np.where(std > 0, std, 1)
 
 
 def _spread(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation as of :func:`moments`, but 0 for a constant: also one up to float64's rounding.
+    """Mean and standard deviation as in :func:`moments`, but 0 for what is constant up to float64's rounding.
 
-    Around the first example, so that nothing cancels, and in units of the largest difference, whose square would
-    overflow or vanish.
+    They are computed of differences from the first example, so that no digits cancel, and in units of the largest
+    difference, so that no square overflows or vanishes.
     """
     n, channels = len(x), x.shape[-1]
-    size = max(1, 2**18 // math.prod(x.shape[1:]))  # of a part: the whole set may not fit into memory
+    size = max(1, 2**18 // math.prod(x.shape[1:]))  # examples of a part: the whole set may not fit into memory
     first = x[:1].astype(np.float64).reshape(-1, channels)[0]
     origin = np.resize(first, math.prod(x.shape[1:]))
 
     def parts() -> Iterator[tuple[float, Array]]:
-        """Shares of all examples, and their differences from the first one, an example a row."""
+        """For each part, its share of all examples, and its examples' differences from the first one, one a row."""
         for part in (x[i : i + size] for i in range(0, n, size)):
             yield len(part) / n, part.reshape(len(part), -1).astype(np.float64) - origin
 
@@ -277,9 +282,9 @@ def _spread(x: Array) -> tuple[Array, Array]:
 
 
 def standardised(x: Array, mean: Array, std: Array) -> Array:
-    """(x - mean) / std of raw numbers as float32, computed in float64: what a model takes and is compared with."""
-    found = lazy.aligned(x.shape, np.dtype(np.float32))
+    """(x - mean) / std as float32, computed in float64."""
+    result = lazy.aligned(x.shape, np.dtype(np.float32))
     for piece in lazy.pieces(x):
-        with np.errstate(over="ignore"):  # infinite, which is looked for in what comes out
-            found[piece] = (x[piece].astype(np.float64) - mean) / std
-    return found
+        with np.errstate(over="ignore"):  # infinity, which the checks of the results find
+            result[piece] = (x[piece].astype(np.float64) - mean) / std
+    return result

@@ -1,4 +1,4 @@
-"""From cells of a table to features that a network can take: fitted on training rows, plain enough to be kept."""
+"""Turns cells of a table into features for a network; fitted on training rows, and saved as plain values."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +10,9 @@ from dlrun.data.dataset import Array, standardised
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers, less ``median``, which takes the place of a missing one.
+    """A column of numbers, from which ``median`` is subtracted; a missing number counts as the median.
 
-    With ``indicator`` another feature is 1 where the number is missing.
+    With ``indicator`` a second feature is 1 where the number is missing, else 0.
     """
 
     name: str
@@ -41,10 +41,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A column of names: a feature a name, 1 for the cell's and 0 for others; all 0 for one not seen in training.
+    """A column of names, with a feature for each name: 1 where it is the cell's, else 0.
+
+    For a name that no training row has, all features are 0.
 
     Args:
-      values: the names there were, and None if a cell was missing.
+      values: the names of the training rows, and None if one of their cells is missing.
     """
 
     name: str
@@ -69,13 +71,16 @@ class Category:
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Features of raw rows, an object array (n, columns) of floats, NaN if missing, and text, None if missing."""
+    """Turns raw rows into features.
+
+    Raw rows are an object array (n, columns) of floats, NaN if missing, and text, None if missing.
+    """
 
     columns: tuple[Number | Category, ...]
 
     @classmethod
     def fit(cls, x: Array, *, names: tuple[str, ...], numeric: tuple[bool, ...]) -> "TableEncoder":
-        """Learns from training rows.
+        """An encoder that is fitted on training rows.
 
         Args:
           x: raw rows.
@@ -90,12 +95,12 @@ class TableEncoder:
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> "TableEncoder":
-        """One that :meth:`facts` tells of."""
+        """The encoder that :meth:`facts` describes."""
         kinds = {"number": Number, "category": Category}
         columns = []
-        for found in facts["columns"]:
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k != "kind"}
-            columns.append(kinds[found["kind"]](**values))
+        for column in facts["columns"]:
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in column.items() if k != "kind"}
+            columns.append(kinds[column["kind"]](**values))
         return cls(tuple(columns))
 
     @property
@@ -120,11 +125,11 @@ class TableEncoder:
 
 
 def inputs(facts: dict[str, Any], x: Array) -> Array:
-    """Raw examples as the model of a run takes them: tokens as they are, others encoded and standardised, as float32.
+    """Raw examples as a run's model takes them: tokens as they are, all others encoded and standardised, as float32.
 
     Args:
-      facts: what the run's data.json holds.
-      x: examples as the source has them; of a table raw rows (n, columns), as :class:`TableEncoder` takes them.
+      facts: the content of the run's data.json.
+      x: examples as the source gives them; for a table raw rows, as :class:`TableEncoder` takes them.
     """
     if "encoder" in facts:
         x = TableEncoder.of(facts["encoder"])(x)

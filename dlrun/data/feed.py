@@ -1,7 +1,7 @@
-"""Where the compiled steps find their rows: a table on the device, and row numbers of the batches in it.
+"""Gives rows to the compiled steps: a table on the device, and the row numbers of each batch in it.
 
-Small data is one table that stays there, :class:`Resident`; what does not fit is read while the device computes, a
-piece at a time, :class:`~dlrun.data.streamed.Streamed`. Both give the same batches.
+Small data is one table that stays on the device (:class:`Resident`). Larger data is read while the device computes, a
+piece at a time (:class:`~dlrun.data.streamed.Streamed`). Both give the same batches.
 """
 
 from collections.abc import Iterator
@@ -16,23 +16,23 @@ from dlrun.data import batches, lazy
 from dlrun.data.dataset import Dataset
 
 Table = dict[str, Any]
-"""``x`` and ``y`` of rows, and ``mean`` and ``std`` that ``x`` is yet to be standardised by, if so."""
+"""``x`` and ``y`` of rows; and ``mean`` and ``std``, if the device is to standardise ``x`` by them."""
 Piece = tuple[Table, Any, int, int]
-"""A table, row numbers (batches, batch size) in it, and the first and the number of batches to take of those."""
+"""A table, the row numbers of batches in it (batches, batch size), the first of these to take, and how many."""
 
 
 class Feed(Protocol):
     """Gives rows to the compiled steps."""
 
     def train(self, step: int, most: int) -> Piece:
-        """The batches of steps ``step`` up to ``step + most``, or fewer."""
+        """The batches of steps ``step`` up to ``step + most``, or of fewer."""
         ...
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
         """The batches of a split, up to ``most`` at a time; row numbers of -1 stand for no example.
 
         Args:
-          length: of the longest split in batches, so that one compiled program serves all.
+          length: batches of the longest split; all splits get arrays of that length, for one compiled program.
         """
         ...
 
@@ -41,12 +41,12 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends what reads in the background."""
+        """Stops reading in the background."""
         ...
 
 
 def streams(data: Dataset, how: Streaming) -> bool:
-    """Whether rows are read while training: by ``auto`` those beyond the memory, and those decoded when asked for."""
+    """Whether rows are read while training; by ``auto`` if they exceed ``how.memory``, or are decoded from files."""
     if how.when != "auto":
         return how.when == "always"
     columns = [column for name in batches.SPLITS for column in (getattr(data, name).x, getattr(data, name).y)]
@@ -57,10 +57,10 @@ class Resident:
     """All rows of a small data set on the devices.
 
     Args:
-      table, rows: as :func:`dlrun.data.batches.stacked` gives them, the table on the devices.
+      table, rows: from :func:`dlrun.data.batches.stacked`, the table put on the devices.
       batch_size: of training.
-      seed: of the order of training batches.
-      divided: how batches lie on the devices.
+      seed: decides the order of training rows.
+      divided: how batches are divided among the devices.
     """
 
     def __init__(self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding):
@@ -70,21 +70,21 @@ class Resident:
         self.steps_per_epoch = len(self.rows["train"]) // batch_size
 
     def train(self, step: int, most: int) -> Piece:
-        """As of :class:`Feed`; not beyond the epoch."""
+        """See :class:`Feed`; at most up to the end of the epoch."""
         epoch, start = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
             self.order, self.epoch = jax.device_put(self.shuffled(epoch), self.divided), epoch
         return self.table, self.order, start, min(most, self.steps_per_epoch - start)
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
-        """As of :class:`Feed`."""
+        """See :class:`Feed`."""
         used = -(-len(self.rows[split]) // batch_size)
         order = jax.device_put(batches.in_order(self.rows[split], batch_size, length), self.divided)
         for start in range(0, used, most):
             yield self.table, order, start, min(most, used - start)
 
     def batch(self, step: int) -> Table:
-        """As of :class:`Feed`."""
+        """See :class:`Feed`."""
         epoch, start = divmod(step, self.steps_per_epoch)
         table, index = self.table, self.shuffled(epoch)[start]
         return {**table, "x": table["x"][index], "y": table["y"][index]}

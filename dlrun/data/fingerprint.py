@@ -1,7 +1,7 @@
-"""What tells whether data is still what it was: a small record of the rows of each split, and words for what changed.
+"""Tells whether data is still what it was: a small record identifies the rows of each split, and changes get words.
 
-It is taken of rows as they were loaded and cut, before they are encoded or scaled, and in their order, which the order
-of batches follows.
+The record is made of rows as they were loaded and split, before they are encoded or scaled. Their order counts, as the
+order of batches depends on it.
 """
 
 import hashlib
@@ -15,22 +15,23 @@ from dlrun.data import lazy
 
 By = Literal["files", "content"]
 MAPPED_BYTES = 2**31
-"""An array mapped from a file that is larger than this is known by its file, unless its content is asked for."""
+"""An array that is mapped from a file and larger than this is identified by the file, unless ``by`` is content."""
 FEW = 100
-"""So many rows tell a split whose rows are decoded one by one, from no file that is known."""
+"""So many random rows identify a split whose rows are decoded one by one from no known file."""
 OBJECT_ROWS = 10_000  # read at a time
 NEAR = 1e-3
-"""Standard deviations by which inputs may move: versions of a library round otherwise, and no result depends on it."""
+"""Standard deviations by which inputs may differ: libraries round differently by version, which changes no result."""
 PREPARED = ("kind", "task", "shape", "vocabulary", "tokeniser", "encoder", "white", "background")
-"""Parts of data.json that say how a row becomes an input, beside means and standard deviations."""
+"""Keys of data.json that say how a row becomes an input, beside means and standard deviations."""
 
 
 def fingerprint(splits: Mapping[str, Any], by: By) -> dict[str, Any]:
-    """How many rows each split has, and a digest of their inputs and of their targets.
+    """By split, how many rows it has, and digests of their inputs and of their targets.
 
     Args:
       splits: rows with ``x`` and ``y``, by name.
-      by: what is looked at of inputs that are not in memory: name, size and time of their files, or all they hold.
+      by: identifies inputs that are not in memory by name, size and time of their files (``files``), or by all they
+        hold (``content``).
     """
     return {
         name: {"rows": len(rows), "x": digest(rows.x, by), "y": digest(rows.y, "content")}
@@ -39,10 +40,10 @@ def fingerprint(splits: Mapping[str, Any], by: By) -> dict[str, Any]:
 
 
 def digest(x: Any, by: By) -> str:
-    """``sha256:…`` of rows that are read, ``files:…`` of what is told by their files, ``sample:…`` of some rows."""
+    """Identifies rows: ``sha256:…`` by their content, ``files:…`` by their files, ``sample:…`` by some of the rows."""
     sha = hashlib.sha256(f"{x.dtype} {x.shape}".encode())
     base = x.base if isinstance(x, lazy.Subset) else x
-    paths = getattr(base, "files", None)  # of what decodes files
+    paths = getattr(base, "files", None)  # only an array that decodes files has them
     if paths is not None:
         paths = paths[x.rows] if base is not x else paths
         _add_files(sha, list(map(str, paths)), by)
@@ -62,7 +63,7 @@ def _add_rows(sha: Any, x: Any) -> None:
     if x.dtype == object:
         for start in range(0, len(x), OBJECT_ROWS):
             for column in x[start : start + OBJECT_ROWS].reshape(min(OBJECT_ROWS, len(x) - start), -1).T:
-                numbers = set(map(type, column)) == {float}  # ten times as fast as text
+                numbers = set(map(type, column)) == {float}  # hashing these is ten times as fast as hashing text
                 sha.update(column.astype(np.float64).data if numbers else repr(column.tolist()).encode())
         return
     for piece in lazy.pieces(x):
@@ -70,7 +71,7 @@ def _add_rows(sha: Any, x: Any) -> None:
 
 
 def _add_files(sha: Any, paths: list[str], by: By) -> None:
-    """Names are those below the folder that all files are in, which may have moved."""
+    """Names of files count from the folder that has all of them, which may have moved."""
     start = len(os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]))
     for path in paths:
         if by == "files":
@@ -82,33 +83,33 @@ def _add_files(sha: Any, paths: list[str], by: By) -> None:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of the data changed between two runs' data.json, in words; a part that only one of them has is left out."""
-    found = [
+    """What changed in the data between two runs' data.json, in words; keys that only one of them has are left out."""
+    changed = [
         f"{key} was {before[key]}, is {now[key]}"
         for key in ("kind", "task", "shape", "vocabulary")
         if key in before and key in now and before[key] != now[key]
     ]
-    found += _of_names("class", "classes", before.get("classes"), now.get("classes"))
-    found += _of_names("column", "columns", _columns(before), _columns(now))
+    changed += _of_names("class", "classes", before.get("classes"), now.get("classes"))
+    changed += _of_names("column", "columns", _columns(before), _columns(now))
     old, new = before.get("fingerprint", {}), now.get("fingerprint", {})
     both = [split for split in old if split in new]
     rows = [s for s in both if old[s]["rows"] != new[s]["rows"]]
-    found += [f"{split} {old[split]['rows']:,} rows, now {new[split]['rows']:,}" for split in rows]
+    changed += [f"{split} {old[split]['rows']:,} rows, now {new[split]['rows']:,}" for split in rows]
     for part, name in (("x", "inputs"), ("y", "targets")):
         others = [s for s in both if s not in rows and part in old[s] and old[s][part] != new[s].get(part)]
         if others:
             by_files = all(str(old[s][part]).startswith("files:") for s in others)
-            found.append(f"{name} of {', '.join(others)}" + (" (names, sizes or times of files)" if by_files else ""))
-    return found or [f"{k} is computed otherwise" for k in _prepared_otherwise(before, now)]
+            changed.append(f"{name} of {', '.join(others)}" + (" (names, sizes or times of files)" if by_files else ""))
+    return changed or [f"{k} is computed otherwise" for k in _prepared_otherwise(before, now)]
 
 
 def changed_since(changed: list[str]) -> str:
-    """What changed, for errors."""
+    """The changes as a sentence, for errors."""
     return f"the data changed since this was started: {'; '.join(changed)}"
 
 
 def _of_names(one: str, several: str, old: list[str] | None, new: list[str] | None) -> Iterable[str]:
-    """Which names of classes or columns are new, gone or in another order."""
+    """Says which names of classes or columns are new, gone or in another order."""
     if old is None or new is None or list(old) == list(new):
         return
     for word, some in (("new", [c for c in new if c not in set(old)]), ("gone", [c for c in old if c not in set(new)])):
@@ -127,7 +128,7 @@ def _columns(data: Mapping[str, Any]) -> list[str] | None:
 
 
 def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
-    """Parts of how a row becomes an input that differ where the rows don't: of a version that does it otherwise."""
+    """Keys of data.json by which equal rows become different inputs, as another version may make them."""
     for key in PREPARED:
         if key in before and key in now and not _same(before[key], now[key]):
             yield key
@@ -142,7 +143,7 @@ def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> It
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether plain values are the same, as far as both versions know of them."""
+    """Whether plain values are equal in all keys that both have: a newer version may have added some."""
     if isinstance(a, dict) and isinstance(b, dict):
         return all(_same(a[key], b[key]) for key in a if key in b)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

@@ -1,8 +1,7 @@
-"""Examples that stay where they are: some rows of an array, in memory or mapped from a file, and files that are decoded
-when asked for.
+"""Arrays whose rows are not copied before they are needed: a subset of another array, in memory or mapped from a file,
+and files that are decoded when they are indexed.
 
-Any is an array of its own kind: it has ``shape``, ``dtype`` and a length, and gives an ndarray when it is indexed by a
-slice or by row numbers.
+Each has ``shape``, ``dtype`` and a length, and gives an ndarray when it is indexed by a slice or by row numbers.
 """
 
 import math
@@ -12,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE = 10_000
-SAMPLE_BYTES = 2**28
-PIECE_BYTES = 2**22  # copied or checked at a time
+SAMPLE = 10_000  # rows at most
+SAMPLE_BYTES = 2**28  # at most
+PIECE_BYTES = 2**22  # that are copied or checked at a time
 ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some rows of an array that stays where it is.
+    """Some rows of an array, which are copied when they are indexed.
 
     Args:
       base: the array.
-      rows: numbers of the rows, int (n,).
+      rows: the numbers of the rows, int (n,).
     """
 
     base: Any
@@ -46,14 +45,14 @@ class Subset:
 
 
 def pick(x: Any, index: np.ndarray) -> Any:
-    """The rows of ``x`` at ``index``, a mask or row numbers; left where they are unless ``x`` is in memory."""
+    """The rows of ``x`` at ``index``, a mask or row numbers; a :class:`Subset` unless ``x`` is in memory."""
     if isinstance(x, Subset):
         return Subset(x.base, x.rows[index])
     return x[index] if type(x) is np.ndarray else Subset(x, np.arange(len(x))[index])
 
 
 def decoded(x: Any) -> bool:
-    """Whether rows are decoded anew each time they are asked for, rather than lie in memory or in a mapped file."""
+    """Whether rows are decoded each time they are indexed, rather than read from memory or a mapped file."""
     return not isinstance(x.base if isinstance(x, Subset) else x, np.ndarray)
 
 
@@ -63,13 +62,13 @@ def size(x: Any) -> int:
 
 
 def pieces(x: Any) -> list[slice]:
-    """Slices that together are all rows, each of a few MiB."""
+    """Slices that cover all rows, each of a few MiB."""
     step = max(1, PIECE_BYTES * len(x) // max(1, size(x)))
     return [slice(start, start + step) for start in range(0, len(x), step)]
 
 
 def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """An array to be filled. It begins where XLA wants one on CPU, which then uses it in place of a copy."""
+    """An empty array whose memory is aligned as XLA wants it on CPU, where XLA then uses it without a copy."""
     raw = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : raw.size - ALIGNMENT + start].view(dtype).reshape(shape)
@@ -78,12 +77,12 @@ def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
 def joined(
     parts: Sequence[Any], convert: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """An array in memory that holds the rows of all parts, and the numbers of each part's rows in it.
+    """An array in memory that has the rows of all parts, and for each part its row numbers in that array.
 
-    Where the parts were cut from one array in memory it is that one; nothing is copied.
+    If all parts are subsets of one array in memory, it is that array, and nothing is copied.
 
     Args:
-      convert: what becomes of rows, as float32.
+      convert: is applied to rows, and gives float32.
     """
     subsets = [part for part in parts if isinstance(part, Subset)]
     base = subsets[0].base if subsets else None
@@ -100,13 +99,13 @@ def joined(
 
 
 def sample(x: Any) -> Any:
-    """``x``, or of rows that are decoded some drawn at random, always the same: 10,000, or as many as 256 MiB hold."""
+    """``x``; or if its rows are decoded, a random sample, always the same: 10,000 of them, or what 256 MiB hold."""
     if not decoded(x):
         return x
     return drawn(x, min(SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x))))
 
 
 def drawn(x: Any, n: int) -> np.ndarray:
-    """``n`` rows drawn at random, always the same; all where there are no more."""
+    """``n`` rows drawn at random, always the same ones; all rows if there are fewer."""
     random = np.random.Generator(np.random.PCG64(0))
     return x[np.sort(random.choice(len(x), min(n, len(x)), replace=False))]

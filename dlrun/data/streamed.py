@@ -1,4 +1,4 @@
-"""Data that is read while the device computes, through Grain."""
+"""Reads data while the device computes, through Grain."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,19 +16,20 @@ from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.feed import Piece, Table
 
 PIECE_BYTES = 2**22
+"""A piece has so many bytes at most, or a single batch."""
 PIECE_BATCHES = 32
-"""A piece holds so many batches at most, so that steps of a tenth of a millisecond are not one call each."""
-STEPS = 2**31
+"""A piece has so many batches at most, so that steps of a tenth of a millisecond share a call."""
+STEPS = 2**31  # no run has more
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Batches in pieces of a fixed number of them, what Grain calls a data source: an item is a table and its order.
+    """A data source for Grain. An item is a piece: a table with the rows of some batches, and their row numbers in it.
 
     Args:
-      number: how many there are.
-      batches: gives the row numbers of a piece's batches, (length, batch size).
-      place: reads those rows and puts them on the devices.
+      number: how many pieces there are.
+      batches: gives, by the number of a piece, the row numbers in the data set of its batches, (length, batch size).
+      place: reads these rows and puts them on the devices.
     """
 
     number: int
@@ -42,7 +43,7 @@ class Pieces:
         return self.place(self.batches(int(index)))
 
     def iterate(self, how: Streaming) -> grain.DatasetIterator:
-        """An iterator whose threads read ahead. Its state is the number of the next piece."""
+        """An iterator over the pieces whose threads read ahead. Its state is the number of the next piece."""
         # Threads rather than processes: copying rows, reading files and decoding images release the interpreter's lock,
         # and threads end with the process however that ends.
         options = grain.ReadOptions(num_threads=min(how.workers, how.prefetch), prefetch_buffer_size=how.prefetch)
@@ -50,18 +51,19 @@ class Pieces:
 
 
 class Streamed:
-    """Rows that are read piece by piece, ahead of the steps that need them.
+    """Gives rows to the compiled steps, and reads them piece by piece, ahead of the steps that need them.
 
-    A piece is a small table of several batches that lie divided on the devices. Its rows follow from the step, so that
-    setting the iterator to the step's piece is all that resuming takes. With several processes each reads its share.
+    A piece is a small table of several batches, divided among the devices. Which rows it has follows from the step, so
+    that a resumed run only sets the iterator to the piece of its step. With several processes each reads its share.
 
     Args:
       data: with all three splits.
       batch_size: of training.
-      seed: of the order of training batches.
-      everywhere, divided: how arrays lie on the devices: whole on each, and batches divided among them.
-      how: when and how to stream.
-      loop: whether the compiled steps take several batches at a time.
+      seed: decides the order of training rows.
+      everywhere: the sharding of arrays that every device has whole.
+      divided: the sharding of batches, which are divided among the devices.
+      how: how to stream: threads, and how far ahead they read.
+      loop: whether a call of the compiled function takes several batches.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Streamed:
         self.moments: Table = jax.device_put(batches.device_moments(data), everywhere)
         self.steps_per_epoch = len(data.train) // batch_size
         rows = np.arange(len(data.train))
-        # Two epochs, as reading ahead begins the next one.
+        # The order of two epochs is kept, as reading ahead begins the next one.
         self.order = lru_cache(2)(lambda epoch: batches.shuffled(rows, batch_size, seed=seed, epoch=epoch))
 
         self.length = self._length(batch_size, PIECE_BATCHES if loop else 1)
@@ -89,7 +91,7 @@ class Streamed:
         self.evaluations: dict[tuple[Any, ...], grain.DatasetIterator] = {}
 
     def train(self, step: int, most: int) -> Piece:
-        """As of :class:`~dlrun.data.feed.Feed`; not beyond the piece."""
+        """See :class:`~dlrun.data.feed.Feed`; at most up to the end of the piece."""
         number, start = divmod(step, self.length)
         if self.piece is None or number != self.number:
             if number != self.number + 1:
@@ -98,7 +100,7 @@ class Streamed:
         return *self.piece, start, min(most, self.length - start)
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
-        """As of :class:`~dlrun.data.feed.Feed`."""
+        """See :class:`~dlrun.data.feed.Feed`."""
         rows: Rows = getattr(self.data, split)
         used, held = -(-len(rows) // batch_size), self._length(batch_size, min(most, length))
         number = -(-used // held)
@@ -112,20 +114,20 @@ class Streamed:
             yield table, order, 0, min(held, used - i * held)
 
     def batch(self, step: int) -> Table:
-        """As of :class:`~dlrun.data.feed.Feed`."""
+        """See :class:`~dlrun.data.feed.Feed`."""
         return self._place(self.data.train, self._steps(step, 1))[0]
 
     def close(self) -> None:
-        """Ends the threads, after what each of them is reading."""
+        """Ends the threads, once each has read its piece."""
         for pieces in (self.pieces, *self.evaluations.values()):
             pieces.close()
 
     def _length(self, batch_size: int, most: int) -> int:
-        """How many batches a piece holds."""
+        """How many batches a piece has."""
         return max(1, min(most, PIECE_BATCHES, int(PIECE_BYTES / (batches.row_size(self.data) * batch_size))))
 
     def _training(self, number: int) -> np.ndarray:
-        """Row numbers of a piece's batches, also of those beyond an epoch and beyond the last step."""
+        """Row numbers of the batches of a training piece, which may cross into the next epoch or pass the last step."""
         return self._steps(number * self.length, self.length)
 
     def _steps(self, first: int, count: int) -> np.ndarray:
@@ -133,13 +135,13 @@ class Streamed:
         return np.stack([self.order(epoch)[start] for epoch, start in at])
 
     def _place(self, rows: Rows, index: np.ndarray) -> tuple[Table, jax.Array]:
-        """A table of the rows at ``index`` (batches, batch size) and where in it they lie; those of -1 stay zero.
+        """A table of the rows at ``index`` (batches, batch size), and their row numbers in it; for -1 it has zeros.
 
-        Each device's share of the table is its share of every batch, one after the other.
+        The table is divided so that each device has its share of every batch, one after the other.
         """
         count, size = index.shape
         devices = self.divided.mesh.size
-        # (batches, devices, share) and (devices, batches, share)
+        # from (batches, devices, share) to (devices, batches, share)
         laid = index.reshape(count, devices, -1).swapaxes(0, 1).ravel()
         order = np.arange(count * size, dtype=np.int32).reshape(devices, count, -1).swapaxes(0, 1).reshape(count, size)
         order = np.where(index < 0, -1, order)
@@ -148,11 +150,11 @@ class Streamed:
             def share(where: Any) -> np.ndarray:
                 numbers = laid[where[0]]
                 there = numbers >= 0
-                found = convert(values[numbers[there]])
+                converted = convert(values[numbers[there]])
                 if there.all():
-                    return found
-                padded = np.zeros((len(numbers), *found.shape[1:]), found.dtype)
-                padded[there] = found
+                    return converted
+                padded = np.zeros((len(numbers), *converted.shape[1:]), converted.dtype)
+                padded[there] = converted
                 return padded
 
             return jax.make_array_from_callback((len(laid), *values.shape[1:]), self.rows_divided, share)

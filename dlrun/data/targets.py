@@ -1,4 +1,4 @@
-"""From targets as a user has them to those of :class:`~dlrun.data.dataset.Rows`; what is wrong is a ``ValueError``."""
+"""Turns a user's targets into those of :class:`~dlrun.data.dataset.Rows`; raises ``ValueError`` for what is wrong."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -12,28 +12,28 @@ from dlrun.data.dataset import Array
 LARGEST = 1e300
 """Sums of larger numbers overflow float64."""
 EXACT = 2**53
-"""Whole numbers up to here are exact in float64."""
+"""Whole numbers up to this are exact in float64."""
 
 
 class Unseen(ValueError):
-    """There are classes that no training row has."""
+    """Raised for classes that no training row has."""
 
 
 def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
-    """Numbers 0, 1, … for values of any type that has an order, in that order.
+    """Numbers classes 0, 1, … in the order of their values, which may be of any type that has an order.
 
     Args:
-      train: values (n,) of the training rows, which decide what classes there are.
-      others: values of further rows, by a name for errors.
+      train: the value of each training row, (n,); they decide what classes there are.
+      others: the values of further rows, by a name for errors.
       cut: whether further splits are cut from the training rows.
 
     Returns:
-      The classes' names, and the numbers (n,) as int32 of ``train`` and the others.
+      The names of the classes, and the class numbers (n,), int32, of ``train`` and of each of the others.
     """
     for place, part in {"": train, **others}.items():
         told_apart(part, f" in {place}" if place else "")
     kinds = {part.dtype.kind for part in (train, *others.values())}
-    if len(kinds) > 1:  # which NumPy would compare as float64, and not at all as text and bytes
+    if len(kinds) > 1:  # NumPy would compare numbers as float64, and can't compare text with bytes
         train, *rest = [_comparable(part) for part in (train, *others.values())]
         others = dict(zip(others, rest, strict=True))
     values, counts = np.unique(train, return_counts=True)
@@ -45,19 +45,19 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     if cut and counts.min() < 2:
         alone = [k for k, count in zip(names, counts, strict=True) if count < 2]
         raise ValueError(f"there is a single row of {_listed(alone)}; a split needs two (or give task=regression)")
-    found = []
+    numbered = []
     for place, part in {"": train, **others}.items():
         numbers = np.searchsorted(values, part)
         known = values[np.minimum(numbers, len(values) - 1)] == part
         if not known.all():
             unknown = list(map(name, np.unique(part[~known]).tolist()))
             raise Unseen(f"there is {_listed(unknown)} in {place} that no training row has")
-        found.append(numbers.astype(np.int32))
-    return names, found
+        numbered.append(numbers.astype(np.int32))
+    return names, numbered
 
 
 def told_apart(values: Array, where: str = "") -> None:
-    """Refuses floats as names of anything where whole numbers beside them would be the same float."""
+    """Refuses floats as names where neighbouring whole numbers are the same float."""
     if values.dtype == object:
         values = np.array([v for v in values if type(v) is float])
     if values.dtype.kind != "f" or values.size == 0:
@@ -70,14 +70,14 @@ def told_apart(values: Array, where: str = "") -> None:
 
 
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
-    """Numbers to predict, (n, K), of ``train`` and the others; in training rows each must vary."""
-    found = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
-    varied(found[0])
-    return found
+    """Numbers to predict, (n, K), of ``train`` and each of the others; in training rows each must vary."""
+    columns = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
+    varied(columns[0])
+    return columns
 
 
 def varied(train: Array) -> None:
-    """Raises ``ValueError`` where numbers to predict (n, K) are one and the same in all training rows."""
+    """Raises ``ValueError`` if one of the numbers to predict, (n, K), has the same value in all training rows."""
     same = np.flatnonzero(train.min(0) == train.max(0))
     if len(same):
         where = "" if train.shape[1] == 1 else f" of y{same[0]}"
@@ -96,7 +96,7 @@ def name(value: Any) -> str:
 
 
 def checked(values: Array) -> Array:
-    """The same numbers, all of which are finite, and which float64 can tell apart."""
+    """The same numbers; raises ``ValueError`` unless all are finite and float64 can tell them apart."""
     for piece in lazy.pieces(values) if values.dtype.kind == "f" else ():
         part = values[piece]
         if not all(abs(float(extreme)) <= LARGEST for extreme in (part.min(), part.max())):  # NaN, if there is one
@@ -116,11 +116,12 @@ def checked(values: Array) -> Array:
 
 
 def _comparable(values: Array) -> Array:
-    """Values as Python's, which compare whole numbers with others to the last digit; bytes as text."""
+    """Values as Python objects, which compare whole numbers and floats exactly; bytes as text."""
     return np.array([name(v) for v in values.tolist()]) if values.dtype.kind == "S" else values.astype(object)
 
 
 def _listed(names: Sequence[str]) -> str:
+    """The first few of some classes, for errors."""
     if len(names) == 1:
         return f"class {_short(names[0])}"
     return f"each of {len(names)} classes ({', '.join(map(_short, names[:3]))}{', …' if len(names) > 3 else ''})"

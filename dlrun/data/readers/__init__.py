@@ -1,5 +1,5 @@
-"""Formats of files and how to fetch them: each reader turns bytes into arrays, and says what is wrong with a file.
+"""File formats, and downloads: a reader turns the bytes of a file into arrays, and says what is wrong with a file.
 
-No reader knows which option asks for it. Start with :mod:`~dlrun.data.readers.files`, for published sets with
-:mod:`~dlrun.data.readers.download`.
+Readers know nothing of the options of ``data=`` that use them. Start with :mod:`~dlrun.data.readers.files`; published
+data sets start with :mod:`~dlrun.data.readers.download`.
 """

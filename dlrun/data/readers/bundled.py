@@ -1,4 +1,4 @@
-"""The small data sets that scikit-learn brings along, read from its files: importing it takes longer than training."""
+"""Reads the small data sets in scikit-learn from its files: importing scikit-learn takes longer than training."""
 
 import importlib.util
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from dlrun.data.dataset import Array, Dataset, Rows
 
 
 def table(name: str, *, header: bool = False, delimiter: str | None = ",") -> Array | None:
-    """The numbers in a file of scikit-learn's, (rows, columns) as float64; None where it is not there.
+    """The numbers in a file of scikit-learn, (rows, columns) as float64; None if there is no such file.
 
     Args:
       name: of a file in ``sklearn/datasets/data``, plain or gzipped.
-      header: whether its first line holds no numbers.
-      delimiter: between numbers; None is any white space.
+      header: whether the first line is a header.
+      delimiter: separates numbers; None is any white space.
     """
     package = importlib.util.find_spec("sklearn")
     for place in (package and package.submodule_search_locations) or ():
@@ -27,23 +27,20 @@ def table(name: str, *, header: bool = False, delimiter: str | None = ",") -> Ar
 
 
 def classified(name: str, classes: tuple[str, ...], loader: str) -> Dataset:
-    """Rows of features and a class number, which is a file's last column.
+    """The data set of a file whose last column has class numbers, and whose other columns have features.
 
     Args:
       name: of the file.
       classes: names of the classes.
-      loader: the function of ``sklearn.datasets`` that gives the same, in versions that keep no such file.
+      loader: the function of ``sklearn.datasets`` to call in versions of scikit-learn without that file.
     """
-    found = table(name, header=True)
-    if found is None:
-        x, y = load(loader)
-    else:
-        x, y = found[:, :-1], found[:, -1]
+    numbers = table(name, header=True)
+    x, y = load(loader) if numbers is None else (numbers[:, :-1], numbers[:, -1])
     return Dataset("rows", classes, Rows(x.astype(np.float32), y.astype(np.int32)))
 
 
 def load(loader: str, **options: Any) -> tuple[Array, Array]:
-    """What one of ``sklearn.datasets``' functions gives."""
+    """Inputs and targets from a function of ``sklearn.datasets``."""
     from sklearn import datasets
 
     function: Callable[..., tuple[Array, Array]] = getattr(datasets, loader)

@@ -1,4 +1,4 @@
-"""Tables as a user has them: CSV and Parquet files. What is wrong with one is a ``ValueError`` that says where."""
+"""Reads tables from CSV and Parquet files. Raises ``ValueError`` for what is wrong with one, and says where."""
 
 import csv
 import importlib.util
@@ -21,7 +21,7 @@ from dlrun.data.readers.numerals import read as numeral
 from dlrun.data.targets import LARGEST, name
 
 MISSING = ("?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-"""Cells that stand for a missing value, beside empty ones, unless others are named."""
+"""Cells that count as missing, beside empty ones, unless the user names others."""
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 Missing = tuple[str | float, ...]
 SEPARATOR = re.compile('"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
@@ -32,13 +32,13 @@ class Table:
     """Columns of equal length.
 
     Args:
-      file: where they are from.
-      columns: by name: text as objects, None for a missing cell, of Parquet also numbers beside those; or numbers as
-        they are, NaN for a missing cell.
-      place: where a row is in the file, for errors: ``line 7``.
-      spelled: what missing cells of a column hold.
-      point: what parts the fraction of numbers that are written as text.
-      met: numbers that stood for missing cells.
+      file: that they were read from.
+      columns: by name, an array of text as objects, with None for a missing cell (in Parquet's there may be numbers,
+        too); or an array of numbers, with NaN for a missing cell.
+      place: gives a row's place in the file, for errors: ``line 7``.
+      spelled: gives the text that a missing cell, by column and row, has in the file.
+      point: the decimal sign of numbers that are written as text.
+      met: those numbers of ``data.missing`` that some cell equals.
     """
 
     file: Path
@@ -52,13 +52,13 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def read_as(self, point: Point, missing: Missing) -> "Table":
-        """The same with a decimal sign, and without the cells that hold a number of ``missing``, however spelled."""
+        """The table with this decimal sign; cells that equal a number of ``missing``, however spelled, are missing."""
         numbers, met = {value(v) for v in missing if not isinstance(v, str)}, set()
 
         def without(cells: Array) -> Array:
             if cells.dtype == object:
                 values = {cell: value(cell, point) for cell in set(cells) - {None}}
-                values |= {cell: value(cell) for cell, held in values.items() if held is None}  # as programs write
+                values |= {cell: value(cell) for cell, held in values.items() if held is None}  # as programs write it
                 gone = {cell for cell, held in values.items() if held in numbers}
                 met.update(values[cell] for cell in gone)
                 return _objects([None if cell in gone else cell for cell in cells]) if gone else cells
@@ -75,13 +75,13 @@ class Table:
         return [(c, i) for i, c in enumerate(cells) if type(c) is str] if cells.dtype == object else []
 
     def at(self, key: str, cell: Cell) -> str:
-        """Tells of a cell: ``column a has '1,5' at line 2``."""
+        """Names a cell, for errors: ``column a has '1,5' at line 2``."""
         return f"column {key} has {cell[0]!r:.30} at {self.place(cell[1])}"
 
     def column(self, key: str) -> Array:
-        """A column as numbers if it holds any, else as text.
+        """A column as numbers if most of its cells are numbers, else as text.
 
-        One with more numbers than words is one of numbers: a word in it is an error, not another category.
+        In a column of numbers a word is an error, not another category.
         """
         cells = self.columns[key]
         if cells.dtype != object:
@@ -97,43 +97,44 @@ class Table:
         cells = self.columns[key]
         if cells.dtype == object:
             self._check_marks(key)
-            found = np.empty(len(cells))
+            column = np.empty(len(cells))
             for i, cell in enumerate(cells):
                 value = math.nan if cell is None else number(cell, self.point) if type(cell) is str else float(cell)
                 if value is None:
                     wanted = "numbers" if self.point == "." else "numbers with a decimal comma"
                     raise ValueError(f"{self.place(i)} has {cell!r:.30} in column {key}, where {wanted} are wanted")
-                found[i] = value
+                column[i] = value
         else:
-            found = cells.astype(np.float64)
-        large = np.abs(found) > LARGEST
+            column = cells.astype(np.float64)
+        large = np.abs(column) > LARGEST
         if large.any():
             i = int(np.argmax(large))
-            at = f"{self.place(i)} has {found[i]:g} in column {key}"
+            at = f"{self.place(i)} has {column[i]:g} in column {key}"
             raise ValueError(f"{at}; numbers must be finite and up to {LARGEST:g}")
-        return found
+        return column
 
     def exact(self, key: str) -> Array:
-        """A column of numbers without missing cells, to the last digit of whole ones."""
+        """A column of numbers without missing cells; whole numbers keep all their digits."""
         cells = self.columns[key]
         if cells.dtype != object:
             return cells
         return _objects([exact(cell, self.point) if type(cell) is str else cell for cell in cells])
 
     def text(self, key: str) -> Array:
-        """A column as text, as objects, None for a missing cell."""
+        """A column as text: an object array with None for a missing cell."""
         cells = self.columns[key].astype(object)
         return _objects([c if type(c) is str or c is None else None if c != c else name(c) for c in cells])
 
     def coded(self, key: str) -> Cell | None:
-        """The first whole number with leading zeros, which a name may have for a reason."""
+        """The first whole number with leading zeros: it may be a name, such as a postal code."""
         return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0].strip())), None)
 
     def dressed(self, key: str) -> Cell | None:
-        """The first number that is not written as a program would."""
+        """The first number that is not written as programs write it."""
         return next((cell for cell in self.text_of(key) if plain(cell[0]) is None), None)
 
     def _check_marks(self, key: str) -> None:
+        """Refuses a column whose numbers have different units, such as $ and %."""
         first: dict[str, Cell] = {}
         for cell in self.text_of(key) if self.dressed(key) is not None else ():
             written = numeral(cell[0], self.point)
@@ -144,12 +145,12 @@ class Table:
 
 
 def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Table:
-    """A table from a file: Parquet by its first bytes, else CSV with a header, in UTF-8 or as Excel saves UTF-16.
+    """Reads a table from a file: Parquet by its first bytes, else CSV with a header, in UTF-8 or Excel's UTF-16.
 
     Args:
-      file: which one.
-      delimiter: of CSV; by ``auto`` what a first line ``sep=;`` tells, or else what cuts the first lines evenly.
-      missing: what stands for a missing cell, beside nothing; for numbers see :meth:`Table.read_as`.
+      file: its path.
+      delimiter: of CSV; for ``auto``, what a first line ``sep=;`` says, or else what cuts the first lines evenly.
+      missing: cells that count as missing, beside empty ones; numbers do so only in :meth:`Table.read_as`.
     """
     if file.is_dir():
         raise ValueError("it is a folder")
@@ -160,11 +161,11 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
                 content += opened.read()
     except OSError as error:
         raise ValueError(f"it can't be read: {reason(error)}") from None
-    names, found, place = _parquet(file) if content == b"PAR1" else _csv(content, delimiter)
+    names, cells, place = _parquet(file) if content == b"PAR1" else _csv(content, delimiter)
     twice = [k for k, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"there are {names.count(twice[0])} columns named {twice[0]!r}")
-    columns = dict(zip(names, found, strict=True))
+    columns = dict(zip(names, cells, strict=True))
 
     def spelled(key: str, row: int) -> str:
         cell = columns[key][row]
@@ -180,13 +181,14 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
 
 
 def _without(cells: Array, words: set[str]) -> Array:
-    """A column with None in place of the cells that hold one of the words."""
+    """A column with None in place of cells that are one of the words."""
     if cells.dtype != object:
         return cells
     return _objects([None if type(c) is str and c.strip() in words else c for c in cells])
 
 
 def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callable[[int], str]]:
+    """The names and cells of the columns, and what gives a row's place."""
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -215,16 +217,16 @@ def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callab
 
 
 def _delimiter(text: str) -> str:
-    """What cuts the first records into equally many cells, most of them; else what cuts the header into most."""
+    """What cuts the first records into equally many cells, and into most; if nothing does, what cuts the header so."""
     head = text.lstrip()[: 2**20]
     widths = {}
     for delimiter in DELIMITERS.values():
         records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
         widths[delimiter] = [len(record) for record in islice((r for r in records if r), 50)]
-    if len(head) == 2**20:  # whose last record may be cut off
-        widths = {delimiter: found[:-1] or found for delimiter, found in widths.items()}
-    even = {delimiter: found[0] for delimiter, found in widths.items() if len(set(found)) == 1 and found[0] > 1}
-    most = max((even or {delimiter: found[0] for delimiter, found in widths.items()}).items(), key=lambda pair: pair[1])
+    if len(head) == 2**20:  # its last record may be cut off
+        widths = {delimiter: counts[:-1] or counts for delimiter, counts in widths.items()}
+    even = {delimiter: counts[0] for delimiter, counts in widths.items() if len(set(counts)) == 1 and counts[0] > 1}
+    most = max((even or {delimiter: n[0] for delimiter, n in widths.items()}).items(), key=lambda pair: pair[1])
     ways = [key for key, delimiter in DELIMITERS.items() if even.get(delimiter) == most[1]]
     if len(ways) > 1:
         raise ValueError(f"{' and '.join(ways)} cut it into as many cells; data.delimiter={ways[0]} says which does")
@@ -232,13 +234,14 @@ def _delimiter(text: str) -> str:
 
 
 def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
+    """The same as of :func:`_csv`."""
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError("Parquet needs the package pyarrow: pip install 'dlrun[table]'")
     import pyarrow
     from pyarrow import parquet
 
     try:
-        # Not read_table, which would take folders named like a=1 above the file for columns.
+        # Not read_table, which takes folders above the file with names like a=1 for columns.
         table = parquet.ParquetFile(file).read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"it is broken: {reason(error)}") from None
@@ -246,7 +249,7 @@ def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
 
 
 def _arrow(column: Any) -> Array:
-    """Whole numbers and decimals keep their digits, beside None as objects."""
+    """A column's cells; whole numbers and decimals keep their digits, as objects if there are missing cells."""
     import pyarrow
     from pyarrow import types
 
@@ -261,11 +264,11 @@ def _arrow(column: Any) -> Array:
     try:
         cells = column.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowException:
-        cells = [None] * len(column)  # lists and the like: empty to us
+        cells = [None] * len(column)  # lists and the like count as missing
     return _objects(cells)
 
 
 def _objects(cells: Sequence[Any]) -> Array:
-    found = np.empty(len(cells), object)
-    found[:] = cells
-    return found
+    column = np.empty(len(cells), object)
+    column[:] = cells
+    return column

@@ -1,10 +1,10 @@
-"""Files of published data sets: found where they lie, else fetched, checked and kept.
+"""Finds the files of published data sets on disk, or downloads and checks them.
 
 They are looked for in ``data.folder`` or, without that, in ``$DLRUN_DATA/<set>`` and in ``datasets/<set>`` below the
-user's and the system's data folders (XDG). What lies in none is fetched into the first of these: from
+user's and the system's data folders (XDG). A missing file is downloaded into the first of these: from
 ``$DLRUN_MIRROR/<set>`` if that is set, then from the data set's own addresses. A download has the suffix ``.part``
-until its SHA-256 is right; one that breaks off is gone on with, now or by the next command. What a user has put there
-counts as it is, unpacked too: reading it shows whether it is sound.
+until its SHA-256 is right; one that breaks off is continued, at once or by the next command. Files that a user put
+there, packed or unpacked, are used unchecked: reading them shows whether they are sound.
 """
 
 import os
@@ -22,9 +22,10 @@ class Source:
     """The files of a data set.
 
     Args:
-      folder: its folder's name: below ``datasets``, ``$DLRUN_DATA`` and ``$DLRUN_MIRROR``.
-      mirrors: addresses of folders that hold all files, in the order to try.
-      package: Debian's package of it.
+      folder: the name of its folder below ``datasets``, ``$DLRUN_DATA`` and ``$DLRUN_MIRROR``.
+      files: all of them.
+      mirrors: addresses of folders that have all files, in the order to try.
+      package: Debian's package of it, if there is one.
     """
 
     folder: str
@@ -34,20 +35,20 @@ class Source:
 
 
 def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
-    """Where each file of a data set lies, in their order; fetches what is missing.
+    """The path of each file of a data set, in the order of ``source.files``; downloads what is missing.
 
     Args:
-      folder: the only place to look in and to write to; None is the usual ones.
-      download: whether anything may be fetched.
+      folder: the only folder to look in and to write to; None means the usual ones.
+      download: whether anything may be downloaded.
 
     Raises:
-      Unfit: for the key ``folder``, when files are missing and are not or can't be fetched.
+      Unfit: for the key ``folder``, if files are missing and may not or can't be downloaded.
     """
     places = _places(source, folder)
     for place in places:
-        found = [path for file in source.files if (path := file.within(place))]
-        if len(found) == len(source.files):
-            return found
+        paths = [path for file in source.files if (path := file.within(place))]
+        if len(paths) == len(source.files):
+            return paths
     if not download:
         missing = min(([f for f in source.files if not f.within(place)] for place in places), key=len)
         install = f"apt install {source.package}, " if source.package else ""
@@ -59,14 +60,12 @@ def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
         )
     if folder is None and not os.environ.get("DLRUN_DATA") and user_folders.data() is None:
         raise Unfit("folder", None, f"name a folder to fetch {source.folder} into, as there is no home folder")
-    target, found = places[0], []
-    for file in source.files:
-        found.append(file.within(target) or _fetch(source, file, target, folder))
-    return found
+    target = places[0]
+    return [file.within(target) or _fetch(source, file, target, folder) for file in source.files]
 
 
 def _places(source: Source, folder: str | None) -> list[Path]:
-    """Folders to look in; the first is the one to write to."""
+    """Folders to look in; downloads go into the first."""
     if folder is not None:
         place = Path(os.path.expanduser(folder))
         if not place.is_dir():  # a typing error should not become a folder full of data
@@ -86,7 +85,7 @@ def _fetch(source: Source, file: File, folder: Path, given: str | None) -> Path:
     """Downloads a file from the first mirror that has it whole and unchanged.
 
     Args:
-      given: what the key ``folder`` says.
+      given: the value of the key ``folder``, for errors.
     """
     mirrors, final = list(source.mirrors), folder / file.name
     if own := os.environ.get("DLRUN_MIRROR"):
@@ -107,7 +106,7 @@ def _fetch(source: Source, file: File, folder: Path, given: str | None) -> Path:
                 os.fsync(part.fileno())
                 os.replace(part.name, final)
                 return final
-    except OSError as error:  # of the disk: those of the network are Failed
+    except OSError as error:  # by the disk: errors of the network are Failed
         can = f"be a folder that {file.name} ({amount(file.size)}) can be written to"
         raise Unfit("folder", given, f"{can}; {folder}: {error.strerror or error}") from None
     missing = [f for f in source.files if not f.within(folder)]

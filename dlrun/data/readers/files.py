@@ -1,4 +1,4 @@
-"""Files that a user names."""
+"""Files and folders that a user names."""
 
 import hashlib
 import os
@@ -8,16 +8,16 @@ from dlrun.errors import Unfit, nearest
 
 
 def named(path: str | None, what: str, key: str = "path") -> Path:
-    """The file or folder that a key names.
+    """The file or folder that a key names; raises :class:`Unfit` if there is none that can be read.
 
     Args:
       path: the key's value.
-      what: the key is to name, for errors: ``a CSV file``.
+      what: what the key must name, for errors, such as ``a CSV file``.
       key: for errors.
     """
     if path is None:
         raise Unfit(key, path, f"name {what}")
-    place = Path(os.path.expanduser(path))  # which leaves a user that does not exist, where Path would fail
+    place = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves the name of a user that does not exist
     if not os.path.exists(place):
         folder = place.parent
         beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
@@ -25,13 +25,13 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
         if place.is_symlink():
             there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
         raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
-    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # where it would seem to be empty
+    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # it would seem to be empty
         raise Unfit(key, path, f"name {what}: it can't be read: Permission denied")
     return place
 
 
 def sha256(place: Path) -> str:
-    """Of a file's content, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal."""
     with open(place, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

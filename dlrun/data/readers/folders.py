@@ -1,4 +1,4 @@
-"""What a folder of images holds: splits, classes, files, and what is left out."""
+"""Searches a folder of images: its splits, classes and files, and what is left out."""
 
 import errno
 import os
@@ -20,18 +20,18 @@ SPLIT = {name: split for split, names in SPLITS.items() for name in names}
 ALIKE = {*SPLIT, "holdout", "evaluation"}
 FILLERS = {"", "set", "data", "dataset", "images", "image", "imgs", "img", "pictures", "pics", "folder", "split"}
 CLUTTER = {"__macosx", "@eadir"}
-"""What computers put into folders, beside what begins with a dot."""
+"""Names that operating systems put into folders; like names with a dot in front, they are left out."""
 
 
 @dataclass
 class Found:
-    """What a folder holds.
+    """What a search of a folder found.
 
     Args:
-      folders: of each split.
-      files: their paths, by split and class.
+      folders: the folder of each split.
+      files: paths of images, by split and class.
       left: how many files and folders are left out, by reason.
-      inner: how many files lie in folders within the folder of their class.
+      inner: how many images are in folders inside the folder of their class.
       doubts: what a person should know, a line each.
     """
 
@@ -43,7 +43,7 @@ class Found:
 
 
 def search(root: Path, path: str | None) -> Found:
-    """All images below a folder. Raises :class:`Unfit`, and ``OSError`` with what can't be read.
+    """All images below a folder. Raises :class:`Unfit`, and ``OSError`` for a folder that can't be read.
 
     Args:
       path: the key's value, for errors.
@@ -61,7 +61,7 @@ def search(root: Path, path: str | None) -> Found:
 
 
 def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) -> dict[str, Path]:
-    """The folder of each split that is there; a class may be called train, and then holds no folders."""
+    """The folder of each split. Where ``train`` holds no folders it is a class, and all classes are training rows."""
     named = {split: [name for name in names if SPLIT.get(name.lower()) == split] for split in SPLITS}
     if not any(_folders(root / name) for name in named["train"]):
         _check_no_splits(root, names, path)
@@ -88,7 +88,7 @@ def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) 
 
 
 def _check_no_splits(root: Path, names: list[str], path: str | None) -> None:
-    """Where no folder is a training split, others must not look like splits."""
+    """Refuses folders that look like splits where none is a training split."""
     likely = [name for name in names if _alike(name)]
     if not (likely and len(likely) == len(names)):
         likely = [name for name in likely if _folders(root / name)]
@@ -99,7 +99,7 @@ def _check_no_splits(root: Path, names: list[str], path: str | None) -> None:
 
 
 def _check_classes(folder: Path, names: list[str], path: str | None, doubts: list[str]) -> None:
-    """Folders of classes must not be splits, nor their folders."""
+    """Refuses splits inside the folders of classes; notes classes that all hold the same folders."""
     inner = {name: _folders(folder / name) for name in names}
     for name, within in inner.items():
         if len({SPLIT.get(w.lower()) for w in within} - {None}) > 1 and all(map(_alike, within)):
@@ -123,14 +123,14 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _images(folder: Path, left: Counter[str]) -> list[str]:
-    """Images in a folder and in those within, below it, in their order. Links to folders are followed, but once."""
-    found, todo, seen = [], [""], {_identity(folder)}
+    """Paths of the images at any depth of a folder, sorted. A folder that links lead to more than once is read once."""
+    images, todo, seen = [], [""], {_identity(folder)}
     while todo:
         inner = todo.pop()
         for entry in _entries(folder / inner):
             name, kind = os.path.join(inner, entry.name), _kind(entry)
             if kind == "image":
-                found.append(name)
+                images.append(name)
             elif kind != "folder":
                 left[kind] += 1
             elif (which := _identity(folder / name)) in seen:
@@ -138,11 +138,11 @@ def _images(folder: Path, left: Counter[str]) -> list[str]:
             else:
                 seen.add(which)
                 todo.append(name)
-    return sorted(found)
+    return sorted(images)
 
 
 def _strays(folder: Path, left: Counter[str]) -> list[str]:
-    """Names of the folders in a folder; what else is in it is left out."""
+    """Names of the folders in a folder; files in it are counted as left out."""
     kinds = {entry.name: _kind(entry) for entry in _entries(folder)}
     reasons = {"image": "images in no class's folder"}
     left.update(reasons.get(kind, kind) for kind in kinds.values() if kind != "folder")
@@ -159,7 +159,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """``folder``, ``image``, or why it is neither."""
+    """``folder``, ``image``, or the reason why an entry is left out."""
     name = entry.name.lower()
     if name.startswith(".") or name in CLUTTER:
         return "hidden"

@@ -24,7 +24,7 @@ NAMES = (
 
 
 def files(*published: tuple[int, str]) -> tuple[File, ...]:
-    """The four gzipped files, from size and SHA-256 of each."""
+    """The four gzipped files; ``published`` has the size and SHA-256 of each."""
     return tuple(File(f"{name}.gz", *rest, unpacked=(name,)) for name, rest in zip(NAMES, published, strict=True))
 
 
@@ -38,7 +38,7 @@ def dataset(
       folder: as :func:`dlrun.data.readers.download.find` takes it, like ``download``.
 
     Raises:
-      Unfit: when files are missing, can't be read, or do not go together.
+      Unfit: if files are missing, can't be read, or do not fit each other.
     """
     images, labels, test_images, test_labels = find(source, folder, download=download)
     try:

@@ -21,16 +21,16 @@ BROKEN = (
     *(OSError, EOFError, ValueError, MemoryError, RuntimeError, OverflowError, SyntaxError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-"""What reading a file that is no sound array may raise."""
+"""What reading a damaged file, or one that is no array, may raise."""
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @contextmanager
 def readers(place: Path) -> Iterator[dict[str, Callable[[], Array]]]:
-    """By the name of each array in a folder of .npy files or in an .npz archive, what reads it.
+    """For each array in a folder of .npy files or in an .npz archive, by its name, a function that reads it.
 
     Raises:
-      BROKEN: where it is neither; so may what reads an array.
+      BROKEN: if ``place`` is neither; these functions may raise it too.
     """
     if place.is_dir():
         there = {file.stem: file for file in sorted(place.glob("*.npy"))}
@@ -56,12 +56,12 @@ def reason(error: Exception) -> str:
 
 
 def _mapped(file: Path) -> Array:
-    with np.errstate(over="ignore"):  # of a size beyond all measure, which is refused
+    with np.errstate(over="ignore"):  # by an absurd size, which NumPy then refuses
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """An array of an archive, mapped from there unless it is compressed; its checksum is right."""
+    """An array of an archive, after its checksum was checked; mapped from the file unless it is compressed."""
     with archive.open(info) as file:
         version = npy.read_magic(file)
         if version not in HEADERS:
@@ -78,16 +78,16 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
                 pass
             offset, order = _content(archive, info) + start, "F" if fortran else "C"
             return np.memmap(str(archive.filename), dtype, "r", offset, shape or (1,), order).reshape(shape)
-        found = lazy.aligned(shape[::-1] if fortran else shape, dtype)
-        flat = found.reshape(-1)
+        array = lazy.aligned(shape[::-1] if fortran else shape, dtype)
+        flat = array.reshape(-1)
         for piece in lazy.pieces(flat):
             flat[piece] = np.frombuffer(file.read(len(flat[piece]) * dtype.itemsize), dtype)
         file.read(1)
-    return found.T if fortran else found
+    return array.T if fortran else array
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Where in the archive's file a member begins, behind a header that has two lengths."""
+    """Where a member's content begins in the archive's file: behind a header, with two fields of variable length."""
     with open(str(archive.filename), "rb") as file:
         file.seek(info.header_offset)
         head = file.read(30)

@@ -1,4 +1,4 @@
-"""Numbers as people and spreadsheets write them: 1,200.5 or 1.200,5, 1 000, $5, 45 %, (12) for -12."""
+"""Reads numbers as people and spreadsheets write them: 1,200.5 or 1.200,5, 1 000, $5, 45 %, (12) for -12."""
 
 import math
 import re
@@ -26,8 +26,8 @@ class Numeral(NamedTuple):
     """A number as it is written.
 
     Args:
-      value: of the digits and the sign, exact.
-      mark: the currency or percent sign beside it, or nothing.
+      value: the exact value of its digits and sign; a percent sign does not change it.
+      mark: the currency or percent sign beside it, or an empty text.
     """
 
     value: Decimal
@@ -35,22 +35,23 @@ class Numeral(NamedTuple):
 
 
 def read(cell: str, point: Point = ".") -> Numeral | None:
-    """The number that a cell holds, ``point`` parting its whole from its fraction; None if it holds none."""
-    found = NUMERAL.fullmatch(cell.strip())
-    if found is None or (found["sign"] == "(") != (found["close"] is not None) or (found["before"] and found["after"]):
+    """The number in a cell, with ``point`` as its decimal sign; None if there is none."""
+    match = NUMERAL.fullmatch(cell.strip())
+    if match is None or (match["sign"] == "(") != (match["close"] is not None) or (match["before"] and match["after"]):
         return None
-    signs = [sign for sign in (found["sign"], found["inner"]) if sign]
-    digits = _digits(found["body"], point)
+    signs = [sign for sign in (match["sign"], match["inner"]) if sign]
+    digits = _digits(match["body"], point)
     if digits is None or len(signs) > 1:
         return None
     try:
-        value = Decimal(digits + (found["power"] or ""))
-    except InvalidOperation:  # a power beyond all measure
+        value = Decimal(digits + (match["power"] or ""))
+    except InvalidOperation:  # an exponent beyond what Decimal holds
         return None
-    return Numeral(value.copy_negate() if signs and signs[0] != "+" else value, found["before"] or found["after"] or "")
+    return Numeral(value.copy_negate() if signs and signs[0] != "+" else value, match["before"] or match["after"] or "")
 
 
 def _digits(body: str, point: Point) -> str | None:
+    """A number without marks between thousands, and with a point; None if its digits are grouped otherwise."""
     whole, _, fraction = body.partition(point)
     if not whole.isdigit() and whole:
         if GROUPED.fullmatch(whole) is None:
@@ -60,7 +61,7 @@ def _digits(body: str, point: Point) -> str | None:
 
 
 def plain(cell: str) -> float | None:
-    """The number that a cell holds as programs write it, which may be infinite."""
+    """The number in a cell that is written as programs write it, which may be infinite; None if there is none."""
     try:
         value = None if "_" in cell else float(cell)  # Python would take 1_000 for a number
     except ValueError:
@@ -69,7 +70,7 @@ def plain(cell: str) -> float | None:
 
 
 def number(cell: str, point: Point = ".") -> float | None:
-    """The number that a cell holds in either way."""
+    """The number in a cell, written as programs or as people write it; None if there is none."""
     if point == "." and (value := plain(cell)) is not None:
         return value
     found = read(cell, point)
@@ -77,36 +78,36 @@ def number(cell: str, point: Point = ".") -> float | None:
 
 
 def exact(cell: str, point: Point = ".") -> int | Decimal:
-    """The same to the last digit, of a cell that holds one."""
+    """The number in a cell that has one, with all its digits."""
     found = read(cell, point)
     value = Decimal(cell) if found is None else found.value
     return int(value) if value == value.to_integral_value() else value
 
 
 def value(cell: Any, point: Point = ".") -> int | float | None:
-    """What a cell of text or a number is equal to: whole numbers to the last digit, others as float64."""
-    found = number(cell, point) if isinstance(cell, str) else cell
-    if found is None or not math.isfinite(found):
-        return found
-    whole = exact(cell, point) if isinstance(cell, str) else found
+    """The value of a cell, text or a number, for comparisons: whole numbers have all digits, others are float64."""
+    rounded = number(cell, point) if isinstance(cell, str) else cell
+    if rounded is None or not math.isfinite(rounded):
+        return rounded
+    whole = exact(cell, point) if isinstance(cell, str) else rounded
     return int(whole) if whole == int(whole) else float(whole)
 
 
 Cell = tuple[str, int]
-"""What a cell holds, and the number of its row."""
+"""The text of a cell, and the number of its row."""
 
 
 def point_of(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> Point:
-    """Whether the numbers in a table's columns have a decimal point or a comma.
+    """The decimal sign of the numbers in a table's columns: a point, or a comma.
 
-    A comma counts as decimal where it can't be anything else (1,5 or 1.234,5), and so does a point.
+    A comma is evidence where it can't be anything but a decimal sign (1,5 or 1.234,5), and so is a point.
 
     Args:
-      columns: cells of the columns that hold text, by name.
-      at: tells of a cell in errors.
+      columns: the cells of each column that holds text, by its name.
+      at: names a cell, for errors.
 
     Raises:
-      ValueError: where both are possible, or both are there.
+      ValueError: if both signs are possible, or there is evidence of both.
     """
     found: dict[str, tuple[str, Cell]] = {}
     written = {key: there for key, there in columns.items() if any(plain(cell) is None for cell, _ in there)}
@@ -125,18 +126,18 @@ def point_of(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> 
 
 
 def mostly(there: Iterable[Cell], holds: Callable[[str], bool]) -> bool:
-    """Whether more than half of the cells do."""
+    """Whether ``holds`` is true for more than half of the cells."""
     which = [holds(cell) for cell, _ in there]
     return 2 * sum(which) > len(which)
 
 
 def either(cell: str) -> bool:
-    """Whether a cell holds a number, with a point or a comma."""
+    """Whether a cell is a number, with a decimal point or comma."""
     return plain(cell) is not None or any(read(cell, point) is not None for point in (".", ","))
 
 
 def _evidence(columns: dict[str, list[Cell]], found: dict[str, tuple[str, Cell]]) -> None:
-    """Adds the first cells that can be read one way alone, or both ways, to ``found``."""
+    """Adds to ``found`` the first cell of each kind: only with a comma or point is it a number, or with either."""
     for key, there in columns.items():
         for cell in there:
             if "," not in cell[0] and "." not in cell[0]:

@@ -1,4 +1,4 @@
-"""Picture files: what their heads tell, and how their pixels become an array."""
+"""Reads picture files: their heads, and their pixels as arrays."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANA
 from dlrun.data.readers import files
 
 WANTED = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-"""Pillow's names; not those of stubs, of films, of what another program must read, or of what any file may pass for."""
+"""Pillow's names of formats, without stubs, films, formats that need another program, and those without a signature."""
 BYTES = "8 bits"
 BYTE = np.dtype(np.uint8)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2, as Pillow's
@@ -27,14 +27,14 @@ NATIVE = {form.format(FOREIGN): form.format(OWN) for form in ("I;16{}S", "I;32{}
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those that this Pillow can read."""
+    """Those of the wanted formats that this Pillow can read."""
     Image.init()
     return tuple(name for name in WANTED if name in Image.OPEN)
 
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Endings of their names, in small letters; MPO is a JPEG with more to it."""
+    """Suffixes of their files, in small letters; MPO is a JPEG with further pictures."""
     return frozenset(end for end, name in Image.registered_extensions().items() if name in (*formats(), "MPO"))
 
 
@@ -43,10 +43,10 @@ class Head:
     """What a file's first bytes tell of a picture.
 
     Args:
-      depth: of a pixel's numbers: ``8 bits`` (and all that Pillow makes of them), ``12 bits``, ``16 bits``, ``32 bits``
-        or ``float``; of a PGM or PPM what its largest takes, from ``9 bits`` on.
+      depth: of a pixel's numbers: ``8 bits`` (also for all that Pillow turns into bytes), ``12 bits``, ``16 bits``,
+        ``32 bits`` or ``float``; for a PGM or PPM with larger numbers as many bits as its maximum needs.
       alpha: whether pixels may be transparent.
-      frames: whether there are more than the first.
+      frames: whether there are pictures after the first.
     """
 
     depth: str
@@ -60,7 +60,7 @@ def head(file: str) -> Head | str:
         with _opened(file) as image:
             if why := _unfit(image):
                 return why
-            # What else a phone's JPEG holds is a preview, or the same picture for another screen.
+            # The further pictures in a phone's JPEG are previews, or the same picture for another screen.
             frames = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             return Head(_depth(image), image.has_transparency_data, frames)
     except UnidentifiedImageError:
@@ -71,14 +71,14 @@ def head(file: str) -> Head | str:
 
 @dataclass(frozen=True)
 class Form:
-    """What pictures are made into.
+    """The form that pictures are decoded to.
 
     Args:
       size: height and width, in pixels.
-      mode: Pillow's, ``RGB`` or ``L``.
-      dtype: uint8, where all are of 8 bits; else float32.
-      white: the number in deeper ones that is as white as 255 in those of 8 bits; None leaves them as they are.
-      background: what transparent ones lie on, from 0, black, to 1, white.
+      mode: Pillow's name of the colours, ``RGB`` or ``L``.
+      dtype: uint8 if all pictures have 8 bits, else float32.
+      white: the number in deeper pictures that is scaled to 255; None leaves their numbers as they are.
+      background: what is behind transparent pixels, from 0, black, to 1, white.
     """
 
     size: int
@@ -89,7 +89,7 @@ class Form:
 
 
 def decode(file: str, form: Form) -> np.ndarray:
-    """The middle square of a picture, (size, size) or (size, size, 3). Raises ``OSError`` with the file."""
+    """The middle square of a picture, (size, size) or (size, size, 3). Raises ``OSError`` that names the file."""
     try:
         with _opened(file) as image:
             if _depth(image) != BYTES:
@@ -103,15 +103,15 @@ def decode(file: str, form: Form) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[ImageFile.ImageFile]:
-    # Of a file that Pillow opens by its name it maps grey pixels, and those of a TIFF that is to be turned wrongly.
+    # Pillow opens no file by its name here: it would map grey pixels, and wrongly those of a TIFF that needs rotating.
     with open(file, "rb") as raw, Image.open(raw, formats=formats()) as image:
-        # libtiff gives numbers in this machine's order, which Pillow heeds for those of 16 bits without a sign alone.
+        # libtiff gives bytes in this machine's order, which Pillow heeds only for unsigned numbers of 16 bits.
         image.tile = [_retold(t, NATIVE.get(_raw(t), _raw(t))) if t.codec_name == "libtiff" else t for t in image.tile]
         yield image
 
 
 def _unfit(image: ImageFile.ImageFile) -> str | None:
-    """Why pixels would be wrong that Pillow gives without a word."""
+    """Why the pixels that Pillow gives would be wrong, though it reports no error; None if they are right."""
     if image.mode == "LAB":
         return "has colours as LAB"
     if image.format == "TIFF":
@@ -144,7 +144,7 @@ def _depth(image: ImageFile.ImageFile) -> str:
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
-    """How the file's bytes become pixels, where Pillow's own decoders read it."""
+    """Pillow's raw mode, which says how bytes become pixels; empty where none of its own decoders reads the file."""
     return _raw(image.tile[0]) if image.tile else ""
 
 
@@ -153,12 +153,12 @@ def _raw(tile: Any) -> str:
 
 
 def _retold(tile: Any, raw: str) -> Any:
-    """A part of a file, with its bytes taken as ``raw``."""
+    """A tile of a file, whose bytes are read in the raw mode ``raw``."""
     return tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
 
 
 def _ppm_maximum(image: ImageFile.ImageFile) -> int:
-    """The number that is white in a PGM or PPM, where Pillow scales by it."""
+    """The number that is white in a PGM or PPM, if Pillow scales by it; else 0."""
     codec, *_, args = image.tile[0] if image.tile else ("", None)
     return args[1] if codec in ("ppm", "ppm_plain") and isinstance(args, tuple) else 0  # pyright: ignore
 
@@ -179,38 +179,38 @@ def _fitted(image: Image.Image, size: int) -> Image.Image:
 
 
 def _deep(image: ImageFile.ImageFile, file: str, form: Form) -> np.ndarray:
-    """The same of one whose numbers do not fit 8 bits, as float32 until the end."""
+    """Decodes a picture of more than 8 bits, in float32."""
     raw = _rawmode(image)
     bands = _colours(image, file, raw) if image.mode in ("RGB", "RGBA") else _grey(image, raw)
     if not np.isfinite(bands).all():
         raise ValueError("there are pixels that are no finite numbers")
     if bands.shape[-1] in (2, 4):
         bands, alpha = bands[..., :-1], bands[..., -1:] / 65535
-        share = 1 if raw.startswith("RGBa") else alpha  # whose colours are multiplied by it in the file
+        share = 1 if raw.startswith("RGBa") else alpha  # the colours in the file are already multiplied by it
         bands = bands * share + (1 - alpha) * np.float32(form.background * (form.white or 65535))
     if form.mode == "L" and bands.shape[-1] == 3:
         bands = bands @ LUMA[:, None]
     planes = [np.asarray(_fitted(Image.fromarray(band), form.size)) for band in np.moveaxis(bands, -1, 0)]
-    found = planes[0] if form.mode == "L" else np.stack(planes * (3 // len(planes)), -1)
-    return found if form.white is None else found * np.float32(255 / form.white)
+    pixels = planes[0] if form.mode == "L" else np.stack(planes * (3 // len(planes)), -1)
+    return pixels if form.white is None else pixels * np.float32(255 / form.white)
 
 
 def _grey(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
-    """Numbers (H, W, 1), and where one of them stands for what is transparent alpha as well, (H, W, 2)."""
-    unsigned = raw == "I;32N"  # to which Pillow gives a sign
+    """Numbers (H, W, 1); with alpha, (H, W, 2), if the file names a number that is transparent."""
+    unsigned = raw == "I;32N"  # Pillow takes them for signed
     inverse = image.format == "TIFF" and "16" in image.mode and _tag(image, PHOTOMETRIC_INTERPRETATION) == 0
     transparent, maximum = image.info.get("transparency"), _ppm_maximum(image)
     pixels = np.asarray(ImageOps.exif_transpose(image))[..., None]
     if maximum:
-        pixels = np.round(pixels * (maximum / 65535))  # Pillow has it the other way round, and rounded
+        pixels = np.round(pixels * (maximum / 65535))  # undoes Pillow's scaling and rounding
     pixels = pixels.view(np.uint32) if unsigned else 65535 - pixels if inverse else pixels
     return pixels.astype(np.float32) if transparent is None else _with_alpha(pixels, transparent)
 
 
 def _colours(image: ImageFile.ImageFile, file: str, raw: str) -> np.ndarray:
-    """Numbers of 16 bits (H, W, 3), with alpha (H, W, 4), and of grey with alpha (H, W, 2).
+    """Numbers of 16 bits: colours (H, W, 3), colours with alpha (H, W, 4), or grey with alpha (H, W, 2).
 
-    Pillow keeps a number's upper byte alone. Read as if the bytes stood in the other order, it gives the lower one.
+    Pillow keeps only the upper byte of each number. Told that the bytes are in the other order, it keeps the lower one.
     """
     transparent = image.info.get("transparency")
     if raw == "LA;16B":
@@ -224,13 +224,13 @@ def _colours(image: ImageFile.ImageFile, file: str, raw: str) -> np.ndarray:
 
 
 def _with_alpha(pixels: np.ndarray, transparent: int | tuple[int, ...]) -> np.ndarray:
-    """Pixels, and alpha that is 0 where they are the colour that stands for nothing."""
+    """Adds alpha to pixels: 0 where they have the transparent colour."""
     alpha = np.where((pixels == transparent).all(-1, keepdims=True), 0, 65535)
     return np.concatenate([pixels, alpha], -1, dtype=np.float32, casting="unsafe")
 
 
 def _read(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
-    """The pixels, with the file's bytes taken as ``raw``."""
+    """The pixels, with the file's bytes read in the raw mode ``raw``."""
     plain = (tile._replace(codec_name="raw", args=raw) if tile.codec_name == "ppm" else tile for tile in image.tile)
     image.tile = [_retold(tile, raw) for tile in plain]
     return np.asarray(ImageOps.exif_transpose(image))

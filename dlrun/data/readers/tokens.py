@@ -1,4 +1,4 @@
-"""Text as numbers and back. A tokeniser's ``facts`` are plain values, from which :func:`tokeniser` makes it again."""
+"""Tokenisers: text to token numbers and back. From its ``facts``, plain values, :func:`tokeniser` rebuilds one."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from dlrun.data.dataset import Array
 
 
 class Tokeniser(Protocol):
-    """Text in UTF-8, or any bytes where they are the tokens, to token numbers of the smallest type, and back."""
+    """Turns text in UTF-8 (or any bytes, if a token is a byte) into token numbers of the smallest type, and back."""
 
     @property
     def vocabulary(self) -> int:
@@ -21,7 +21,7 @@ class Tokeniser(Protocol):
         ...
 
     def encode(self, texts: Sequence[bytes]) -> Array:
-        """Token numbers (n,) of texts one after the other."""
+        """The token numbers (n,) of texts, one text after the other."""
         ...
 
     def decode(self, tokens: Array) -> bytes:
@@ -29,20 +29,20 @@ class Tokeniser(Protocol):
         ...
 
     def characters(self, tokens: Array) -> int:
-        """How many characters of text begin in these tokens."""
+        """How many characters of the text begin in these tokens."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What :func:`tokeniser` needs."""
+        """What :func:`tokeniser` needs to rebuild it."""
         ...
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """A token a byte.
+    """Each byte is a token.
 
     Args:
-      utf8: whether the text is in UTF-8; if not, bytes count for characters.
+      utf8: whether the text is in UTF-8; otherwise each byte counts as a character.
     """
 
     utf8: bool = True
@@ -67,7 +67,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Characters:
-    """A token a character (Unicode code point) of ``alphabet``, and one, the last, for all others."""
+    """Each character (Unicode code point) of ``alphabet`` is a token; one more, the last, stands for all others."""
 
     alphabet: str
 
@@ -101,10 +101,10 @@ class Characters:
 
 
 class BytePairs:
-    """Byte-pair encoding (Sennrich et al., 2016) of bytes within words (Radford et al., 2019): nothing is unknown.
+    """Byte-pair encoding (Sennrich et al., 2016) of the bytes of words (Radford et al., 2019); it encodes any text.
 
     Args:
-      model: as the library ``tokenizers`` writes it.
+      model: the JSON that the library ``tokenizers`` writes.
     """
 
     def __init__(self, model: dict[str, Any]):
@@ -133,7 +133,7 @@ class BytePairs:
     @cached_property
     def _begun(self) -> Array:
         """How many characters begin in each token."""
-        # The library spells bytes that are printable as themselves, and the others by what comes after 255.
+        # The library writes printable bytes as themselves, and the others as characters from 256 on.
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         spelt = {chr(b): b for b in printable}
         spelt |= {chr(256 + i): b for i, b in enumerate(sorted(set(range(256)) - set(printable)))}
@@ -156,13 +156,13 @@ class BytePairs:
 
 
 def tokeniser(facts: dict[str, Any]) -> Tokeniser:
-    """The one that ``facts`` are of."""
+    """The tokeniser that gave ``facts``."""
     kinds = {"bytes": Bytes, "characters": Characters, "bpe": BytePairs}
     return kinds[facts["kind"]](**{k: v for k, v in facts.items() if k != "kind"})
 
 
 def _begun(codes: Array) -> int:
-    """How many characters begin in bytes of UTF-8: those that do not continue one."""
+    """How many characters begin in bytes of UTF-8: as many as bytes that do not continue one."""
     return int(((codes & 0xC0) != 0x80).sum())
 
 

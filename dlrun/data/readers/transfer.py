@@ -1,4 +1,4 @@
-"""The transfer of a file from a server: resumed, locked, tried again."""
+"""Downloads a file from a server: locks it, resumes it, tries again, and shows progress."""
 
 import fcntl
 import hashlib
@@ -18,10 +18,10 @@ from urllib.request import Request, urlopen
 from dlrun import __version__
 
 TIMEOUT = 20.0
-"""Seconds without an answer or a byte after which a mirror is given up."""
+"""Seconds without an answer or a byte, after which a mirror counts as failed."""
 
 TRIES = 5
-"""Requests for a file to a mirror whose connections break off but bring something each time."""
+"""Requests for a file to a mirror at most, as long as each brings some bytes before the connection breaks off."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class File:
     Args:
       name: its name, at every mirror and on disk.
       size: in bytes.
-      unpacked: what it is when unpacked, relative to the folder; any of these serves as well and is preferred.
+      sha256: of its content, in hexadecimal.
+      unpacked: paths of its unpacked content, relative to its folder; any of them is used in place of the file.
     """
 
     name: str
@@ -40,19 +41,19 @@ class File:
     unpacked: tuple[str, ...] = ()
 
     def within(self, folder: Path) -> Path | None:
-        """Where it lies in a folder, unpacked or not; None if it does not."""
+        """Its path in a folder, unpacked or not; None if it is not there."""
         return next((folder / n for n in (*self.unpacked, self.name) if os.path.isfile(folder / n)), None)
 
 
 class Failed(Exception):
-    """A mirror did not give a file; the message says why in a few words."""
+    """Raised where a mirror does not give a file; the message says why in a few words."""
 
 
 @contextmanager
 def partial(final: Path) -> Iterator[FileIO]:
-    """The file that a download is written to, open at its end, this process's alone.
+    """Opens the file that a download is written to, ``<final>.part``, at its end, and locks out other processes.
 
-    Leaves nothing behind that is empty.
+    Afterwards it removes an empty file, and folders that it made and that are empty.
     """
     path = final.with_name(f"{final.name}.part")
     made = [folder for folder in path.parents if not folder.exists()]
@@ -71,7 +72,7 @@ def partial(final: Path) -> Iterator[FileIO]:
 
 
 def _locked(path: Path) -> FileIO:
-    """Opens a file for appending and waits until no other process has it."""
+    """Opens a file for appending, once no other process has locked it."""
     while True:
         file = open(path, "a+b", buffering=0)  # noqa: SIM115
         try:
@@ -88,7 +89,7 @@ def _locked(path: Path) -> FileIO:
 
 
 def download(url: str, file: File, part: FileIO) -> None:
-    """Completes ``part`` from an address and checks it; keeps what may still be of use. Raises :class:`Failed`."""
+    """Downloads what ``part`` lacks of a file, and checks it. Raises :class:`Failed`; bytes that may be right stay."""
     inherited, why = _size(part) > 0, ""
     for _ in range(TRIES):
         before = _size(part)
@@ -98,7 +99,7 @@ def download(url: str, file: File, part: FileIO) -> None:
             why = str(failed)
             if _size(part) <= before:
                 break
-            continue  # it broke off: ask for the rest
+            continue  # the connection broke off: ask for the rest
         part.seek(0)
         if hashlib.file_digest(part, "sha256").hexdigest() == file.sha256:  # pyright: ignore[reportArgumentType]
             return
@@ -106,12 +107,12 @@ def download(url: str, file: File, part: FileIO) -> None:
         why = "wrong checksum"
         if not inherited:
             break
-        inherited = False  # what an earlier attempt left may have been at fault
+        inherited = False  # bytes of an earlier command may have been wrong: once more from the beginning
     raise Failed(why)
 
 
 def _receive(url: str, file: File, part: FileIO) -> None:
-    """Appends what is missing; from the beginning where the server can't send a part. Raises :class:`Failed`."""
+    """Appends the missing bytes; starts over if the server can't send only these. Raises :class:`Failed`."""
     have = _size(part)
     if have == file.size:
         return
@@ -148,7 +149,7 @@ def _answer(url: str, have: int) -> Any:
         if have and error.code == 416:  # no such part
             return _answer(url, 0)
         raise Failed(f"HTTP {error.code}") from None
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: of what is no address
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: the text is no address
         raise Failed(_reason(error)) from None
 
 
@@ -174,6 +175,7 @@ def _size(part: FileIO) -> int:
 
 
 def is_address(text: str) -> bool:
+    """Whether a text is an address of HTTP or HTTPS with a host."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -182,6 +184,7 @@ def is_address(text: str) -> bool:
 
 
 def host(url: str) -> str:
+    """An address's host and port, without a user's name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -196,9 +199,9 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _shown(file: File, have: int, url: str) -> Iterator[Any]:
-    """Tells the person of a download; gives a function to call with the number of bytes that came.
+    """Shows a download: a line on stderr, and below it on a terminal, while it lasts, a bar.
 
-    A line on stderr, and on a terminal a bar below it while it lasts.
+    Yields a function to call with each number of bytes that came.
     """
     begun = f", from {amount(have)} on" if have else ""
     _say(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")

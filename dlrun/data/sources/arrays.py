@@ -15,16 +15,17 @@ from dlrun.errors import Unfit, nearest
 
 NAMES = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
 WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train, y_train, x_test and y_test"
-VOCABULARY = 2**20  # tokens: an embedding of more has no place in memory
-CLASSES = 100  # floats that are whole, of no more values than this, may be meant as classes
+VOCABULARY = 2**20  # tokens: an embedding of more would not fit into memory
+CLASSES = 100  # whole numbers as floats may be meant as classes, if they have no more different values than this
 TAKES = {
     "classification": "data.task=classification takes it for classes",
     "multilabel": "data.task=multilabel takes it for labels",
 }
 MEANT = "and this is meant if you say data.task="
-FAR = 16  # times larger: splits that were not scaled alike
-NEGATIVE, FAINT = 0.01, 0.05  # of numbers, and of training's largest: what noise may bring
-SOME = 1000  # rows whose scale is looked at
+FAR = 16  # times larger numbers in another split: it was probably scaled differently
+NEGATIVE = 0.01  # of another split's numbers may be below 0 by noise
+FAINT = 0.05  # of training's largest number: noise may go so far below 0
+SOME = 1000  # rows that a scale is estimated from
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Kind = Literal["auto", "image", "rows", "tokens"]
 Asked = Literal["classification", "regression", "multilabel"]
@@ -32,15 +33,15 @@ Form = Literal["image", "rows", "tokens"]
 
 
 def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto") -> Dataset:
-    """Arrays named x and y, or x_train, y_train, x_test, y_test, and if there are any x_val, y_val.
+    """Arrays named x and y; or x_train, y_train, x_test, y_test and, if there are any, x_val, y_val.
 
     Args:
-      path: an .npz file, or a folder of .npy files of those names.
-      task: what is asked; auto goes by y. Integers, text or booleans (n,) are classes, numbered in their order; floats
-        (n,) or (n, K) numbers to predict; booleans, or 0 and 1, (n, K) labels that exclude each other not. With a
-        single 1 a row, those can be classes.
+      path: an .npz file, or a folder of .npy files with those names.
+      task: what to predict; auto goes by y. Integers, text or booleans (n,) are classes, numbered in their order.
+        Floats (n,) or (n, K) are numbers to predict. Booleans (n, K), or integers 0 and 1, are labels, of which several
+        may be true at once; with a single 1 in each row, ``classification`` takes them for classes.
       kind: what an example is; auto takes x of shape (n, H, W) or (n, H, W, C) for images and (n, features) for rows.
-        Whole numbers (n, T) are tokens if it is said here.
+        Whole numbers (n, T) are tokens only with ``kind=tokens``.
     """
     place = files.named(path, WHAT)
     given = _opened(place, path)
@@ -63,17 +64,17 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
             xs.append(_inputs(x, form, vocabulary))
     warnings = list(_scales({name: x for name, (x, _) in parts.items()}, path)) if form != "tokens" else []
     ys = {names[k][1]: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for k, (_, y) in parts.items()}
-    asked, classes, found = _targets(ys, task, path, cut=not parts.keys() >= {"val", "test"})
+    asked, classes, targets_of = _targets(ys, task, path, cut=not parts.keys() >= {"val", "test"})
     if task == "auto":
         warnings += _guessed(names["train"][1], ys[names["train"][1]], asked)
-    rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, found, strict=True)}
+    rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, targets_of, strict=True)}
     val, test = rows.get("val"), rows.get("test")
     return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary, warnings=tuple(warnings))
 
 
 @contextlib.contextmanager
 def _named(what: str, path: str | None) -> Iterator[None]:
-    """Says what the file must hold, and in which array, where a ``ValueError`` says what is there instead."""
+    """Turns a ``ValueError``, which says what is there, into :class:`Unfit`, which also says what must be there."""
     try:
         yield
     except ValueError as error:
@@ -81,7 +82,7 @@ def _named(what: str, path: str | None) -> Iterator[None]:
 
 
 def _form(x: Array, name: str, kind: Kind, path: str | None) -> Form:
-    """What an example is, where ``auto`` goes by the shape."""
+    """What an example is: ``kind``, or for ``auto`` by the shape of ``x``; refuses shapes that do not fit it."""
     forms: dict[int, Form] = {2: "rows", 3: "image", 4: "image"}
     form = forms.get(x.ndim) if kind == "auto" else kind
     if form is None or x.ndim not in {"image": (3, 4), "rows": (2,), "tokens": (2,)}[form]:
@@ -94,7 +95,7 @@ def _form(x: Array, name: str, kind: Kind, path: str | None) -> Form:
 
 
 def _opened(place: Path, path: str | None) -> dict[str, Array]:
-    """The arrays of the names we know. Those in a folder stay on disk until they are read."""
+    """The arrays that have known names. Those in a folder stay on disk until they are read."""
     try:
         with npy.readers(place) as read:
             known = [name for name in read if name in NAMES]
@@ -120,7 +121,7 @@ def _array(name: str, read: Callable[[], Array], path: str | None) -> Array:
 
 
 def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[str, str]]:
-    """The names of ``x`` and ``y`` of each split that is there, training rows first."""
+    """By split, the names of its ``x`` and ``y``; training rows first."""
     if given.keys() & {"x", "y"}:
         wanted = {"train": ("x", "y")}
     else:
@@ -137,7 +138,7 @@ def _splits(given: dict[str, Array], path: str | None) -> dict[str, tuple[str, s
 
 
 def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
-    """Numbers stay as they are until they are standardised; images get their channel, tokens the smallest type."""
+    """Inputs as a data set has them: images get an axis for channels, tokens the smallest type, numbers are checked."""
     if kind == "tokens":
         return x.astype(np.min_scalar_type(vocabulary - 1), copy=False)
     if kind == "image" and x.ndim == 3:
@@ -158,14 +159,14 @@ def _vocabulary(xs: dict[str, Array], path: str | None) -> int:
 
 
 def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
-    """Refuses splits of another type of numbers and another scale, such as bytes and their 255ths; warns of the latter.
+    """Refuses splits whose type and scale differ from training's, as of bytes and their 255ths; warns of scale alone.
 
-    Compares a size that most numbers of some rows stay below, zeros aside, so that a few large ones decide nothing.
+    It compares what 90% of the numbers in some rows stay below, zeros aside, so that a few large ones decide nothing.
     """
 
     def size(x: Array) -> float:
-        found = np.abs(_some(x))
-        return float(np.quantile(found[found > 0], 0.9)) if found.any() else 0.0
+        sizes = np.abs(_some(x))
+        return float(np.quantile(sizes[sizes > 0], 0.9)) if sizes.any() else 0.0
 
     train = xs["train"]
     sizes = {name: size(x) for name, x in xs.items()}
@@ -183,7 +184,7 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
 
 
 def _below(train: Array, x: Array) -> float:
-    """How far another split's numbers lie below 0 where training has none, of some rows; 0 where few do or hardly."""
+    """Another split's lowest number, if clearly below 0, and training has none below 0; else 0. Looks at some rows."""
     some = _some(x)
     low = float(some.min())
     if (some < 0).mean() <= NEGATIVE or low >= -FAINT * float(_some(train).max()):
@@ -196,7 +197,7 @@ def _some(x: Array) -> Array:
 
 
 def _guessed(name: str, y: Array, asked: Asked) -> Iterator[str]:
-    """Tells of targets that may be meant otherwise than their type says."""
+    """Warns of targets that may be meant otherwise than their type says."""
     if asked == "multilabel" and _one_hot(y):
         yield f"{name} has a single 1 in each row, and may have several: {TAKES['classification']}, {MEANT}multilabel"
     if asked != "regression" or y.dtype.kind != "f" or len(np.unique(y[:SOME])) > CLASSES:
@@ -212,7 +213,7 @@ def _guessed(name: str, y: Array, asked: Asked) -> Iterator[str]:
 
 
 def _one_hot(y: Array) -> bool:
-    """Whether each row is 1 once and else 0."""
+    """Whether each row has a single 1 and zeros otherwise."""
     return y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf" and bool(_single(y).all())
 
 
@@ -223,7 +224,12 @@ def _single(y: Array) -> Array:
 def _targets(
     ys: dict[str, Array], task: Task, path: str | None, *, cut: bool
 ) -> tuple[Asked, tuple[str, ...], list[Array]]:
-    """What is asked, the names of the outputs, and the targets of each split, by the names of their arrays."""
+    """The task, the names of the outputs, and the targets of each split.
+
+    Args:
+      ys: the targets of each split by the name of their array, training rows first.
+      cut: whether validation or test rows are cut from training rows.
+    """
     (first, train), *rest = ys.items()
     kind, others, use = train.dtype.kind, dict(rest), "targets of use in {}".format
     for name, y in others.items():
@@ -247,13 +253,13 @@ def _targets(
         return task, *_classes(first, ys, path, cut=cut)
     if task == "regression":
         outputs = ("y",) if train.ndim == 1 else tuple(f"y{i}" for i in range(train.shape[1]))
-        found = []
+        columns = []
         for name, y in ys.items():
             with _named(use(name), path):
-                found.append(targets.checked(y.reshape(len(y), -1)))
+                columns.append(targets.checked(y.reshape(len(y), -1)))
         with _named(use(first), path):
-            targets.varied(found[0])
-        return task, outputs, found
+            targets.varied(columns[0])
+        return task, outputs, columns
     for name, y in ys.items():
         with _named(use(name), path):
             if train.ndim != 2 or not np.isin(y, (0, 1)).all():
@@ -263,11 +269,11 @@ def _targets(
 
 
 def _classes(first: str, ys: dict[str, Array], path: str | None, *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
-    """Classes' names and numbers, of the training rows first."""
+    """The names of the classes, and the class numbers of each split, training rows first."""
     others = {name: y for name, y in ys.items() if name != first}
     try:
         return targets.class_numbers(ys[first], others, cut=cut)
-    except targets.Unseen as error:  # which names the array itself
+    except targets.Unseen as error:  # its message names the array
         raise Unfit("path", path, f"hold targets of use: {error}") from None
     except ValueError as error:
         raise Unfit("path", path, f"hold targets of use in {first}: {error}") from None

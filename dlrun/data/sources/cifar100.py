@@ -31,8 +31,8 @@ def cifar100(
 
     Args:
       labels: the 100 classes, or the 20 groups of five that they form.
-      folder: where the archive lies or is put, or its unpacked files; by default the usual places.
-      download: fetch it if it is missing.
+      folder: has the archive or its unpacked files, or gets the archive; by default the usual places.
+      download: whether to fetch the archive if it is missing.
     """
     layout = cifar.Layout(
         folder=FOLDER,

@@ -32,20 +32,20 @@ def images(
     white: Annotated[float, Gt(0)] | None = None,
     background: Background = "white",
 ) -> Dataset:
-    """Images in a folder for each class, decoded anew each time they are asked for.
+    """Images in a folder for each class, decoded each time they are needed.
 
-    An image is turned as its camera says, shrunk or enlarged to ``size`` along its shorter side (bilinear), and cut to
-    the middle of the longer; grey, palette and CMYK images are converted. Numbers of 8 bits stay bytes; those of more,
-    and floats, are kept in full.
+    An image is rotated as its camera says, resized so that its shorter side has ``size`` pixels (bilinear), and cropped
+    to the middle of the longer; grey, palette and CMYK images are converted. Numbers of 8 bits stay bytes; numbers of
+    more bits, and floats, are kept in full.
 
     Args:
-      path: the folder; the splits that are not in it are cut from training. Files in folders within a class's folder
-        belong to it. Only files whose names end like an image's count, and hidden ones do not.
+      path: the folder; the splits that it does not have are cut from training. Files in folders inside a class's folder
+        belong to that class. Only files with the suffix of an image count, and no hidden ones.
       size: height and width, in pixels.
       channels: rgb or gray.
-      white: the number that is white in images of more than 8 bits, 65535 or 4095 or 1, for a folder that has others
-        beside them; None leaves the numbers as they are.
-      background: what transparent pixels are laid over.
+      white: the number that is white in images of more than 8 bits (such as 65535, 4095 or 1), for a folder that also
+        has images of 8 bits; None leaves numbers as they are.
+      background: the colour behind transparent pixels.
     """
     root = files.named(path, WHAT)
     if not root.is_dir():
@@ -68,14 +68,14 @@ def images(
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images as an array (n, size, size, channels) that is decoded where it is indexed.
+    """Image files as an array (n, size, size, channels), decoded when it is indexed.
 
     Args:
       files: their paths, an array (n,).
-      form: what they are made into.
+      form: the size, colours and type that they are decoded to.
 
     Raises:
-      OSError: when one that is asked for can't be decoded; the error names it.
+      OSError: by indexing, if a file can't be decoded; the error names it.
     """
 
     files: np.ndarray
@@ -94,20 +94,20 @@ class ImageFiles:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         wanted = self.files[index]
-        found = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        pixels = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         for i, file in enumerate(wanted):
-            found[i] = pictures.decode(file, self.form).reshape(self.shape[1:])
-        return found
+            pixels[i] = pictures.decode(file, self.form).reshape(self.shape[1:])
+        return pixels
 
 
 def _rows(listing: dict[str, list[str]], form: Form) -> Rows:
-    paths = [file for found in listing.values() for file in found]
-    y = np.repeat(np.arange(len(listing), dtype=np.int32), [len(found) for found in listing.values()])
+    paths = [file for of_class in listing.values() for file in of_class]
+    y = np.repeat(np.arange(len(listing), dtype=np.int32), [len(of_class) for of_class in listing.values()])
     return Rows(ImageFiles(np.array(paths, object), form), y)  # pyright: ignore[reportArgumentType]
 
 
 def _classes(found: Found, path: str | None) -> tuple[str, ...]:
-    """Names of the classes, which each split must have images of."""
+    """The names of the classes; each split must have images of each."""
     classes, train = tuple(found.files["train"]), found.folders["train"]
     if len(classes) < 2:
         has = f"only the class {classes[0]}" if classes else "no folder"
@@ -129,7 +129,7 @@ def _classes(found: Found, path: str | None) -> tuple[str, ...]:
 
 
 def _heads(found: Found, path: str | None) -> list[Head]:
-    """The head of each file, which tells most of what is no image; decoding all would take minutes."""
+    """Reads the head of each file, which tells most files that are no images; decoding all would take minutes."""
     everything = _files(found)
     with ThreadPoolExecutor(8) as pool:
         heads = list(pool.map(pictures.head, everything))
@@ -145,7 +145,7 @@ def _files(found: Found) -> list[str]:
 
 
 def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: float | None) -> None:
-    """One rule for all images: numbers of several depths need to be told what is white."""
+    """Refuses images of several depths without ``white``, and ``white`` where all images are of 8 bits."""
     if white is not None and depths.keys() == {pictures.BYTES}:
         raise Unfit("white", white, "be null: all images are of 8 bits")
     if white is None and len(depths) > 1:
@@ -156,7 +156,7 @@ def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: 
 
 
 def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
-    """How many files were taken and left out, and what was made of some."""
+    """How many files were taken and left out, and how many needed special treatment."""
     return {
         "taken": {split: sum(map(len, listing.values())) for split, listing in found.files.items()},
         "left_out": dict(found.left.most_common()),
@@ -167,7 +167,7 @@ def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
 
 
 def _warnings(found: Found, facts: dict[str, Any], path: str | None) -> tuple[str, ...]:
-    """What was left out, and what was made of some, a line each."""
+    """Warns of what was left out, and of images that needed special treatment, a line each."""
     counts, below = facts["files"], facts["background"]
     taken, lines = sum(counts["taken"].values()), []
     if left := [f"{why} {n:,}" for why, n in counts["left_out"].items()]:

@@ -22,7 +22,7 @@ def mnist(*, folder: Text | None = None, download: bool = True) -> Dataset:
     """60,000 training and 10,000 test images of handwritten digits, 28x28 pixels (LeCun et al., 1998).
 
     Args:
-      folder: where the four IDX files lie or are put, plain or gzipped; by default the usual places.
-      download: fetch what is missing.
+      folder: has the four IDX files, plain or gzipped, or gets them; by default the usual places.
+      download: whether to fetch files that are missing.
     """
     return idx.dataset(SOURCE, tuple("0123456789"), shape=(28, 28), folder=folder, download=download)

@@ -1,4 +1,4 @@
-"""Made-up data whose truth is known: for teaching, and to test methods on."""
+"""Made-up data whose true classes and functions are known, for teaching and for testing methods."""
 
 from typing import Annotated, Literal
 
@@ -29,20 +29,20 @@ def synthetic(
     - ``spirals``: two features, ``classes`` arms of one turn around the origin, radius up to 1 (Lang & Witbrock, 1988).
     - ``moons``: two features, two half circles of radius 1 that reach into each other.
     - ``blobs``: two features, normal distributions around points on the unit circle.
-    - ``copy``: ``length`` random tokens, of ``classes`` kinds; the class is the first one. Only what reaches across
-      the whole row can tell it (Hochreiter & Schmidhuber, 1997, have the like).
+    - ``copy``: ``length`` random tokens, of ``classes`` kinds; the class is the first token. Only a model that
+      remembers across the whole row can tell it (similar tasks are in Hochreiter & Schmidhuber, 1997).
     - ``sine``: one feature x in [-π, π]; y = sin 2x.
     - ``linear``: eight standard normal features; y = w·x, w of unit expected length.
 
     Args:
       kind: which of these.
-      n: rows to train on and to cut validation from.
-      test: rows to test on; their classes and numbers to predict are always the true ones.
-      classes: how many; ``moons`` are two.
-      noise: standard deviation of what is added to the two features, or to the number to predict.
-      flip: share of the first ``n`` rows that get another class than the true one, drawn evenly from the others.
-      length: tokens a row of ``copy``.
-      seed: of everything here; other seeds give other rows of the same distribution.
+      n: rows for training and validation.
+      test: rows to test on; neither ``flip`` nor, for numbers to predict, ``noise`` applies to their targets.
+      classes: how many classes; ``moons`` has two.
+      noise: standard deviation of the normal noise that is added to the two features, or to the number to predict.
+      flip: share of the first ``n`` rows that get a wrong class, drawn evenly from the other classes.
+      length: tokens in a row of ``copy``.
+      seed: of all random numbers here; another seed gives other rows of the same distribution.
     """
     if kind == "moons" and classes != 2:
         raise Unfit("classes", classes, "be 2 for moons")
@@ -55,7 +55,7 @@ def synthetic(
         y[:n] += noise * random.standard_normal((n, 1))
         rows = Rows(x.astype(np.float32), y.astype(np.float32))
         return Dataset("rows", ("y",), rows[np.arange(n)], test=rows[np.arange(n, total)], task="regression")
-    # Equally many of each class, but for a remainder, in training and in test rows.
+    # Training and test rows each have equally many of each class, but for a remainder.
     labels = np.concatenate([random.permutation(np.arange(size) % classes) for size in (n, test)])
     if kind == "copy":
         x = random.integers(0, classes, (total, length), np.uint8 if classes <= 256 else np.uint16)

@@ -1,4 +1,4 @@
-"""A user's own table, with a column to predict."""
+"""A user's own table, of which one column is to be predicted."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,10 @@ from dlrun.errors import Unfit, nearest
 
 WHAT = "a CSV or Parquet file with a header"
 BE, HOLD = f"be {WHAT}", "hold cells of use"
-CLASSES = 20  # whole numbers of more values than this are numbers to predict
-OFTEN = 10  # rows of each of up to ten times as many may be classes all the same
+CLASSES = 20  # whole numbers with more different values than this are numbers to predict
+OFTEN = 10  # with up to ten times as many values, but as many rows of each, they may be classes all the same
 POINTS: dict[str, Point] = {"point": ".", "comma": ","}
-NAMES = 100  # a column of more names than this is looked at twice
+NAMES = 100  # a column of more names than this may tell rows apart
 Task = Literal["auto", "classification", "regression"]
 
 
@@ -38,22 +38,23 @@ def table(
     decimal: Literal["auto", "point", "comma"] = "auto",
     missing: list[str | float] = list(cells.MISSING),  # noqa: B006
 ) -> Dataset:
-    """Rows of a CSV or Parquet file. Missing cells may be in any column but the target.
+    """Rows of a CSV or Parquet file. Cells may be missing in any column but the target.
 
-    Numbers are standardised, a missing one is the training rows' median and a feature tells of it; a name becomes a
-    feature for each that training rows have, a missing one too. What that takes is learnt from training rows alone.
+    Numbers are standardised; a missing number becomes the median, and a further feature tells that it is missing. A
+    column of names becomes a feature for each name, and one for a missing name. Means, medians and names are learnt
+    from training rows alone.
 
     Args:
       path: the file.
       target: the column to predict.
       task: classification or regression; auto takes text, and whole numbers of up to 20 values, for classes.
-      categorical: columns of numbers that are names, such as postal codes.
-      drop: columns to leave out, such as the rows' numbers.
-      test_path: a file with the same columns to test on; without it, test rows are cut from the first.
-      delimiter: what parts the cells of CSV; auto goes by the first lines.
-      decimal: what parts the fraction of a number that is written as text; the other one may part thousands. auto takes
-        a comma where nothing else can be meant.
-      missing: what stands for a missing cell, beside an empty one: text as it is, a number however it is spelled.
+      categorical: columns whose numbers are names, such as postal codes.
+      drop: columns to leave out, such as row numbers.
+      test_path: a file with the same columns, to test on; without it, test rows are cut from the rows of ``path``.
+      delimiter: separates the cells of CSV; auto goes by the first lines.
+      decimal: the decimal sign of numbers that are written as text; the other sign may separate thousands. auto takes a
+        comma where nothing else can be meant.
+      missing: cells that count as missing, beside empty ones: text as it is, a number however it is spelled.
     """
     read = partial(_read, delimiter=delimiter, missing=tuple(missing))
     whole = read(path, "path")
@@ -69,7 +70,7 @@ def table(
         raise Unfit("path", path, f"have a name for every column: {where}")
 
     assert target is not None
-    absent = {float(v) for v in missing if not isinstance(v, str)}  # which tells nothing of the decimal sign
+    absent = {float(v) for v in missing if not isinstance(v, str)}  # no evidence of the decimal sign
     texts = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
     written = {k: [cell for cell in there if plain(cell[0]) not in absent] for k, there in texts.items()}
     with _unfit("decimal", decimal, "be point or comma"):
@@ -106,7 +107,7 @@ def table(
 
 @contextmanager
 def _unfit(key: str, value: Any, must: str) -> Iterator[None]:
-    """Says of a key what a ``ValueError`` says of its value."""
+    """Turns a ``ValueError`` about the value of a key into :class:`Unfit`."""
     try:
         yield
     except ValueError as error:
@@ -120,7 +121,7 @@ def _read(path: str | None, key: str, delimiter: str, missing: cells.Missing) ->
 
 
 def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iterator[str]:
-    """Tells how numbers were read that are not written as programs write them, and of leading zeros that went."""
+    """Warns of numbers that are not written as programs write them, and of leading zeros that are lost."""
     read = {k: cell for k in numbers if (cell := table.dressed(k)) is not None}
     if read:
         told = [f"{table.at(k, cell)}, read as {number(cell[0], table.point):.10g}" for k, cell in read.items()]
@@ -131,7 +132,7 @@ def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iter
 
 
 def _unmet(tables: Iterable[Table], missing: list[str | float]) -> Iterator[str]:
-    """Names the numbers that were to stand for missing cells, of which there are none."""
+    """Warns of numbers in ``missing`` that no cell equals."""
     met = frozenset().union(*(table.met for table in tables))
     lacking = [v for v in missing if not isinstance(v, str) and math.isfinite(v) and value(v) not in met]
     if lacking:
@@ -139,6 +140,7 @@ def _unmet(tables: Iterable[Table], missing: list[str | float]) -> Iterator[str]
 
 
 def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
+    """Refuses names in ``wanted``, the value of ``key``, that are no columns, or are the column ``other``."""
     shown = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
     for name in wanted:
         if name not in names:
@@ -149,7 +151,7 @@ def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str 
 
 
 def _few_names(table: Table, names: list[str], drop: Iterable[str]) -> None:
-    """Refuses columns that tell rows apart, such as people's names: a feature each would only be learnt by heart."""
+    """Refuses columns that tell rows apart, such as people's names: a model would only learn the rows by heart."""
     many = []
     for name in names:
         there = table.text_of(name)
@@ -174,7 +176,7 @@ def _raw(columns: dict[str, Array]) -> Array:
 
 
 def _check_digits(table: Table, key: str, values: Array, otherwise: str) -> None:
-    """Refuses whole numbers that are other ones, or nearly all of what they differ by, as float64."""
+    """Refuses whole numbers so large that float64 changes them, or rounds away much of their differences."""
     there = values[~np.isnan(values)]
     low, high = (there.min(), there.max()) if len(there) else (0, 0)
     largest = max(abs(low), abs(high))
@@ -187,7 +189,7 @@ def _check_digits(table: Table, key: str, values: Array, otherwise: str) -> None
 def _targets(
     tables: list[Table], target: str, task: Task
 ) -> tuple[Literal["classification", "regression"], tuple[str, ...], list[Array]]:
-    """What is asked, the names of the outputs, and the targets of each table, training rows first."""
+    """The task, the names of the outputs, and the targets of each table, training rows first."""
     for table in tables:
         missing = [i for i, cell in enumerate(table.text(target)) if cell is None]
         if missing:
@@ -206,7 +208,7 @@ def _targets(
         _no_codes(first, target)
     if not words:
         for table in tables:
-            table.numbers(target)  # which says of a word where it is
+            table.numbers(target)  # refuses text, with its place
     for table in tables:
         targets.told_apart(table.columns[target], f" in {table.file}")
     words = words or _padded(tables, target)
@@ -222,13 +224,13 @@ def _numbers(tables: list[Table], target: str) -> list[Array]:
 
 
 def _padded(tables: list[Table], target: str) -> bool:
-    """Whether classes differ by the blanks around them alone."""
+    """Whether some classes differ only by blanks around them."""
     different = {cell for table in tables for cell, _ in table.text_of(target)}
     return len({cell.strip() for cell in different}) < len(different)
 
 
 def _no_codes(table: Table, target: str) -> None:
-    """Refuses to take for classes what is neither numbers nor names, such as dates."""
+    """Refuses classes that are neither numbers nor names, such as dates."""
     there = table.text_of(target)
     different = len({cell for cell, _ in there})
     if different > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
@@ -237,7 +239,7 @@ def _no_codes(table: Table, target: str) -> None:
 
 
 def _counts(table: Table, target: str) -> bool:
-    """Whether numbers look like classes: whole, of few values, more than one row each."""
+    """Whether numbers look like classes: whole numbers of few values, with more than one row each."""
     values = table.numbers(target)
     if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
         return False
@@ -245,7 +247,7 @@ def _counts(table: Table, target: str) -> bool:
 
 
 def _guessed(y: Array, target: str) -> Iterator[str]:
-    """Tells of numbers to predict that may be meant as classes: whole, of some values, many rows each."""
+    """Warns of numbers to predict that may be meant as classes: whole numbers of some values, with many rows each."""
     different = len(np.unique(y))
     if (y == np.round(y)).all() and different <= min(OFTEN * CLASSES, len(y) / OFTEN):
         said = f"{target} has {different} different whole numbers and is predicted as a number"

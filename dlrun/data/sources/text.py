@@ -1,4 +1,4 @@
-"""Text, to predict the next token of."""
+"""Text, for models that predict the next token."""
 
 import codecs
 import contextlib
@@ -27,7 +27,7 @@ LEFT_OUT = {
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "distutils"),
     *("ensurepip", "pydoc_data", "_sysconfigdata_*", "sitecustomize.py", "encodings"),
 }
-"""Parts of Python's library that hang on how it was installed, its tests, and tables that are nearly copies."""
+"""Parts of Python's library that depend on how it was installed, its tests, and tables that are nearly copies."""
 
 
 def text(
@@ -42,19 +42,19 @@ def text(
     test: Share = 0.1,
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
 ) -> Dataset:
-    """Rows of ``length`` tokens, cut one after the other from text; asked is the next token at every position.
+    """Rows of ``length`` tokens, cut one after the other from text, with the next token at each position as the target.
 
-    No file, and no part of one, is in two of the splits; what a tokeniser learns, it learns from training text.
+    No file, and no part of a file, is in two splits. Tokenisers learn from training text alone.
 
     Args:
-      path: a file, whose beginning is for training, its middle for validation and its end for testing; or a folder,
-        split by files. By default the sources of Python's own library, without tests.
-      pattern: of the names of files to read below a folder; hidden ones and copies are left out.
-      tokens: bytes; characters, those that training text lacks being one token; or byte pairs, frequent words and parts
-        of words (pip install 'dlrun[text]').
-      vocabulary: tokens of bpe.
-      length: tokens a row.
-      max_bytes: read no more than so much, the beginning of a file, or whole files chosen at random.
+      path: a file, whose beginning is for training, middle for validation and end for testing; or a folder, whose files
+        are divided among the splits. By default the sources of Python's own library, without tests.
+      pattern: matches the names of files to read below a folder; hidden files and copies are left out.
+      tokens: ``bytes``; ``characters``, where one token stands for all that training text lacks; or ``bpe``, byte
+        pairs, which are frequent words and parts of words (pip install 'dlrun[text]').
+      vocabulary: how many tokens ``bpe`` has.
+      length: tokens in a row.
+      max_bytes: how much to read at most: the beginning of a file, or whole files chosen at random.
       val, test: shares of the bytes.
       seed: decides which files are in which split.
     """
@@ -78,12 +78,12 @@ def text(
 def documents(
     path: str | None, *, pattern: str, max_bytes: int | None, shares: dict[str, float], seed: int
 ) -> dict[str, dict[str, bytes]]:
-    """Texts by their place in the folder, for each split: ``train`` and those that ``shares`` gives shares of."""
+    """By split (``train`` and the keys of ``shares``), its texts by their path in the folder."""
     place = Path(sysconfig.get_path("stdlib")) if path is None else files.named(path, WHAT)
     try:
         if place.is_dir():
-            found = _below(place, pattern, LEFT_OUT if path is None else set())
-            return split_by_files(_read(found, path, pattern, max_bytes, seed), shares, path, seed)
+            listed = _below(place, pattern, LEFT_OUT if path is None else set())
+            return split_by_files(_read(listed, path, pattern, max_bytes, seed), shares, path, seed)
         with open(place, "rb") as file:
             content = file.read() if max_bytes is None else _whole(file.read(max_bytes))
         return _split_in_order(content, shares, path)
@@ -93,8 +93,8 @@ def documents(
 
 
 def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
-    """Files below a folder by their path in it, in an order that is the same everywhere."""
-    found, others = {}, Counter()
+    """The files below a folder by their path in it, in an order that is the same on every machine."""
+    files_below, others = {}, Counter()
     for where, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = [name for name in folders if not _skipped(name, left_out)]
         for name in names:
@@ -102,13 +102,13 @@ def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
             if _skipped(name, left_out) or not file.is_file():
                 continue
             if fnmatch.fnmatchcase(name, pattern):
-                found[file.relative_to(folder).as_posix()] = file
+                files_below[file.relative_to(folder).as_posix()] = file
             else:
                 others[f"*{file.suffix}"] += 1
-    if not found:
+    if not files_below:
         there = f"; there are {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
         raise Unfit("pattern", pattern, f"match files below {folder}: none does{there}")
-    return dict(sorted(found.items()))
+    return dict(sorted(files_below.items()))
 
 
 def _fail(error: OSError) -> None:
@@ -120,7 +120,7 @@ def _skipped(name: str, left_out: set[str]) -> bool:
 
 
 def _read(found: dict[str, Path], path: str | None, pattern: str, most: int | None, seed: int) -> dict[str, bytes]:
-    """What files hold, without empty ones and copies; of more than ``most`` bytes some files at random."""
+    """The contents of files, without empty ones and copies; above ``most`` bytes in all, those of files at random."""
     order = list(found) if most is None else _shuffled(found, seed)
     texts, seen, size = {}, set(), 0
     for name in order:
@@ -135,7 +135,7 @@ def _read(found: dict[str, Path], path: str | None, pattern: str, most: int | No
 def split_by_files(
     texts: dict[str, bytes], shares: dict[str, float], path: str | None, seed: int
 ) -> dict[str, dict[str, bytes]]:
-    """Each split takes files at random as long as they fit into its share of the bytes, at least one."""
+    """Divides texts among splits: each takes texts at random that fit into its share of the bytes, at least one."""
     left, total = _shuffled(texts, seed), sum(map(len, texts.values()))
     if len(left) <= len(shares):
         raise Unfit("path", path, f"hold {len(shares) + 1} files of text or more, which are split by files")
@@ -146,7 +146,7 @@ def split_by_files(
             if len(texts[name]) <= free:
                 fitting.append(name)
                 free -= len(texts[name])
-        others = len(shares) - len(chosen)  # that need a file yet
+        others = len(shares) - len(chosen)  # splits that still need a file
         chosen[split] = set(fitting[: len(left) - others] or [min(left, key=lambda name: len(texts[name]))])
         left = [name for name in left if name not in chosen[split]]
     chosen["train"] = set(left)
@@ -154,6 +154,7 @@ def split_by_files(
 
 
 def _split_in_order(content: bytes, shares: dict[str, float], path: str | None) -> dict[str, dict[str, bytes]]:
+    """Cuts one text into splits: training first, then those of ``shares``."""
     if not content:
         raise Unfit("path", path, "hold text: the file is empty")
     ends = np.cumsum([1 - sum(shares.values()), *shares.values()])
@@ -162,14 +163,14 @@ def _split_in_order(content: bytes, shares: dict[str, float], path: str | None) 
 
 
 def _whole(content: bytes) -> bytes:
-    """Without the beginning of a character of UTF-8 at its end."""
+    """Removes an incomplete character of UTF-8 at the end."""
     with contextlib.suppress(UnicodeDecodeError):
         return codecs.getincrementaldecoder("utf-8")().decode(content).encode()
     return content
 
 
 def _at_character(content: bytes, at: int) -> int:
-    """The next place, three bytes on at most, where a character of UTF-8 begins."""
+    """The first place from ``at`` on, three bytes further at most, where a character of UTF-8 begins."""
     return next((i for i in range(at, min(at + 4, len(content))) if content[i] & 0xC0 != 0x80), at)
 
 
@@ -198,6 +199,6 @@ def _tokeniser(kind: str, vocabulary: int, splits: dict[str, dict[str, bytes]], 
 
 
 def _facts(texts: dict[str, bytes]) -> dict[str, Any]:
-    """What a split was made of, to tell whether two runs were of the same text."""
+    """Identifies a split's text, to tell whether two runs had the same."""
     content = b"".join(texts.values())
     return {"files": len(texts), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
