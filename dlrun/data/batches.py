@@ -11,7 +11,7 @@ from dlrun.data.dataset import Dataset, Rows, standardised
 SPLITS = ("train", "val", "test")
 
 
-def stacked(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def one_table(data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """All splits in one table for the device, so that a program compiled for one split serves the others.
 
     Returns:

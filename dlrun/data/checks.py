@@ -15,13 +15,13 @@ DECODED = 64  # that are looked at where each is decoded from a file
 def checked(data: Dataset) -> Dataset:
     """The data set with further warnings, if its training inputs are constant or beyond white."""
     with contextlib.suppress(OSError):  # a file that can't be decoded will fail the run, by its name
-        return replace(data, warnings=(*data.warnings, *told(data)))
+        return replace(data, warnings=(*data.warnings, *warnings(data)))
     return data
 
 
-def told(data: Dataset) -> list[str]:
+def warnings(data: Dataset) -> list[str]:
     """A line for each thing that is wrong with the training inputs, by a random sample that is always the same."""
-    x = lazy.drawn(data.train.x, DECODED if lazy.decoded(data.train.x) else ROWS)
+    x = lazy.draw(data.train.x, DECODED if lazy.decoded(data.train.x) else ROWS)
     name = {"image": "images", "rows": "rows", "tokens": "sequences"}[data.kind]
     whose = f"the training {name}" if len(x) == len(data.train) else f"{len(x):,} training {name} drawn at random"
     return [*constant_inputs(data, x, whose), *_beyond_white(data, x, whose)]

@@ -57,7 +57,7 @@ class Resident:
     """All rows of a small data set on the devices.
 
     Args:
-      table, rows: from :func:`dlrun.data.batches.stacked`, the table put on the devices.
+      table, rows: from :func:`dlrun.data.batches.one_table`, the table put on the devices.
       batch_size: of training.
       seed: decides the order of training rows.
       divided: how batches are divided among the devices.

@@ -51,7 +51,7 @@ def digest(x: Any, by: By) -> str:
         _add_files(sha, [str(base.filename)], by)
         sha.update(x.rows.tobytes() if base is not x else b"")
     elif by == "files" and lazy.decoded(x):
-        _add_rows(sha, lazy.drawn(x, min(FEW, len(x))))
+        _add_rows(sha, lazy.draw(x, min(FEW, len(x))))
         return f"sample:{sha.hexdigest()}"
     else:
         _add_rows(sha, x)

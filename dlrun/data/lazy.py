@@ -102,10 +102,10 @@ def sample(x: Any) -> Any:
     """``x``; or if its rows are decoded, a random sample, always the same: 10,000 of them, or what 256 MiB hold."""
     if not decoded(x):
         return x
-    return drawn(x, min(SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x))))
+    return draw(x, min(SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x))))
 
 
-def drawn(x: Any, n: int) -> np.ndarray:
+def draw(x: Any, n: int) -> np.ndarray:
     """``n`` rows drawn at random, always the same ones; all rows if there are fewer."""
     random = np.random.Generator(np.random.PCG64(0))
     return x[np.sort(random.choice(len(x), min(n, len(x)), replace=False))]

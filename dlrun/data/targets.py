@@ -31,7 +31,7 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
       The names of the classes, and the class numbers (n,), int32, of ``train`` and of each of the others.
     """
     for place, part in {"": train, **others}.items():
-        told_apart(part, f" in {place}" if place else "")
+        check_distinct(part, f" in {place}" if place else "")
     kinds = {part.dtype.kind for part in (train, *others.values())}
     if len(kinds) > 1:  # NumPy would compare numbers as float64, and can't compare text with bytes
         train, *rest = [_comparable(part) for part in (train, *others.values())]
@@ -56,7 +56,7 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     return names, numbered
 
 
-def told_apart(values: Array, where: str = "") -> None:
+def check_distinct(values: Array, where: str = "") -> None:
     """Refuses floats as names where neighbouring whole numbers are the same float."""
     if values.dtype == object:
         values = np.array([v for v in values if type(v) is float])
@@ -72,11 +72,11 @@ def told_apart(values: Array, where: str = "") -> None:
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
     """Numbers to predict, (n, K), of ``train`` and each of the others; in training rows each must vary."""
     columns = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
-    varied(columns[0])
+    check_varied(columns[0])
     return columns
 
 
-def varied(train: Array) -> None:
+def check_varied(train: Array) -> None:
     """Raises ``ValueError`` if one of the numbers to predict, (n, K), has the same value in all training rows."""
     same = np.flatnonzero(train.min(0) == train.max(0))
     if len(same):

@@ -10,7 +10,7 @@ from jax.nn.initializers import normal
 from dlrun.config.schema import Count, Rate
 from dlrun.errors import Unfit
 from dlrun.nn.conv import image_shape
-from dlrun.nn.linear import Embed, Linear, whole
+from dlrun.nn.linear import Embed, Linear, at_least_float32
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
@@ -92,7 +92,7 @@ class Transformer(nnx.Module):
     def __call__(self, x: Array) -> Array:
         x_BTD = self.embed(x if self.patch is None else patches(x, self.patch)) * self.factor
         if self.token is not None:
-            token = jnp.broadcast_to(whole(self.token[...]), (len(x), 1, x_BTD.shape[-1]))
+            token = jnp.broadcast_to(at_least_float32(self.token[...]), (len(x), 1, x_BTD.shape[-1]))
             x_BTD = jnp.concatenate([token.astype(x_BTD.dtype), x_BTD], axis=1)
         x_BTD = self.dropout(self.positions(x_BTD))
         for block in self.blocks:

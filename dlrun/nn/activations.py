@@ -11,7 +11,7 @@ from flax import nnx
 from jax import Array
 from pydantic import Field
 
-from dlrun.nn.linear import whole
+from dlrun.nn.linear import at_least_float32
 
 GATED = frozenset({"glu", "geglu", "swiglu"})
 """Names of the activations that split the last axis into a value and a gate: (..., 2 n) to (..., n)."""
@@ -34,7 +34,7 @@ class PReLU(nnx.Module):
         self.slope = nnx.Param(jnp.full(features, slope, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        return jnp.where(x > 0, x, (whole(self.slope[...]) * x).astype(x.dtype))
+        return jnp.where(x > 0, x, (at_least_float32(self.slope[...]) * x).astype(x.dtype))
 
 
 def relu_squared(x: Array) -> Array:

@@ -6,7 +6,7 @@ from flax import nnx
 from jax import Array
 from jax.nn.initializers import Initializer
 
-from dlrun.nn.linear import Linear, whole
+from dlrun.nn.linear import Linear, at_least_float32
 from dlrun.nn.parts import Parts
 from dlrun.nn.positions import rotary
 
@@ -26,7 +26,7 @@ def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_TS: Array | None = 
 
 def _products(q_BTNH: Array, k_BSNH: Array) -> Array:
     """Q Kᵀ, (B, N, T, S)."""
-    return jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=whole(q_BTNH).dtype)
+    return jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=at_least_float32(q_BTNH).dtype)
 
 
 @jax.custom_vjp

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 
 
 class Dropout(nnx.Module):
@@ -20,7 +20,7 @@ class Dropout(nnx.Module):
 
     share = 1.0  # this layer drops with probability share·rate
 
-    def __init__(self, rate: Number, rngs: nnx.Rngs):
+    def __init__(self, rate: Hyperparameter, rngs: nnx.Rngs):
         self.rate = rate
         self.stream = rngs.dropout.fork()
         self.deterministic = False  # the attribute that model.train() and model.eval() set
@@ -59,7 +59,7 @@ class DropPath(Dropout):
       rngs: has the stream ``dropout``.
     """
 
-    def __init__(self, rate: Number, share: float, rngs: nnx.Rngs):
+    def __init__(self, rate: Hyperparameter, share: float, rngs: nnx.Rngs):
         super().__init__(rate, rngs)
         self.share = share
 

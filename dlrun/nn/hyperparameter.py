@@ -3,5 +3,5 @@
 from flax import nnx
 
 
-class Number(nnx.Variable):
+class Hyperparameter(nnx.Variable):
     """A hyperparameter, such as a dropout rate: a variable that is part of the model's state but is not trained."""

@@ -1,7 +1,7 @@
 """Linear layers, convolutions and embeddings whose gradients are right in half precision.
 
 Many examples, positions or time steps share a parameter, whose gradient is a sum over them. A sum in bfloat16 stops
-growing at 256 times what is added. Here, and wherever :func:`whole` is used, it is added up in float32.
+growing at 256 times what is added. Here, and wherever :func:`at_least_float32` is used, it is added up in float32.
 """
 
 import jax
@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 
-def whole(x: Array) -> Array:
+def at_least_float32(x: Array) -> Array:
     """``x`` in float32 at least; its gradient is added up in float32, then cast to the precision of ``x``."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -64,7 +64,7 @@ class Embed(nnx.Embed):
 
     def __call__(self, tokens: Array) -> Array:
         table = self.embedding[...]
-        return jnp.take(whole(table), tokens, axis=0).astype(table.dtype)
+        return jnp.take(at_least_float32(table), tokens, axis=0).astype(table.dtype)
 
     def attend(self, x: Array) -> Array:
         """The product of each vector with each row of the table, (..., features) to (..., tokens)."""
@@ -72,4 +72,4 @@ class Embed(nnx.Embed):
 
 
 def _plus(y: Array, bias: nnx.Param | None) -> Array:
-    return y if bias is None else (y + whole(bias[...])).astype(y.dtype)
+    return y if bias is None else (y + at_least_float32(bias[...])).astype(y.dtype)

@@ -13,7 +13,7 @@ from dlrun.config.choice import Choice
 from dlrun.errors import Unfit
 from dlrun.nn.activations import GATED
 from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.norms import Identity
 
 
@@ -56,7 +56,7 @@ class Parts:
     norm: Choice
     kernel_init: Initializer
     linear_init: Initializer
-    rate: Number | None = None
+    rate: Hyperparameter | None = None
 
     @property
     def gated(self) -> bool:
@@ -86,5 +86,5 @@ def drop_path(rate: Array | float, blocks: int, rngs: nnx.Rngs) -> list[Callable
     """Stochastic depth for the residual branches of a model: the probability rises linearly to ``rate`` at the last."""
     if isinstance(rate, float | int) and rate == 0:
         return [Identity() for _ in range(blocks)]
-    number = Number(rate)
+    number = Hyperparameter(rate)
     return [DropPath(number, (i + 1) / blocks, rngs) for i in range(blocks)]

@@ -7,7 +7,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.errors import Unfit
-from dlrun.nn.linear import whole
+from dlrun.nn.linear import at_least_float32
 from dlrun.nn.norms import MIXES_POSITIONS
 from dlrun.nn.parts import Inputs, Parts
 
@@ -27,7 +27,7 @@ class Learned(nnx.Module):
         self.table = nnx.Param(0.02 * jax.random.normal(rngs.params(), (length, width)))
 
     def __call__(self, x_BTD: Array) -> Array:
-        return (x_BTD + whole(self.table[: x_BTD.shape[1]])).astype(x_BTD.dtype)
+        return (x_BTD + at_least_float32(self.table[: x_BTD.shape[1]])).astype(x_BTD.dtype)
 
 
 class Sinusoidal(nnx.Module):
@@ -52,6 +52,6 @@ def rotary(x_BTNH: Array) -> Array:
     T, _, H = x_BTNH.shape[1:]
     angles = np.arange(T)[:, None] / 10_000 ** (np.arange(0, H, 2) / H)
     cos_T1H, sin_T1H = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    a, b = jnp.split(whole(x_BTNH), 2, axis=-1)
+    a, b = jnp.split(at_least_float32(x_BTNH), 2, axis=-1)
     rotated = jnp.concatenate([a * cos_T1H - b * sin_T1H, a * sin_T1H + b * cos_T1H], axis=-1)
     return rotated.astype(x_BTNH.dtype)

@@ -17,7 +17,7 @@ from jax import Array
 from jax.nn.initializers import Initializer, normal, orthogonal
 
 from dlrun.errors import Unfit
-from dlrun.nn.linear import Embed, Linear, whole
+from dlrun.nn.linear import Embed, Linear, at_least_float32
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.positions import leaks
 
@@ -100,7 +100,7 @@ class GatedRecurrent(nnx.Module):
 
 def fed_back(h: Array, U: Array) -> Array:
     """h U in float32 at least, computed in the precision of U."""
-    return whole(h.astype(U.dtype) @ U)
+    return at_least_float32(h.astype(U.dtype) @ U)
 
 
 def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Array:
@@ -113,9 +113,9 @@ def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Arra
       states: how many arrays of shape (B, width) the state has.
     """
     xW_TBG, dtype = xW_BTG.swapaxes(0, 1), xW_BTG.dtype
-    start = (whole(jnp.zeros((xW_BTG.shape[0], width), dtype)),) * states
+    start = (at_least_float32(jnp.zeros((xW_BTG.shape[0], width), dtype)),) * states
     step, shared = jax.closure_convert(step, start, xW_TBG[0])
-    wholes = [whole(a) for a in shared]
+    wholes = [at_least_float32(a) for a in shared]
 
     def body(state, xW_BG):
         state, h_BD = step(state, xW_BG, *(w.astype(a.dtype) for w, a in zip(wholes, shared, strict=True)))

@@ -16,6 +16,7 @@ from jax import Array
 
 from dlrun.config.schema import Positive, Traced
 from dlrun.errors import Unfit
+from dlrun.nn.linear import at_least_float32
 
 
 def auto(outputs: Array, targets: Array, smoothing: Array | float) -> Array:
@@ -32,7 +33,7 @@ def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0
     """
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
-    log_p = jax.nn.log_softmax(_whole(outputs))
+    log_p = jax.nn.log_softmax(at_least_float32(outputs))
     true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
     # An output of -inf rules a class out. Without smoothing the mean must not count, as 0 times infinity is NaN.
     smoothed = jnp.where(smoothing > 0, smoothing * log_p.mean(-1), 0)
@@ -48,7 +49,7 @@ def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | floa
         raise Unfit(".loss", "binary_cross_entropy", "be mse for numbers")
     labels = targets if targets.dtype == bool else jax.nn.one_hot(targets, outputs.shape[-1])
     q = (1 - smoothing) * labels.astype(jnp.float32) + smoothing / 2
-    each = optax.sigmoid_binary_cross_entropy(_whole(outputs), q)
+    each = optax.sigmoid_binary_cross_entropy(at_least_float32(outputs), q)
     return _by_example(each.mean(-1) if targets.dtype == bool else each.sum(-1))
 
 
@@ -57,7 +58,7 @@ def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array
 
     For class numbers, the sum of (softmax(outputs) - onehot(target))² over the classes: the Brier score.
     """
-    outputs = _whole(outputs)
+    outputs = at_least_float32(outputs)
     if jnp.issubdtype(targets.dtype, jnp.floating):
         return _by_example(jnp.square(outputs - targets).mean(-1))
     if targets.dtype == bool:
@@ -70,7 +71,7 @@ def huber(outputs: Array, targets: Array, smoothing: Array | float = 0.0, *, del
     """e²/2 where |e| ≤ delta, else delta·(|e| - delta/2), e = output - target in standard deviations. Huber, 1964."""
     if not jnp.issubdtype(targets.dtype, jnp.floating):
         raise Unfit(".loss", "huber", "be cross_entropy or binary_cross_entropy for classes")
-    e = jnp.abs(_whole(outputs) - targets)
+    e = jnp.abs(at_least_float32(outputs) - targets)
     return _by_example(jnp.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean(-1))
 
 
@@ -93,15 +94,10 @@ def distillation(
     if not isinstance(targets, tuple):
         return cross_entropy(outputs, targets, smoothing)
     targets, teachers = targets
-    log_p = jax.nn.log_softmax(_whole(outputs) / temperature)
-    log_q = jax.nn.log_softmax(_whole(teachers) / temperature)
+    log_p = jax.nn.log_softmax(at_least_float32(outputs) / temperature)
+    log_q = jax.nn.log_softmax(at_least_float32(teachers) / temperature)
     divergence = _by_example((jnp.exp(log_q) * (log_q - log_p)).sum(-1))
     return share * temperature**2 * divergence + (1 - share) * cross_entropy(outputs, targets, smoothing)
-
-
-def _whole(outputs: Array) -> Array:
-    """Casts outputs to float32 at least."""
-    return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
 
 def _by_example(values: Array) -> Array:

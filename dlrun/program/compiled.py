@@ -132,7 +132,7 @@ class Engine:
     @cached_property
     def table(self) -> tuple[Table, dict[str, np.ndarray]]:
         """The rows of a small data set on the devices, and the row numbers of each split."""
-        table, rows = batches.stacked(self.setup.data)
+        table, rows = batches.one_table(self.setup.data)
         return jax.device_put(table, self.setup.everywhere), rows
 
     def zeros(self) -> dict[str, dict[str, Any]]:

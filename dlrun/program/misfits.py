@@ -12,7 +12,7 @@ from dlrun.config import catalogue
 from dlrun.config.plan import Plan
 from dlrun.data.dataset import Dataset
 from dlrun.errors import InvalidConfig, Unfit, nearest
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.inits import SATURATING
 from dlrun.program.state import TrainState
 
@@ -85,7 +85,7 @@ def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
     if act in SATURATING and len(kernels) > DEEP and not any("recurrent" in path for path in kernels):
         others = "relu and leaky_relu are for plain networks, gelu for Transformers"
         warnings.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
-    if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Number)):
+    if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Hyperparameter)):
         warnings.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
     if settings.label_smoothing and data.task == "regression":
         warnings.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")

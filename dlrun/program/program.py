@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.config.choice import Choice
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.objective.metrics import Task
 from dlrun.optim.optimizers import kernels
@@ -61,7 +61,7 @@ class Program:
             norm=self.norm,
             kernel_init=init(self.act.name),
             linear_init=init("identity"),
-            rate=None if rate is None else Number(rate),
+            rate=None if rate is None else Hyperparameter(rate),
         )
         rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), dropout=jax.random.fold_in(key, 1))
         return self.model(self.inputs, self.outputs, parts, rngs, **section(numbers, "model"))

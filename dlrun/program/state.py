@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 from jax import Array
 
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.optim.loss_scale import LossScale
 
 
@@ -48,10 +48,10 @@ class TrainState:
 def kept(state: TrainState) -> dict[str, Any]:
     """The part of a state that is saved: everything but the numbers, which follow from the configuration."""
     parts = {k: getattr(state, k) for k in ("step", "params", "opt_state", "ema", "loss_scale", "skipped", "key")}
-    return parts | {"variables": nnx.filter_state(state.variables, nnx.Not(Number))}
+    return parts | {"variables": nnx.filter_state(state.variables, nnx.Not(Hyperparameter))}
 
 
 def with_kept(state: TrainState, saved: dict[str, Any]) -> TrainState:
     """``state`` with the part that :func:`kept` gives replaced by ``saved``."""
-    numbers = nnx.filter_state(state.variables, Number)
+    numbers = nnx.filter_state(state.variables, Hyperparameter)
     return replace(state, **{**saved, "variables": nnx.merge_state(saved["variables"], numbers)})

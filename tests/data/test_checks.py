@@ -20,7 +20,7 @@ TOKENS = RANDOM.integers(0, 7, (40, 6)).astype(np.uint8)
 
 def told(x: np.ndarray, kind: str) -> list[str]:
     y = np.arange(len(x), dtype=np.int32) % 2
-    return checks.told(Dataset(kind, ("a", "b"), Rows(x, y)))  # pyright: ignore[reportArgumentType]
+    return checks.warnings(Dataset(kind, ("a", "b"), Rows(x, y)))  # pyright: ignore[reportArgumentType]
 
 
 def changed(x: np.ndarray, *where: object, to: float | np.ndarray = 0) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_rare_features_are_no_constants() -> None:
 
 @pytest.mark.parametrize("source", [digits.digits, synthetic.synthetic, text.text])
 def test_what_can_be_learnt_is_not_told(source: Callable[..., Dataset]) -> None:
-    assert checks.told(cut(source(), Splitting())) == []
+    assert checks.warnings(cut(source(), Splitting())) == []
 
 
 def test_arrays_on_the_command_line(dlrun, own_folder: Path) -> None:

@@ -168,7 +168,7 @@ def test_evaluation_has_every_row_exactly_once(n: int, size: int, more: int) -> 
 
 def test_stacked_keeps_rows_and_splits() -> None:
     train, val, test = rows([4, 4]), rows([2, 2]), rows([1, 3])
-    table, where = batches.stacked(Dataset("rows", ("a", "b"), train, val, test))
+    table, where = batches.one_table(Dataset("rows", ("a", "b"), train, val, test))
     for name, part in (("train", train), ("val", val), ("test", test)):
         np.testing.assert_array_equal(table["x"][where[name]], part.x)
         np.testing.assert_array_equal(table["y"][where[name]], part.y)

@@ -85,7 +85,7 @@ def feeds(data: Dataset, how: Streaming | None = None, *, loop: bool = True) -> 
     """Both feeds of a data set, in batches of 8."""
     mesh = devices.mesh(jax.devices()[:1])
     places = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "batch"))
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     resident = Resident(jax.device_put(table, places[0]), rows, 8, 3, places[1])
     return resident, Streamed(data, 8, 3, *places, how or Streaming(), loop=loop)
 

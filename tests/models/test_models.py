@@ -24,7 +24,7 @@ from dlrun.models.transformer import Transformer
 from dlrun.models.vgg import VGG
 from dlrun.nn import activations, inits, norms
 from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.program import step
@@ -64,7 +64,7 @@ POINTWISE = ("mlp", "cnn", "lenet", "alexnet", "vgg")  # they have layers withou
 
 
 def parts(norm: Any = norms.batch, rate: float | None = None, act: Any = activations.relu) -> Parts:
-    number = None if rate is None else Number(jnp.float32(rate))
+    number = None if rate is None else Hyperparameter(jnp.float32(rate))
     return Parts(Choice(act), Choice(norm), inits.auto(act.__name__), inits.auto("identity"), number)
 
 
@@ -80,7 +80,7 @@ def form(model: Any, inputs: Inputs, outputs: int, chosen: Parts, **values: Any)
 
 
 def parameters(model: Any, inputs: Inputs, outputs: int, norm: Any = norms.none, **values: Any) -> int:
-    """Number of parameters of a model that is not computed."""
+    """Hyperparameter of parameters of a model that is not computed."""
     zeros = nnx.initializers.zeros  # quicker to trace than random ones
     made = form(model, inputs, outputs, replace(parts(norm), kernel_init=zeros, linear_init=zeros), **values)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(made, nnx.Param)))
@@ -386,7 +386,7 @@ def test_every_dropout_layer_has_a_key_of_its_own(model: str) -> None:
     @quick
     def made():
         module = component(IMAGES[model], CLASSES, parts(norms.layer, 0.5), nnx.Rngs(0), **values)
-        return jax.tree.leaves(nnx.state(module, nnx.RngKey)), jax.tree.leaves(nnx.state(module, Number))
+        return jax.tree.leaves(nnx.state(module, nnx.RngKey)), jax.tree.leaves(nnx.state(module, Hyperparameter))
 
     found, rates = made()
     assert len({tuple(np.asarray(jax.random.key_data(k)).ravel()) for k in found}) == len(found)

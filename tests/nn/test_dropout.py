@@ -9,22 +9,26 @@ import pytest
 from flax import nnx
 
 from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 
 N = 200_000
 
 
-def path(rate: Number, rngs: nnx.Rngs) -> DropPath:
+def path(rate: Hyperparameter, rngs: nnx.Rngs) -> DropPath:
     return DropPath(rate, 1.0, rngs)
 
 
-FORMS: dict[str, Callable[[Number, nnx.Rngs], Dropout]] = {"units": Dropout, "channels": SpatialDropout, "path": path}
+FORMS: dict[str, Callable[[Hyperparameter, nnx.Rngs], Dropout]] = {
+    "units": Dropout,
+    "channels": SpatialDropout,
+    "path": path,
+}
 
 each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 
-def layer(rate: float, seed: int = 0, form: Callable[[Number, nnx.Rngs], Dropout] = Dropout) -> Dropout:
-    return form(Number(jnp.float32(rate)), nnx.Rngs(dropout=seed))
+def layer(rate: float, seed: int = 0, form: Callable[[Hyperparameter, nnx.Rngs], Dropout] = Dropout) -> Dropout:
+    return form(Hyperparameter(jnp.float32(rate)), nnx.Rngs(dropout=seed))
 
 
 @each_form
@@ -69,7 +73,7 @@ def test_drop_path_drops_whole_examples(shape: tuple[int, ...]) -> None:
 
 
 def test_drop_path_drops_by_its_share_of_one_rate() -> None:
-    rate, rngs, x = Number(jnp.float32(0.8)), nnx.Rngs(dropout=0), jnp.full((N, 1), 3.0)
+    rate, rngs, x = Hyperparameter(jnp.float32(0.8)), nnx.Rngs(dropout=0), jnp.full((N, 1), 3.0)
     blocks = [DropPath(rate, share, rngs) for share in (0.25, 0.5, 1.0)]
     for value in (0.8, 0.4):
         rate[...] = jnp.float32(value)
@@ -81,7 +85,7 @@ def test_drop_path_drops_by_its_share_of_one_rate() -> None:
 
 @each_form
 def test_layers_and_steps_draw_masks_of_their_own_from_one_seed(form: Callable) -> None:
-    rate, rngs, x = Number(jnp.float32(0.5)), nnx.Rngs(dropout=0), jnp.ones((N, 1))
+    rate, rngs, x = Hyperparameter(jnp.float32(0.5)), nnx.Rngs(dropout=0), jnp.ones((N, 1))
     first, second = form(rate, rngs), form(rate, rngs)
     masks = [np.asarray(f(x)) != 0 for f in (first, second, first, second)]
     for i, one in enumerate(masks):
@@ -112,7 +116,7 @@ def test_rate_zero_gives_back_the_input(form: Callable) -> None:
 
 @each_form
 def test_the_rate_is_read_from_the_state_and_shared_by_layers(form: Callable) -> None:
-    rate, rngs = Number(jnp.float32(0.1)), nnx.Rngs(dropout=0)
+    rate, rngs = Hyperparameter(jnp.float32(0.1)), nnx.Rngs(dropout=0)
     first, second = form(rate, rngs), form(rate, rngs)
     rate[...] = jnp.float32(0.75)
     for f in (first, second):

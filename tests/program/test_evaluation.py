@@ -355,7 +355,7 @@ def test_results_do_not_depend_on_the_size(task: str) -> None:
     how = {"model": "transformer", "model_values": {"patch": None}} if tokens else {}
     of = program(inputs=inputs, task=metrics.task(data), loop=True, **how)
     graphdef, state = start(of, numbers())
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     found = []
     for size in (1, 16, N):
         evaluate = quick(partial(step.eval_steps, of, graphdef))

@@ -18,7 +18,7 @@ from dlrun.data.dataset import Dataset, Rows
 from dlrun.nn import activations, inits, norms
 from dlrun.nn.attention import attend
 from dlrun.nn.dropout import Dropout
-from dlrun.nn.hyperparameter import Number
+from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.linear import Conv, Embed, Linear
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.positions import Learned
@@ -277,7 +277,7 @@ def test_batch_statistics_take_small_steps() -> None:
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_dropout_keeps_the_mean(dtype: Any) -> None:
     x = jnp.asarray(np.random.default_rng(0).uniform(1, 2, 200_000), dtype)
-    kept = np.asarray(Dropout(Number(jnp.float32(0.1)), nnx.Rngs(0))(x), np.float64)
+    kept = np.asarray(Dropout(Hyperparameter(jnp.float32(0.1)), nnx.Rngs(0))(x), np.float64)
     ratio = kept[kept > 0] / np.asarray(x, np.float64)[kept > 0]
     assert ratio.mean() == pytest.approx(1 / 0.9, rel=3e-4)  # by a rate in bfloat16, 17e-4 too large
 

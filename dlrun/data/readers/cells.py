@@ -16,7 +16,7 @@ import numpy as np
 
 from dlrun.data.dataset import Array
 from dlrun.data.readers.files import reason
-from dlrun.data.readers.numerals import ZEROS, Cell, Point, either, exact, number, plain, value
+from dlrun.data.readers.numerals import ZEROS, Cell, Point, exact, is_number, number, plain, value
 from dlrun.data.readers.numerals import read as numeral
 from dlrun.data.targets import LARGEST, name
 
@@ -89,7 +89,7 @@ class Table:
         there = cells[cells != None]  # noqa: E711, of each cell
         if len(there) == 0:
             raise ValueError(f"column {key} is empty; data.drop=[{key}] leaves it out")
-        words = sum(type(cell) is str and not either(cell) for cell in there)
+        words = sum(type(cell) is str and not is_number(cell) for cell in there)
         return self.numbers(key) if 2 * words < len(there) else cells
 
     def numbers(self, key: str) -> Array:
@@ -125,18 +125,18 @@ class Table:
         cells = self.columns[key].astype(object)
         return _objects([c if type(c) is str or c is None else None if c != c else name(c) for c in cells])
 
-    def coded(self, key: str) -> Cell | None:
+    def with_leading_zeros(self, key: str) -> Cell | None:
         """The first whole number with leading zeros: it may be a name, such as a postal code."""
         return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0].strip())), None)
 
-    def dressed(self, key: str) -> Cell | None:
+    def formatted(self, key: str) -> Cell | None:
         """The first number that is not written as programs write it."""
         return next((cell for cell in self.text_of(key) if plain(cell[0]) is None), None)
 
     def _check_marks(self, key: str) -> None:
         """Refuses a column whose numbers have different units, such as $ and %."""
         first: dict[str, Cell] = {}
-        for cell in self.text_of(key) if self.dressed(key) is not None else ():
+        for cell in self.text_of(key) if self.formatted(key) is not None else ():
             written = numeral(cell[0], self.point)
             first.setdefault("" if written is None else written.mark, cell)
         if len(first) > 1:

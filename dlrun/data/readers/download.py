@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlrun.data.readers.transfer import Failed, File, amount, host, is_address, partial
+from dlrun.data.readers.transfer import Failed, File, amount, host, is_address, part_file
 from dlrun.data.readers.transfer import download as transfer
 from dlrun.errors import Unfit
 from dlrun.system import user_folders
@@ -94,7 +94,7 @@ def _fetch(source: Source, file: File, folder: Path, given: str | None) -> Path:
         mirrors.insert(0, f"{own.rstrip('/')}/{source.folder}")
     failures = []
     try:
-        with partial(final) as part:
+        with part_file(final) as part:
             for mirror in mirrors:
                 if final.is_file():  # another process was quicker
                     return final

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
 Point = Literal[".", ","]
+"""A decimal sign."""
 SPACES = " \u00a0\u2009\u202f"
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|BRL"
 CURRENCY = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20cf]|{CODES}"
@@ -18,7 +19,7 @@ NUMERAL = re.compile(
 GROUPED = re.compile(  # by thousands, or as in India: 1,20,000
     rf"[1-9][0-9]{{0,2}}([.,'\u2019{SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*|[1-9][0-9]?(?:,[0-9]{{2}})+,[0-9]{{3}}"
 )
-ZEROS = re.compile(r"[-+]?0[0-9]+")
+ZEROS = re.compile(r"[-+]?0[0-9]+")  # a whole number with leading zeros
 LIKE = re.compile(rf"\s*[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
 
 
@@ -97,7 +98,7 @@ Cell = tuple[str, int]
 """The text of a cell, and the number of its row."""
 
 
-def point_of(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> Point:
+def decimal_sign(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> Point:
     """The decimal sign of the numbers in a table's columns: a point, or a comma.
 
     A comma is evidence where it can't be anything but a decimal sign (1,5 or 1.234,5), and so is a point.
@@ -111,7 +112,7 @@ def point_of(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str]) -> 
     """
     found: dict[str, tuple[str, Cell]] = {}
     written = {key: there for key, there in columns.items() if any(plain(cell) is None for cell, _ in there)}
-    numbers = {key: there for key, there in written.items() if mostly(there, either)}
+    numbers = {key: there for key, there in written.items() if mostly(there, is_number)}
     _evidence(numbers, found)
     if not found.keys() & {"comma", "either comma"}:
         return "."
@@ -131,7 +132,7 @@ def mostly(there: Iterable[Cell], holds: Callable[[str], bool]) -> bool:
     return 2 * sum(which) > len(which)
 
 
-def either(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     """Whether a cell is a number, with a decimal point or comma."""
     return plain(cell) is not None or any(read(cell, point) is not None for point in (".", ","))
 

@@ -50,7 +50,7 @@ class Failed(Exception):
 
 
 @contextmanager
-def partial(final: Path) -> Iterator[FileIO]:
+def part_file(final: Path) -> Iterator[FileIO]:
     """Opens the file that a download is written to, ``<final>.part``, at its end, and locks out other processes.
 
     Afterwards it removes an empty file, and folders that it made and that are empty.

@@ -258,7 +258,7 @@ def _targets(
             with _named(use(name), path):
                 columns.append(targets.checked(y.reshape(len(y), -1)))
         with _named(use(first), path):
-            targets.varied(columns[0])
+            targets.check_varied(columns[0])
         return task, outputs, columns
     for name, y in ys.items():
         with _named(use(name), path):

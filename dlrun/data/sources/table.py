@@ -14,7 +14,7 @@ from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.data.features import TableEncoder
 from dlrun.data.readers import cells, files
 from dlrun.data.readers.cells import Table
-from dlrun.data.readers.numerals import LIKE, Point, mostly, number, plain, point_of, value
+from dlrun.data.readers.numerals import LIKE, Point, decimal_sign, mostly, number, plain, value
 from dlrun.errors import Unfit, nearest
 
 WHAT = "a CSV or Parquet file with a header"
@@ -74,11 +74,11 @@ def table(
     texts = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
     written = {k: [cell for cell in there if plain(cell[0]) not in absent] for k, there in texts.items()}
     with _unfit("decimal", decimal, "be point or comma"):
-        point = POINTS.get(decimal) or point_of(written, whole.at)
+        point = POINTS.get(decimal) or decimal_sign(written, whole.at)
     whole = whole.read_as(point, tuple(missing))
     with _unfit("path", path, HOLD):
         for k in categorical:
-            targets.told_apart(whole.columns[k], f" in column {k}")
+            targets.check_distinct(whole.columns[k], f" in column {k}")
         columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
         for k, column in columns.items():
             if column.dtype != object:
@@ -122,12 +122,12 @@ def _read(path: str | None, key: str, delimiter: str, missing: cells.Missing) ->
 
 def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iterator[str]:
     """Warns of numbers that are not written as programs write them, and of leading zeros that are lost."""
-    read = {k: cell for k in numbers if (cell := table.dressed(k)) is not None}
+    read = {k: cell for k in numbers if (cell := table.formatted(k)) is not None}
     if read:
         told = [f"{table.at(k, cell)}, read as {number(cell[0], table.point):.10g}" for k, cell in read.items()]
         yield f"{'; '.join(told[:3])}{f'; and {len(told) - 3} more columns' if told[3:] else ''} (data.decimal)"
     for k in numbers:
-        if k in used and (cell := table.coded(k)) is not None:
+        if k in used and (cell := table.with_leading_zeros(k)) is not None:
             yield f"{table.at(k, cell)}, read as a number; data.categorical=[{k}] keeps it as a name"
 
 
@@ -201,7 +201,7 @@ def _targets(
     first, *others = tables
     if task == "regression":
         return task, (target,), _numbers(tables, target)
-    words = any(table.coded(target) for table in tables) or first.column(target).dtype == object
+    words = any(table.with_leading_zeros(target) for table in tables) or first.column(target).dtype == object
     if task == "auto" and not words and not _counts(first, target):
         return "regression", (target,), _numbers(tables, target)
     if task == "auto" and words:
@@ -210,7 +210,7 @@ def _targets(
         for table in tables:
             table.numbers(target)  # refuses text, with its place
     for table in tables:
-        targets.told_apart(table.columns[target], f" in {table.file}")
+        targets.check_distinct(table.columns[target], f" in {table.file}")
     words = words or _padded(tables, target)
     train, *rest = [table.text(target).astype(str) if words else table.exact(target) for table in tables]
     named = {str(table.file): y for table, y in zip(others, rest, strict=True)}

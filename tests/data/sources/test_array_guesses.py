@@ -125,7 +125,7 @@ def test_splits_of_one_type_that_were_scaled_otherwise_are_warned_of(dlrun: Call
 def test_splits_of_one_scale_may_be_of_other_types() -> None:
     data = cut(arrays(path=splits(PIXELS, PIXELS.astype(np.float64))), Splitting(val=3))
     assert data.warnings == ()
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     assert table["x"].dtype == np.float32
     assert data.moments is not None
     mean, std = data.moments

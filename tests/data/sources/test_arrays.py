@@ -152,7 +152,7 @@ def test_an_archive_is_in_memory_once(dtype: Any, save: Callable) -> None:
     try:
         data = cut(arrays(path="a.npz"), Splitting())
         assert data.moments is not None
-        table, rows = batches.stacked(data)
+        table, rows = batches.one_table(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -196,7 +196,7 @@ SCALES: dict[str, np.ndarray] = {
 def test_inputs_are_standardised_in_float64(scale: str) -> None:
     x = SCALES[scale]
     data = cut(load(x, np.arange(400) % 2), Splitting(test=0.25))
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     exact = data.train.x[:].astype(np.longdouble)
     for split in batches.SPLITS:
         expected = (getattr(data, split).x[:].astype(np.longdouble) - exact.mean(0)) / exact.std(0)
@@ -212,7 +212,7 @@ def test_inputs_are_standardised_in_float64(scale: str) -> None:
 def test_targets_are_standardised_in_float64(scale: str) -> None:
     y = SCALES[scale]
     data = cut(load(Z, y, task="regression"), Splitting(test=0.25))
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     exact = data.train.y[:].astype(np.longdouble)
     expected = (data.test.y[:].astype(np.longdouble) - exact.mean(0)) / exact.std(0)
     assert table["y"].dtype == np.float32

@@ -278,7 +278,7 @@ def test_large_numbers_that_differ_little_stay_apart() -> None:
 def test_data_json_tells_how_a_row_becomes_an_input() -> None:
     data = cut(load(many(200), "y"), Splitting())
     kept = json.loads(json.dumps(data.preprocessing(), allow_nan=False))
-    table, rows = batches.stacked(data)
+    table, rows = batches.one_table(data)
     raw = load(many(200), "y").train.x
     found = {row.tobytes() for row in inputs(kept, raw)}
     assert {row.tobytes() for row in table["x"]} == found
