@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 Point = Literal[".", ","]
 """A decimal sign."""
-SPACES = " \u00a0\u2009\u202f"
+SPACES = " \u00a0\u2009\u202f"  # the usual one, no-break, thin, narrow no-break
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|BRL"
 CURRENCY = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20cf]|{CODES}"
-NUMERAL = re.compile(
+NUMERAL = re.compile(  # sign, currency or percent sign, digits with marks, exponent
     rf"(?P<sign>[-+\u2212(])?[{SPACES}]*(?P<before>{CURRENCY})?[{SPACES}]*(?P<inner>[-+\u2212])?"
     rf"(?P<body>[.,]?[0-9](?:[0-9.,'\u2019{SPACES}]*[0-9.,])?)(?P<power>[eE][-+]?[0-9]+)?"
     rf"[{SPACES}]*(?P<after>[%\u2030]|{CURRENCY})?(?P<close>\))?"
@@ -21,6 +21,7 @@ GROUPED = re.compile(  # by thousands, or as in India: 1,20,000
 )
 ZEROS = re.compile(r"[-+]?0[0-9]+")  # a whole number with leading zeros
 LIKE = re.compile(rf"\s*[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
+"""The beginning of a text that looks like a number, which may be a date or a code."""
 
 
 class Numeral(NamedTuple):
