@@ -80,7 +80,7 @@ def form(model: Any, inputs: Inputs, outputs: int, chosen: Parts, **values: Any)
 
 
 def parameters(model: Any, inputs: Inputs, outputs: int, norm: Any = norms.none, **values: Any) -> int:
-    """Hyperparameter of parameters of a model that is not computed."""
+    """Number of parameters of a model that is not computed."""
     zeros = nnx.initializers.zeros  # quicker to trace than random ones
     made = form(model, inputs, outputs, replace(parts(norm), kernel_init=zeros, linear_init=zeros), **values)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(made, nnx.Param)))
