@@ -120,8 +120,10 @@ def test_a_model_that_leaves_the_precision_that_was_asked_for_is_told_of(dlrun: 
         "what it meets"
     ]
     assert "precision=" not in dlrun(*words).err
-    for model in ("transformer", "cnn"):
-        assert "precision=" not in dlrun(f"model={model}", *SHORT, "steps=1", "epochs=null", "precision=bfloat16").err
+    for model in (("transformer", "model.width=8", "model.heads=2", "model.depth=1"), ("cnn", "model.channels=[4]")):
+        name, *sizes = model
+        short = (*SHORT, "steps=1", "epochs=null", "precision=bfloat16")
+        assert "precision=" not in dlrun(f"model={name}", *sizes, *short).err
 
 
 @pytest.mark.parametrize("beside", [".", "conf", "conf/model"])
