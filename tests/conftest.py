@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -116,6 +117,35 @@ def dlrun(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         code = main(list(words))
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained() -> dict[tuple[str, ...], tuple[Outcome, Path]]:
+    """What ``finished`` keeps: by its words what a run gave, and a copy of its directory."""
+    return {}
+
+
+@pytest.fixture
+def finished(
+    dlrun: Callable[..., Outcome], trained: dict[Any, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Outcome]:
+    """``dlrun`` for a run that a test only begins with: the same words are trained once, and copied from then on.
+
+    What else the run reads must be the same too, such as files of data.
+    """
+
+    def call(*words: str) -> Outcome:
+        if words in trained:
+            outcome, kept = trained[words]
+            shutil.copytree(kept, outcome.directory)
+            return outcome
+        outcome, kept = dlrun(*words), tmp_path_factory.mktemp("trained") / "run"
+        assert outcome.code == 0, outcome.err
+        shutil.copytree(outcome.directory, kept)
+        trained[words] = outcome, kept
+        return outcome
 
     return call
 

@@ -253,11 +253,9 @@ FIT = (appended, swapped, one_pixel, reordered)
 
 
 @pytest.fixture
-def run(dlrun, own_folder):
+def run(finished, own_folder):
     save(*arrays())
-    done = dlrun("data=arrays", "data.path=d.npz", *SMALL, "epochs=2", "hydra.run.dir=run")
-    assert done.code == 0, done.err
-    return done
+    return finished("data=arrays", "data.path=d.npz", *SMALL, "epochs=2", "hydra.run.dir=run")
 
 
 @pytest.mark.parametrize(

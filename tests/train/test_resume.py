@@ -65,15 +65,15 @@ def test_early_stopping_survives_resume(dlrun):
     assert other.summary["step"] == whole.summary["step"]
 
 
-def test_changed_number_takes_effect(dlrun):
-    first = dlrun(*QUICK, "schedule=constant")
+def test_changed_number_takes_effect(dlrun, finished):
+    first = finished(*QUICK, "schedule=constant")
     resumed = dlrun("resume", str(first.directory), "epochs=2", "optim.lr=0.5")
     assert resumed.code == 0
     assert [r["lr"] for r in resumed.rows if r["split"] == "train"][-1] == 0.5
 
 
-def test_rows_beyond_the_resumed_step_are_dropped(dlrun):
-    run = dlrun(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3", "checkpoint.every=1epoch")
+def test_rows_beyond_the_resumed_step_are_dropped(dlrun, finished):
+    run = finished(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3", "checkpoint.every=1epoch")
     whole = digest(run.directory)
     last = manifest.steps(run.directory / "checkpoints")[-1]
     with (run.directory / "metrics.jsonl").open("a") as f:
@@ -84,8 +84,8 @@ def test_rows_beyond_the_resumed_step_are_dropped(dlrun):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "no manifest", "extra file", "empty folder"])
-def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
-    run = dlrun(*QUICK, "epochs=3", "checkpoint.keep=3", "checkpoint.every=1epoch", "dropout=0.1")
+def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, finished, damage):
+    run = finished(*QUICK, "epochs=3", "checkpoint.keep=3", "checkpoint.every=1epoch", "dropout=0.1")
     whole = digest(run.directory)
     newest = run.directory / "checkpoints" / str(manifest.steps(run.directory / "checkpoints")[-1])
     file = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -112,8 +112,8 @@ def test_damaged_newest_state_falls_back_to_the_one_before(dlrun, damage):
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "diverged"])
-def test_one_that_ended_before_its_first_state_starts_over(status, dlrun):
-    run = dlrun(*QUICK)
+def test_one_that_ended_before_its_first_state_starts_over(status, dlrun, finished):
+    run = finished(*QUICK)
     whole = digest(run.directory)
     shutil.rmtree(run.directory / "checkpoints")
     (run.directory / "summary.json").unlink()
@@ -135,8 +135,8 @@ def damaged_states(run: Path) -> None:
 
 @pytest.mark.parametrize("lose", [without_states, damaged_states])
 @pytest.mark.parametrize("status", ["completed", "stopped", "pruned", "resumed", "no record"])
-def test_a_run_that_ended_is_not_replaced_where_its_states_are_lost(status, lose, dlrun, own_folder, capsys):
-    assert dlrun(*QUICK, "epochs=2", "hydra.run.dir=run").code == 0
+def test_a_run_that_ended_is_not_replaced_where_its_states_are_lost(status, lose, dlrun, finished, capsys):
+    finished(*QUICK, "epochs=2", "hydra.run.dir=run")
     lose(Path("run"))
     capsys.readouterr()
     if status in ("stopped", "pruned"):
@@ -163,8 +163,8 @@ with lock.locked(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the_way(dlrun):
-    run = dlrun(*QUICK)
+def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the_way(dlrun, finished):
+    run = finished(*QUICK)
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run.directory)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout
@@ -191,8 +191,8 @@ def test_second_process_on_a_directory_is_refused_and_a_stale_lock_is_not_in_the
     (["epochs=0"], "epochs"),
     (["epochs=x", "optim.lr=-1"], "optim.lr"),
 ])  # fmt: skip
-def test_what_may_not_change(dlrun, overrides, names):
-    run = dlrun(*QUICK)
+def test_what_may_not_change(dlrun, finished, overrides, names):
+    run = finished(*QUICK)
     before = {p: p.read_bytes() for p in run.directory.rglob("*") if p.is_file()}
     refused = dlrun("resume", str(run.directory), *overrides)
     assert refused.code == 2
