@@ -1,5 +1,7 @@
 """A number that is not finite stops the run, is named, and never reaches a saved state."""
 
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -69,7 +71,9 @@ class Broken(MLP):
 
 
 @pytest.fixture
-def broken(own_folder):
+def broken(own_folder, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
     (own_folder / "conf" / "model").mkdir(parents=True)
     (own_folder / "conf" / "model" / "broken.yaml").write_text("name: broken:Broken\nwhat: layer\nat: 25\n")
     (own_folder / "broken.py").write_text(BROKEN)
@@ -81,9 +85,9 @@ def broken(own_folder):
     ("gradient", "the gradient of hidden.0.linear"),
     ("statistic", "the statistic hidden.1.norm.mean"),
 ])  # fmt: skip
-def test_the_quantity_the_layer_and_the_step_are_named(shell, broken, what, named):
+def test_the_quantity_the_layer_and_the_step_are_named(dlrun, broken, what, named):
     words = (*broken, f"model.what={what}", "epochs=3", "log.plot=false", "checkpoint.every=10steps", "log.every=10")
-    run = shell(*words)
+    run = dlrun(*words)
     assert run.code == 1, run.err
     error = run.run["error"]
     assert named in error

@@ -87,8 +87,8 @@ def test_bad_sweep_creates_nothing(dlrun: Callable, own_folder: Path) -> None:
 
 
 @pytest.fixture
-def run(dlrun: Callable) -> Path:
-    return dlrun(*QUICK).directory
+def run(finished: Callable) -> Path:
+    return finished(*QUICK).directory
 
 
 def test_resume_checks_its_values(dlrun: Callable, run: Path) -> None:

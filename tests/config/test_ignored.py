@@ -209,9 +209,9 @@ def test_words_for_the_other_kind_of_command(dlrun: Callable, words: str) -> Non
         refused(dlrun(*flags, *words.split()), f"{word}: not allowed")
 
 
-def test_resumed_runs(dlrun: Callable, write: Callable) -> None:
+def test_resumed_runs(dlrun: Callable, finished: Callable) -> None:
     """What a section held that nothing read is no part of the run: it must not come to life, or stay unsaid."""
-    run = dlrun(*QUICK).directory
+    run = finished(*QUICK).directory
     before = contents(run)
     done = dlrun("resume", str(run), "experiment.epochs=7")
     assert "experiment.epochs=7: unknown key, an experiment has none" in done.err

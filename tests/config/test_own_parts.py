@@ -242,9 +242,11 @@ def test_resume_needs_trust_again(dlrun: Callable, own: Callable, monkeypatch: p
     assert dlrun(*words, "resume", str(done.directory), "epochs=2").summary["epoch"] == 2
 
 
-def test_a_config_in_a_run_directory_leads_to_no_import(dlrun: Callable, own: Callable, own_folder: Path) -> None:
+def test_a_config_in_a_run_directory_leads_to_no_import(
+    dlrun: Callable, finished: Callable, own: Callable, own_folder: Path
+) -> None:
     module = own("open('imported', 'w').close()\n" + PARTS, act__cube="name: MODULE:cube\n")
-    done = dlrun(*QUICK)
+    done = finished(*QUICK)
     file = done.directory / ".hydra/config.yaml"
     config = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump({**config, "act": {"name": f"{module}:cube"}}))
