@@ -64,7 +64,7 @@ def phases(words: list[str]) -> None:
     lap("read the data")
     made = setup.prepare(checked)
     lap("read again, cut, trace")
-    from dlrun.display.progress import Progress
+    from dlrun.display.terminal import TerminalProgress
     from dlrun.program.compiled import Engine
     from dlrun.train.loop import train
     from dlrun.train.signals import Stop
@@ -82,7 +82,7 @@ def phases(words: list[str]) -> None:
         lap("compile and run init")
 
     SingleState.start = start
-    with Stop() as stop, Progress() as progress:
+    with Stop() as stop, TerminalProgress() as progress:
         train([TrainingRun(made, folder, progress, pictures=False)], SingleState(made, Engine(made)), stop)
     lap("compile step, train, save")
     from dlrun.display import figures

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
 from dlrun.errors import InvalidConfig
 from dlrun.runs import loading, rundir
@@ -34,8 +35,7 @@ def watch(args: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the screen is to be given back
     try:
         watched.look()
-        terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-        _table(watched) if terminal else _lines(watched)
+        _table(watched) if can_move(sys.stdout) else _lines(watched)
     except KeyboardInterrupt:
         pass
     finally:

@@ -1,17 +1,16 @@
-"""What a person sees on stderr while a run goes on: one moving line on a terminal, and lines that stay.
+"""What a run says while it goes on: a line now and then on stderr, each of them also in log.txt.
 
-Lines that stay are thinned out: every number is in metrics.jsonl, and a log file should stay readable. All of them are
-logged as well, which is what fills log.txt.
+Lines are thinned out: every number is in metrics.jsonl, and a log file should stay readable. Other displays override
+how a line is shown (:meth:`Progress.show`), or what is done with each kind of line; the moving line of a terminal is in
+:mod:`~dlrun.display.terminal`.
 """
 
 import logging
-import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
-from dlrun.display.units import clock, fitted, number
+from dlrun.display.units import fitted, number
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())  # where nothing is set up, warnings are not to be printed a second time
@@ -24,7 +23,7 @@ SILENCE = 30.0
 
 
 class Progress:
-    """How far a run is.
+    """Counts a run's steps, and tells what comes of them.
 
     Args:
       metric: the validation metric to show, such as ``val/accuracy``.
@@ -36,45 +35,14 @@ class Progress:
 
     def __init__(self, metric: str = "val/loss"):
         self.metric, self.chosen, self.stack = metric, "best", 1
-        self.live: Any = None
         self.total = self.step = 0
         self.epoch = 0.0
         self.timed: tuple[int, float] | None = None  # the step after compiling, and when it was
         self.rows: dict[str, dict[str, Any]] = {}  # the last one of each split
         self.told_step, self.told_time, self.began = -1, time.perf_counter(), time.perf_counter()
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Takes the moving line away."""
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
-
     def start(self, step: int, total: int) -> None:
-        """The run stands at ``step`` of ``total``."""
-        self.begin(step, total)
-        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
-            from rich.console import Console
-            from rich.live import Live
-
-            # What user code prints would tear the line: it goes above it, unless stdout leads elsewhere.
-            self.live = Live(
-                self,
-                console=Console(stderr=True),
-                refresh_per_second=5,
-                transient=True,
-                redirect_stdout=sys.stdout.isatty(),
-            )
-            self.live.start(refresh=True)  # before its thread starts: their first lines would run into each other
-            self.live.console.show_cursor()  # a process that is killed can't bring it back
-
-    def begin(self, step: int, total: int) -> None:
-        """Counts from now on."""
+        """Training begins at ``step`` and ends at ``total``; time is counted from now on."""
         self.total, self.step = total, step
         self.began = self.told_time = time.perf_counter()
 
@@ -96,7 +64,6 @@ class Progress:
             everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
             metrics = "  ".join(_metrics(row, self._name, *everything))
             self.tell(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
-            self.close()
         elif self._due(row):
             self._tell(row)
 
@@ -111,11 +78,8 @@ class Progress:
         self.show(text if shown is None else shown)
 
     def show(self, text: str) -> None:
-        """Prints a line above the moving one."""
-        if self.live is not None:
-            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        """Shows a line to the person."""
+        print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """A line that the person should not miss."""
@@ -129,6 +93,11 @@ class Progress:
         return (self.step - self.timed[0]) / max(time.perf_counter() - self.timed[1], 1e-9)
 
     @property
+    def width(self) -> int | None:
+        """Columns that a shown line may take; None for any number."""
+        return None
+
+    @property
     def _name(self) -> str:
         return self.metric.split("/")[-1]
 
@@ -140,7 +109,6 @@ class Progress:
 
     def _tell(self, row: dict[str, Any]) -> None:
         self.told_step, self.told_time = row["step"], time.perf_counter()
-        width = None if self.live is None else self.live.console.width - 1
         digits = len(str(self.total))
         parts = [(0, f"step {row['step']:>{digits}}/{self.total}"), (4, f"epoch {row['epoch']:<4g}")]
         if row["split"] == "val":
@@ -149,36 +117,12 @@ class Progress:
         if train := self.rows.get("train"):
             parts += [(3, f"train loss {number(train.get('loss'))}")]
         parts += [(5, speed) for speed in self._speed()]
-        self.tell(fitted(parts, None), fitted(parts, width))
+        self.tell(fitted(parts, None), fitted(parts, self.width))
 
     def _speed(self) -> list[str]:
         speed = self.speed()
         beside = f" x {self.stack} runs" if self.stack > 1 else ""
         return [] if speed is None else [(f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}") + f" steps/s{beside}"]
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """The moving line: a bar where there is room for one, steps, speed, loss, metric, time left."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        speed = self.speed()
-        parts = [(0, f"{self.step}/{self.total}"), *((4, text) for text in self._speed())]
-        if self.timed is None:
-            parts += [(1, "compiling")]
-        if train := self.rows.get("train"):
-            parts += [(3, f"train loss {number(train.get('loss'))}")]
-        if val := self.rows.get("val"):
-            parts += [(2, f"val {self._name} {number(val.get(self._name))}")]
-        if speed and self.step < self.total:
-            parts += [(1, f"{clock((self.total - self.step) / speed)} left")]
-        width = options.max_width - 3  # the echo of Ctrl-C, ^C, must not wrap
-        text = fitted(parts, width)
-        room = min(width - len(text) - 2, 30)
-        line = Table.grid(padding=(0, 2, 0, 0))
-        bar = [ProgressBar(total=max(self.total, 1), completed=self.step, width=room)] if room >= 10 else []
-        line.add_row(*bar, Text(text, no_wrap=True, overflow="crop"))
-        yield line
 
 
 def _metrics(row: dict[str, Any], *first: str) -> list[str]:

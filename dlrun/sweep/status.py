@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import re
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.display.progress import SILENCE, Progress
+from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, fitted, number
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Status:
             self.steps[job] = (0, 0, 0)
 
     def __enter__(self) -> "Status":
-        if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        if can_move(sys.stderr):
             from rich.console import Console
             from rich.live import Live
 
@@ -94,20 +94,38 @@ class Status:
         """Tells at once that a job failed, and where to read on."""
         self.note(f"{self.name(number)}: {text}{see(log)}")
 
-    def ended(self, number: int, status: str) -> None:
-        """A job came to ``status``."""
-        self.statuses[number] = status
-        first, now, last = self.steps[number]
-        end = now if now > first else last  # one that stopped early, or was given up, takes no further steps
-        self.steps[number] = (first, end, end)
-        self.tick()
+    def lengthened(self, number: int, total: int) -> None:
+        """A job takes so many steps."""
+        first, now, _ = self.steps[number]
+        self.steps[number] = (first, now, total)
+
+    def started(self, number: int, step: int, total: int) -> None:
+        """A job begins to train at ``step``, and ends at ``total``."""
+        self.steps[number] = (step, step, total)
+        self.statuses[number] = "running"
+
+    def found(self, number: int, step: int) -> None:
+        """A job that another process trains stood at ``step`` when it was looked at for the first time."""
+        self.steps[number] = (step, step, self.steps[number][2])
 
     def advance(self, number: int, step: int) -> None:
         """A job has come to a step."""
         first, _, last = self.steps[number]
+        if step <= first:
+            return
         self.steps[number] = (first, step, last)
         if self.timed is None:  # before, it was compiled
             self.timed = (self._taken(), time.perf_counter())
+
+    def came_to(self, number: int, status: str) -> None:
+        """A job came to ``status``: it runs, or it ended."""
+        self.statuses[number] = status
+        if status == "running":
+            return
+        first, now, last = self.steps[number]
+        end = now if now > first else last  # one that stopped early, or was given up, takes no further steps
+        self.steps[number] = (first, end, end)
+        self.tick()
 
     def tick(self) -> None:
         """Now and then a line where there is no terminal."""
@@ -215,9 +233,8 @@ class JobProgress(Progress):
         self.status, self.number, self.log = status, number, log
 
     def start(self, step: int, total: int) -> None:
-        self.begin(step, total)
-        self.status.steps[self.number] = (step, step, total)
-        self.status.statuses[self.number] = "running"
+        super().start(step, total)
+        self.status.started(self.number, step, total)
 
     def advance(self, step: int, epoch: float) -> None:
         super().advance(step, epoch)

@@ -171,7 +171,7 @@ class Lines(Progress):
         self.number = number
 
     def start(self, step: int, total: int) -> None:
-        self.begin(step, total)
+        super().start(step, total)
         self.note(f"step {step} of {total}")
 
     def tell(self, text: str, shown: str | None = None) -> None:

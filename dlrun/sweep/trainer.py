@@ -86,7 +86,7 @@ class Trainer:
             return
         for group in groups:
             for setup, job in zip(group.setups, group.jobs, strict=True):
-                self.status.steps[job.number] = (*self.status.steps[job.number][:2], setup.total_steps)
+                self.status.lengthened(job.number, setup.total_steps)
         same_data(groups, self.data, self.folder.directory)
         self.folder.write("running")
         if self.launcher.inside:
@@ -219,19 +219,16 @@ class Trainer:
             self.status.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
         self._look(number)
-        if status == "running":
-            self.status.statuses[number] = status
-        else:
-            self.status.ended(number, status)
+        self.status.came_to(number, status)
 
     def _follow(self, number: int) -> None:
         """How far a job is, and its best value, as its rows in metrics.jsonl say."""
         rows = self.rows.get(number)
         seen = (rows or self.rows.setdefault(number, Rows(self.folder.path(number)))).read()
-        step, (first, _, last) = int(seen.furthest("step") or 0), self.status.steps[number]
+        step = int(seen.furthest("step") or 0)
         if rows is None:
-            self.status.steps[number] = (step, step, last)
-        elif step > first:
+            self.status.found(number, step)
+        else:
             self.status.advance(number, step)
         self.status.value(number, (seen.least if self.status.mode == "min" else seen.most).get(self.status.metric))
 

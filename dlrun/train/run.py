@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from dlrun.display.progress import Progress
+from dlrun.display.terminal import TerminalProgress
 from dlrun.program.compiled import Engine
 from dlrun.program.setup import Setup
 from dlrun.train.loop import train
@@ -29,7 +29,7 @@ def train_alone(setup: Setup, directory: Path, **how: Any) -> int:
       InvalidConfig: when a resumed run can't go on, or another process works in the directory.
       Exception: what nothing is known of, after it was recorded.
     """
-    with Progress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
+    with TerminalProgress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
         run = TrainingRun(setup, directory, progress, **how)
         train([run], SingleState(setup, Engine(setup)), stop)
         if run.raised is not None:

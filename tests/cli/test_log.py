@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dlrun.display.progress import Progress
+from dlrun.display.terminal import TerminalProgress
 from dlrun.display.units import number
 from tests.conftest import QUICK
 from tests.sweeps import SMALL, runs, summary
@@ -78,8 +78,8 @@ def test_each_run_of_a_sweep_has_its_own_lines_alone(dlrun):
 def test_a_line_that_is_cut_for_the_terminal_is_whole_in_the_log(caplog):
     shown = []
     console = SimpleNamespace(width=30, print=lambda text, **how: shown.append(text))
-    p = Progress("val/accuracy")
-    p.begin(0, 100)
+    p = TerminalProgress("val/accuracy")
+    p.start(0, 100)
     p.live = SimpleNamespace(console=console, stop=lambda: None)
     with caplog.at_level(logging.INFO):
         p.row({"step": 10, "epoch": 1.0, "split": "val", "accuracy": 0.5, "loss": 0.25, "time": 1.0})

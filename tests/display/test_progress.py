@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dlrun.display import figures, progress
-from dlrun.display.progress import Progress
+from dlrun.display.terminal import TerminalProgress
 from dlrun.display.units import clock, counted, fitted, number
 
 
@@ -46,7 +46,7 @@ def clockwork(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_plain_lines(capsys: pytest.CaptureFixture[str], clockwork: list[float]):
-    with Progress("val/accuracy") as p:
+    with TerminalProgress("val/accuracy") as p:
         p.start(0, 60)
         clockwork[0] += 9  # compiling
         for step in range(10, 70, 10):
@@ -67,7 +67,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], clockwork: list[float])
 
 
 def test_a_long_run_does_not_flood_a_log_file(capsys: pytest.CaptureFixture[str]):
-    with Progress("val/accuracy") as p:
+    with TerminalProgress("val/accuracy") as p:
         p.start(0, 100_000)
         for step in range(10, 100_010, 10):
             p.advance(step, epoch=step / 1000)
@@ -82,7 +82,7 @@ def test_a_long_run_does_not_flood_a_log_file(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_slow_run_gives_signs_of_life(capsys: pytest.CaptureFixture[str], clockwork: list[float]):
-    with Progress("val/accuracy") as p:
+    with TerminalProgress("val/accuracy") as p:
         p.start(0, 100_000)
         for step in range(1, 10_000):  # a week, an evaluation every 2,000 minutes
             p.advance(step, epoch=step / 1000)
@@ -97,7 +97,7 @@ def test_a_slow_run_gives_signs_of_life(capsys: pytest.CaptureFixture[str], cloc
 
 
 def test_the_last_evaluation_and_an_early_stop_are_told(capsys: pytest.CaptureFixture[str]):
-    with Progress("val/loss") as p:
+    with TerminalProgress("val/loss") as p:
         p.start(0, 1_000_000)
         p.advance(30, epoch=1.0)
         for step in (10, 20, 30):
@@ -109,7 +109,7 @@ def test_the_last_evaluation_and_an_early_stop_are_told(capsys: pytest.CaptureFi
     assert lines[3] == "test  loss 0.2500  accuracy 0.5000  (best state, step 10)"
 
 
-def rendered(p: Progress, width: int) -> str:
+def rendered(p: TerminalProgress, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, height=10, force_terminal=True, color_system=None)
     console.print(p, end="")
     return console.file.getvalue()  # pyright: ignore
@@ -125,7 +125,7 @@ def rendered(p: Progress, width: int) -> str:
 def test_the_moving_line_is_one_line_at_any_width(
     width: int, total: int, share: float, loss: float | None, speed: float
 ):
-    p = Progress("val/accuracy")
+    p = TerminalProgress("val/accuracy")
     p.total, p.step = total, int(total * share)
     p.timed = (0, time.perf_counter() - p.step / speed)
     p.rows = {"train": {"split": "train", "loss": loss}, "val": val(3)}
@@ -135,7 +135,7 @@ def test_the_moving_line_is_one_line_at_any_width(
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_the_moving_line_tells_steps_speed_loss_metric_and_time_left(width: int, clockwork: list[float]):
-    p = Progress("val/accuracy")
+    p = TerminalProgress("val/accuracy")
     p.total, p.step, p.timed = 400, 101, (1, 990.0)
     p.rows = {"train": train(100), "val": val(100)}
     assert "101/400  10 steps/s  train loss 0.1250  val accuracy 0.5000  0:30 left" in rendered(p, width)
@@ -143,7 +143,7 @@ def test_the_moving_line_tells_steps_speed_loss_metric_and_time_left(width: int,
 
 
 def test_before_the_first_step_the_line_says_compiling():
-    p = Progress()
+    p = TerminalProgress()
     p.total = 10
     assert "compiling" in rendered(p, 80)
 
@@ -165,8 +165,8 @@ def test_counts_are_whole_numbers_of_things(capsys: pytest.CaptureFixture[str]):
     assert [counted(n, what) for n, what in ((1, "step"), (0, "row"), (1294, "row"), (1, "class"), (10, "class"))] == [
         "1 step", "0 rows", "1,294 rows", "1 class", "10 classes",
     ]  # fmt: skip
-    p = Progress("val/accuracy")
-    p.begin(4, 4)
+    p = TerminalProgress("val/accuracy")
+    p.start(4, 4)
     metrics = {"accuracy": 0.5, "macro_f1": float("nan"), "nonfinite": 1, "loss": float("nan")}
     p.row({"step": 4, "epoch": 1.0, "split": "test", **metrics, "time": 1.0})
     assert told(capsys) == ["test  accuracy 0.5000  macro_f1 nan  nonfinite 1  loss nan  (best state, step 4)"]
@@ -187,8 +187,8 @@ def test_numbers_and_times():
 
 SCRIPT = """
 import os, sys, time
-from dlrun.display.progress import Progress
-with Progress("val/accuracy") as p:
+from dlrun.display.terminal import TerminalProgress
+with TerminalProgress("val/accuracy") as p:
     p.start(0, 100)
     for step in range(1, 41):
         p.advance(step, step / 10)

@@ -196,7 +196,7 @@ def test_the_table_has_failures_then_the_best_then_what_was_given_up():
         [("completed", 0.5), ("pruned", 0.9), ("completed", 0.7), ("failed", 0.8), ("pruned", 0.1)]
     ):
         found.value(job, value)
-        found.ended(job, came_to)
+        found.came_to(job, came_to)
     assert [line.split()[0] for line in found.table(lambda job: None).splitlines()] == ["job", "3", "2", "0", "1", "4"]
 
 
@@ -205,7 +205,7 @@ def test_a_long_table_is_cut_where_it_says_least(bad, good, shown):
     found = status(*(f"seed={i}" for i in range(bad + good)))
     for job in range(bad + good):
         found.value(job, job / 1000)
-        found.ended(job, "diverged" if job < bad else "completed")
+        found.came_to(job, "diverged" if job < bad else "completed")
     _, *rows, last = found.table(lambda job: None).splitlines()
     assert last == f"... 40 of {bad + good} jobs; sweep.json has all"
     states = [row.split()[1] for row in rows]
@@ -227,7 +227,7 @@ def test_time_left_counts_no_compiling_and_what_a_search_will_choose(monkeypatch
     now = 60.0
     for job in (0, 1):
         found.advance(job, 60)
-    found.ended(0, "pruned")
+    found.came_to(0, "pruned")
     assert found.steps[0] == (0, 60, 60)
     taken, known, to_come = 120 - 10, 40, 2 * (60 + 100) / 2
     assert found._left() == pytest.approx(10 * (known + to_come) / taken)

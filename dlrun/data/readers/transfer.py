@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from dlrun import __version__
+from dlrun.display.terminal import can_move
 
 TIMEOUT = 20.0
 """Seconds without an answer or a byte, after which a mirror counts as failed."""
@@ -205,7 +206,7 @@ def _shown(file: File, have: int, url: str) -> Iterator[Any]:
     """
     begun = f", from {amount(have)} on" if have else ""
     _say(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")
-    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if not can_move(sys.stderr):
         yield lambda count: None
         return
     from rich.console import Console
