@@ -93,7 +93,7 @@ def _of_choices(
         f"{group}.{entry.key}": entry
         for group, options in chosen(words, groups, defaults).items()
         for option in options
-        if group != "experiment" and option in groups.get(group, {})
+        if group != catalogue.EXPERIMENT and option in groups.get(group, {})
         for entry in catalogue.entries(groups[group][option])
     }
 

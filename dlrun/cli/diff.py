@@ -14,9 +14,10 @@ from dlrun.compare.compare_rows import Pair, said
 from dlrun.compare.difference import ABSENT, Apart, Difference, Section, difference
 from dlrun.display.units import number
 from dlrun.errors import InvalidConfig, show
+from dlrun.runs.loading import load_one
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run
-from dlrun.runs.single import is_number, single
+from dlrun.runs.values import is_number
 
 if TYPE_CHECKING:
     from dlrun.display.page import Page, Part
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
     problems, runs = [], []
     for path in args.runs:
         try:
-            runs.append(single(path))
+            runs.append(load_one(path))
         except InvalidConfig as error:
             problems += error.problems
     if problems:

@@ -104,7 +104,7 @@ def _option(group: str, option: str, file: Path, trust: tuple[str, ...]) -> str:
     lines = [f"{group}={option}", *textwrap.wrap(catalogue.headline(file), _columns())]
     if catalogue.conf() not in file.parents:
         lines.append(f"your own: {file}")
-    if group == "experiment":
+    if group == catalogue.EXPERIMENT:
         return "\n".join([*lines, "", file.read_text(encoding="utf-8").rstrip()])
     if brings := catalogue.brings(file):
         lines += ["", "Unless you choose otherwise, it brings: " + " ".join(f"{g}={o}" for g, o in brings.items())]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dlrun.cli.arguments import Also, Parser
+from dlrun.cli.listing import best, choices, look, none, start, written
 from dlrun.display.units import cut, number
 from dlrun.errors import show
 from dlrun.runs import loading
-from dlrun.runs.listing import _written, best, choices, look, none, start
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
@@ -59,10 +59,10 @@ def main(argv: list[str]) -> int:
 
         return watch.watch(args)
     runs = look(args)
-    damaged = {} if args.where else {path: why for path, why in runs.skipped.items() if _written(path) is not None}
+    damaged = {} if args.where else {path: why for path, why in runs.skipped.items() if written(path) is not None}
     for path in runs.skipped.keys() - damaged.keys():
         print(f"skipped: {path}: {runs.skipped[path]}", file=sys.stderr)
-    starts = {run.path: start(run) for run in runs} | {path: _written(path) or 0.0 for path in damaged}
+    starts = {run.path: start(run) for run in runs} | {path: written(path) or 0.0 for path in damaged}
     newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
     told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
     for run, (name, value) in best(runs.of(run for run in runs if run.path in newest)).items():

@@ -16,10 +16,9 @@ from dlrun.runs import loading, rundir
 from dlrun.runs.prune import Left, Plan, delete, plan, size
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
+from dlrun.runs.status import FAILED, OVER
 from dlrun.runs.times import instant
 
-OVER = ("completed", "pruned", "diverged")  # going on with them would come to the same
-FAILED = ("failed", "diverged")
 KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EPILOG = """\

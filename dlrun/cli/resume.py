@@ -142,7 +142,7 @@ def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: s
     """Whether a run has this option, which may be an alias, or one of the user's own."""
     name = values[group].get("name") if isinstance(values.get(group), dict) else None
     packaged = catalogue.options(group, [catalogue.conf()])
-    if option in packaged and group != "experiment":
+    if option in packaged and group != catalogue.EXPERIMENT:
         return name in (option, catalogue.component(packaged[option]))
     return bool(option) and option in (name, chosen.get(group))
 
@@ -152,7 +152,7 @@ def _choice(text: str) -> str:
     group = _name(text).split("@")[0]
     if group in catalogue.NOT_OF_A_RUN:
         return f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ..."
-    if group == "experiment":
+    if group == catalogue.EXPERIMENT:
         return f"{text}: can't be chosen for a resumed run, start a new one; allowed: single keys of it"
     if not re.fullmatch(rf"{group}=.*", text, re.DOTALL):
         return f"{text}: not allowed here; allowed: key=value"

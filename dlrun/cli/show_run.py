@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from dlrun.cli.arguments import Parser
 from dlrun.display.units import clock, number
 from dlrun.errors import InvalidConfig, printable, show
+from dlrun.runs.loading import load_one
 from dlrun.runs.overview import facts
 from dlrun.runs.run import Run
-from dlrun.runs.single import is_number, single
+from dlrun.runs.values import is_number
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     args = parser().read(argv)
     if len(args.runs) != 1:
         raise InvalidConfig([f"show-run: one run directory is needed, not {len(args.runs)}: dlrun show-run DIR"])
-    run = single(args.runs[0], damaged=True)
+    run = load_one(args.runs[0], damaged=True)
     from dlrun.display import page
 
     if args.format == "json":

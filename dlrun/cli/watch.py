@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from dlrun.cli.listing import choices, look, none, start
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
 from dlrun.errors import InvalidConfig
-from dlrun.runs import loading, rundir
-from dlrun.runs.listing import choices, look, none, start
+from dlrun.runs import loading, rundir, status
 from dlrun.runs.live import Rows, Standing, standing
-from dlrun.runs.lock import in_use
 from dlrun.runs.run import Run, stamp
 
 LEAST = 12  # letters of a command line that are worth showing
@@ -65,8 +64,7 @@ class Watched:
                 self.found = []
             self.stamps = stamps
         for run in self.found:
-            if run.facts["status"] == "running":
-                run.status = "running" if in_use(run.directory) else "killed"
+            run.status = status.now(run.facts["status"], run.directory)
         return sorted(self.found, key=lambda run: run.status != "running")[: self.args.limit]
 
     def standing(self, run: Run) -> Standing:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlrun.runs.metric_names import NOT_A_METRIC
+from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.run import Run
-from dlrun.runs.single import is_number
+from dlrun.runs.values import is_number
 
 Pair = tuple[Any, Any]
 
@@ -63,7 +63,7 @@ def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, in
         split, step = row.get("split"), row.get("step")
         if not isinstance(split, str) or not isinstance(step, int):
             continue
-        names = {key: f"{split}/{key}" for key in row if key not in NOT_A_METRIC}
+        names = {key: f"{split}/{key}" for key in row if key not in ROW_KEYS}
         values = {name: row[key] for key, name in names.items() if comparable(name)}
         if values:
             found[split, step, seen[split, step]] = values

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dlrun.runs.metric_names import NOT_A_METRIC
-from dlrun.runs.run import Run, finite
+from dlrun.runs.metric_names import ROW_KEYS
+from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
+from dlrun.runs.values import finite
 
 POINTS = 300_000  # of all curves together, about 8 bytes each
 MOST, LEAST = 200, 8  # of a curve
@@ -54,7 +55,7 @@ def _curves(run: Run, most: int, shared: dict[tuple[float, ...], int]) -> dict[s
     found = {}
     for split, rows in splits.items():
         rows.sort(key=lambda row: row["step"])
-        names = dict.fromkeys(key for row in rows for key in row if key not in NOT_A_METRIC)
+        names = dict.fromkeys(key for row in rows for key in row if key not in ROW_KEYS)
         values = {name: [finite(row.get(name)) for row in rows] for name in names}
         values = {name: some for name, some in values.items() if any(v is not None for v in some)}
         chosen = kept(values.values(), len(rows), most)

@@ -10,7 +10,6 @@ from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
-from dlrun.runs.single import results
 
 ABSENT: Any = object()
 """The value of what a run does not have."""
@@ -190,7 +189,7 @@ def _metrics(
     a: Run, b: Run, reason: Callable[[str], Reason | None], apart: list[Apart], alone: dict[str, Pair]
 ) -> Section:
     """How far they came, and metrics: of the best state, the last validation, the test, the last training row."""
-    values = [results(run) for run in (a, b)]
+    values = [run.results() for run in (a, b)]
     reasons: dict[Reason, dict[str, Pair]] = {}
     for name in [name for name in values[0] if name in values[1]]:
         if (why := reason(name)) is not None:

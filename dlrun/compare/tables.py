@@ -10,8 +10,9 @@ from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics import Comparison, Summary
 from dlrun.errors import printable
 from dlrun.runs.metric_names import SEEDS
-from dlrun.runs.run import Run, finite
+from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
+from dlrun.runs.values import finite
 
 NONE = "–"
 BAR = 21  # letters

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "launcher", "experiment")
+EXPERIMENT = "experiment"
+GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "launcher", EXPERIMENT)
 NOT_OF_A_RUN = {"launcher": "local"}
 """Groups that say how runs are made, not what they are: no part of a run's values. With their usual options."""
 

@@ -112,7 +112,9 @@ def _not_ours(cfg: Config) -> list[str]:
     """What a configuration must not hold wherever it comes from: imports, or another layout of the run directory."""
     found = targets(OmegaConf.to_container(cfg, resolve=False))
     if "hydra" in cfg:
-        several = {k: v for k, v in cfg.hydra.runtime.choices.items() if OmegaConf.is_list(v) and k != "experiment"}
+        several = {
+            k: v for k, v in cfg.hydra.runtime.choices.items() if OmegaConf.is_list(v) and k != catalogue.EXPERIMENT
+        }
         found += [f"{k}={show(list(v))}: not allowed; allowed: one option" for k, v in several.items()]
         if cfg.hydra.job.chdir:
             found.append("hydra.job.chdir=true: not allowed; allowed: false, since paths are relative to where you are")
@@ -273,7 +275,7 @@ def _refused(hydra: Hydra, cfg: Config, parsed: Override, refusal: Exception) ->
     group, value = parsed.key_or_group, parsed.value()
     if unknown := _unknown(cfg, group):
         return unknown
-    if group == ignored.EXPERIMENT and (problem := ignored.refused(hydra, value, str(refusal))):
+    if group == catalogue.EXPERIMENT and (problem := ignored.refused(hydra, value, str(refusal))):
         return problem
     known = hydra.config_loader.get_group_options(group)
     if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):

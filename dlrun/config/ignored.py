@@ -16,11 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dlrun.config import catalogue
+from dlrun.config.catalogue import EXPERIMENT
 from dlrun.config.schema import keys as keys_of
 from dlrun.config.settings import Settings
 from dlrun.errors import show
 
-EXPERIMENT = "experiment"
 HEADER = "# @package _global_"
 OF_A_SWEEP = re.compile(r"(launcher|hydra\.launcher|hydra/launcher|hydra\.sweeper|hydra/sweeper|hydra\.sweep)(\.|@|$)")
 OF_A_RUN = re.compile(r"hydra\.run(\.|$)")

@@ -54,6 +54,6 @@ def said(error: BaseException) -> str:
     if isinstance(error, YAMLError):
         return " ".join(str(error).split())
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    if f"@{ignored.EXPERIMENT}." in lines[0] if lines else False:
+    if f"@{catalogue.EXPERIMENT}." in lines[0] if lines else False:
         return f"{lines[0]} The first line of an experiment's file must be: {ignored.HEADER}"
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

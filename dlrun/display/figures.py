@@ -12,7 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-SKIPPED = ("step", "epoch", "split", "time", "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
+from dlrun.runs.metric_names import ROW_KEYS
+
+SKIPPED = (*ROW_KEYS, "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
 NAMED = ("#d1495b", "#00798c", "#edae49", "#5b4b8a", "#66a182")  # runs of a sweep that have a colour
 LONGEST = 18  # letters of a class name

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from dlrun.display.units import fitted, number
+from dlrun.runs.metric_names import ROW_KEYS
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())  # where nothing is set up, warnings are not to be printed a second time
@@ -61,7 +62,7 @@ class Progress:
                 self._tell(last)
             if self.step < self.total:
                 self.tell(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
-            everything = [name for name in row if name not in ("step", "epoch", "split", "time", "loss")]
+            everything = [name for name in row if name not in (*ROW_KEYS, "loss")]
             metrics = "  ".join(_metrics(row, self._name, *everything))
             self.tell(f"test  {metrics}  ({self.chosen} state, step {row['step']})")
         elif self._due(row):

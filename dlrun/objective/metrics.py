@@ -36,11 +36,6 @@ class Task:
     counts: dict[str, Callable[[Array, Array, Array], Array]]
     report: Callable[[str, dict[str, float], Sums], dict[str, float]]
     details: Callable[[Sums], dict[str, Any]] = lambda counts: {}
-    larger: tuple[str, ...] = ("accuracy", "top5", "macro_f1", "r2")
-
-    def mode(self, metric: str) -> str:
-        """``min`` or ``max``: when a metric such as ``val/loss`` is better."""
-        return "max" if metric.split("/")[-1] in self.larger else "min"
 
 
 UNMEASURED = Task({}, "val/loss", ("loss",), {}, lambda split, means, counts: means)

@@ -26,6 +26,7 @@ from dlrun.program.misfits import batch_norm_misfits, device_warnings, model_war
 from dlrun.program.program import Program
 from dlrun.program.state import TrainState
 from dlrun.program.teacher import with_teacher
+from dlrun.runs.metric_names import better
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Setup:
 
     @property
     def mode(self) -> str:
-        return self.plan.settings.checkpoint.mode or self.program.task.mode(self.metric)
+        return self.plan.settings.checkpoint.mode or better(self.metric)
 
     @cached_property
     def parameters(self) -> int:

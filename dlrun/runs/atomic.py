@@ -26,7 +26,7 @@ def write(file: Path, text: str) -> None:
 
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON object atomically; numbers that are not finite become null."""
-    text = json.dumps(finite(value), indent=2, ensure_ascii=False)
+    text = json.dumps(jsonable(value), indent=2, ensure_ascii=False)
     # Lists of numbers on one line each.
     text = re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: " ".join(m[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
     write(file, text + "\n")
@@ -41,12 +41,12 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def finite(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Plain values as JSON keeps them: numbers that are not finite are None."""
     if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
+        return {k: jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, float) and value - value != 0:
         return None
     return value

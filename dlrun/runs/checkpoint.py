@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dlrun.runs.manifest import ASIDE, LOOP, MANIFEST, PART, STATE, manifest, sound, steps, verify
+from dlrun.runs.manifest import ASIDE, LOOP, MANIFEST, PART, STATE, last_sound, manifest, steps, verify
 
 OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
 
@@ -93,7 +93,7 @@ class Checkpoints:
         text = str(error)
         full = "no space left" in text.lower() or getattr(error, "errno", None) == errno.ENOSPC
         reason = "no space left on the disk" if full else next(iter(text.splitlines()), type(error).__name__)
-        last = max(sound(self.directory), default=None)
+        last = last_sound(self.directory)
         kept = "no earlier state was saved" if last is None else f"the last good one, of step {last}, is kept"
         return CheckpointError(f"the state of step {step} could not be saved: {reason}; {kept}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlrun.runs import rundir
 from dlrun.runs.run import Run, stamp
+from dlrun.runs.values import is_number
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Rows:
         return self
 
     def _take(self, row: dict[str, Any]) -> None:
-        split, numbers = row.get("split"), {k: float(v) for k, v in row.items() if _number(v)}
+        split, numbers = row.get("split"), {k: float(v) for k, v in row.items() if is_number(v)}
         if isinstance(split, str) and "step" in numbers:
             self.ends[split] = numbers
             for key, value in numbers.items():
@@ -99,9 +100,9 @@ def standing(run: Run, rows: Rows) -> Standing:
     steps = given or (epochs * (examples // batch) if epochs and examples and batch else None)
     if run.summary:
         name, speed = run.main[0], facts.get("steps_per_second")
-        step, epoch = (v if _number(v) else None for v in (run.summary.get("step"), run.summary.get("epoch")))
+        step, epoch = (v if is_number(v) else None for v in (run.summary.get("step"), run.summary.get("epoch")))
         now, best, evaluated = run.metric(name, "last"), run.metric(name), step
-        speed = speed if _number(speed) else None
+        speed = speed if is_number(speed) else None
     else:
         rows.read()
         name, mode = run.main_among(lambda: rows.least)
@@ -111,10 +112,6 @@ def standing(run: Run, rows: Rows) -> Standing:
         side_by_side = _whole(facts.get("stack")) or 1  # of which each has its share of the time
         speed = step / seconds / side_by_side if step and seconds else None
     return Standing(step, epoch, steps, None if given else epochs, evaluated, name, now, best, speed)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _whole(value: Any) -> int | None:

@@ -10,15 +10,14 @@ import math
 import os
 import shlex
 import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import InvalidConfig
-from dlrun.runs import cache, rundir
+from dlrun.errors import InvalidConfig, nearest
+from dlrun.runs import atomic, cache, rundir
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
 
@@ -73,6 +72,32 @@ def _load(roots: list[str]) -> Runs:
     return Runs(found, skipped, keep)
 
 
+def load_one(path: str, *, damaged: bool = False) -> Run:
+    """The run of a directory.
+
+    Args:
+      damaged: whether a directory whose run.json can't be read will do: it has the status ``damaged``, the
+        configuration as Hydra wrote it, and its rows.
+
+    Raises:
+      InvalidConfig: when there is none; the line says what is there instead.
+    """
+    if not os.path.isdir(path):
+        raise InvalidConfig([f"{path}: {_missing(path)}"])
+    record = read(path)
+    if isinstance(record, dict):
+        return Run(path, record)
+    if not os.path.lexists(os.path.join(path, rundir.RUN)):
+        raise InvalidConfig([f"{path}: {_runs_inside(path)}"])
+    file = os.path.join(path, rundir.RUN)
+    foreign = stamp(file) != "-" and atomic.read_json(Path(file)) is not None  # sound, but no run that we can read
+    left = any(stamp(os.path.join(path, name)) != "-" for name in (rundir.METRICS, rundir.CONFIG))
+    if not damaged or foreign or not left:
+        raise InvalidConfig([f"{path}: {record}"])
+    facts = {"status": "damaged", "command": ""}
+    return Run(path, {"run": facts, "config": configuration(path, {}), "summary": {}, "damage": record})
+
+
 def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
     """Run directories at and below folders: those with a run.json. Why others could not be looked into: ``skipped``."""
     seen: set[tuple[int, int]] = set()
@@ -121,7 +146,7 @@ def read(path: str) -> dict[str, Any] | str:
     version = run.get("format", 1)
     if not isinstance(version, int) or version > rundir.FORMAT:
         return f"format {version} is not known to this dlrun, which reads up to {rundir.FORMAT}"
-    facts = flat({key: value for key, value in run.items() if key not in LEFT_OUT})
+    facts = rundir.flat({key: value for key, value in run.items() if key not in LEFT_OUT})
     command = run.get("command")
     if "data" in facts:  # beside the keys of the configuration: ``data`` stands for ``data.name``
         facts[DATA] = facts.pop("data")
@@ -138,17 +163,6 @@ def read(path: str) -> dict[str, Any] | str:
     return record
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[sys.intern(f"{prefix}{key}")] = value
-    return found
-
-
 def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
     """The configuration; of a run.json that has none, as Hydra wrote it."""
     config = run.get("config")
@@ -161,7 +175,35 @@ def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
             config = json.loads(json.dumps(config))  # dates of YAML are no values of ours
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             config = None
-    return flat(config) if isinstance(config, dict) else {}
+    return rundir.flat(config) if isinstance(config, dict) else {}
+
+
+def _missing(path: str) -> str:
+    if os.path.lexists(path):
+        return "not a folder"
+    folder, name = os.path.split(path.rstrip("/"))
+    try:
+        near = nearest(name, os.listdir(folder or "."))
+    except OSError:
+        near = ""
+    return f"no such folder{near}"
+
+
+def _runs_inside(path: str) -> str:
+    """Why a folder is no run, and which runs are in it."""
+    try:
+        with os.scandir(path) as entries:
+            names = [e.name for e in entries if os.path.isfile(os.path.join(e.path, rundir.RUN))]
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    sweep = os.path.lexists(os.path.join(path, rundir.SWEEP))
+    if not names:
+        none = f"no run directory: it has no {rundir.RUN}"
+        return "a sweep that has no run yet" if sweep else f"{none}; dlrun ls lists the runs below a folder"
+    first, last = (os.path.join(path, which(names, key=natural)) for which in (min, max))
+    what = "a sweep" if sweep else "a folder of runs"
+    those = f"its run, {first}" if len(names) == 1 else f"one of its {len(names)} runs, {first} ... {last}"
+    return f"{what}; name {those}"
 
 
 def _parsed(file: str) -> Any:

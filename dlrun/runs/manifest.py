@@ -31,6 +31,11 @@ def sound(directory: Path) -> list[int]:
     return [step for step in steps(directory) if verify(directory / str(step))]
 
 
+def last_sound(directory: Path) -> int | None:
+    """The last step whose manifest matches its files; None where there is none."""
+    return next((step for step in reversed(steps(directory)) if verify(directory / str(step))), None)
+
+
 def verify(folder: Path) -> bool:
     """Whether the files of a step are exactly those of its manifest, bit for bit."""
     try:

@@ -2,11 +2,15 @@
 
 from typing import Literal
 
-SMALLER_IS_BETTER = ("loss", "rmse", "mae", "perplexity", "bits_per_character", "error", "time", "seconds")
+SMALLER_IS_BETTER = (
+    "loss", "rmse", "mae", "perplexity", "bits_per_character", "error", "time", "seconds", "parameters",
+)  # fmt: skip
+"""How the names of metrics end of which the smaller value is better; of all others it is the larger one."""
 SEEDS = ("seed", ".seed")
 """How keys end that tell which of many random runs one is."""
 SPLITS = ("val", "test", "train")
-NOT_A_METRIC = ("step", "epoch", "split", "time")
+ROW_KEYS = ("step", "epoch", "split", "time")
+"""Keys of a row of metrics.jsonl that are no metric."""
 HOW_IT_RAN = (
     "log.", "compile_cache", "devices", "distributed.", "stream.", "eval.batch_size", "checkpoint.every",
     "checkpoint.keep", "data.folder", "data.download",

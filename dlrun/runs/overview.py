@@ -2,23 +2,21 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from dlrun.runs import atomic, manifest, rundir
 from dlrun.runs.loading import natural
 from dlrun.runs.run import Run, stamp
-from dlrun.runs.single import results
+from dlrun.runs.status import WENT_WRONG
 
-WENT_WRONG = ("failed", "diverged", "killed", "damaged")
 LOG_LINES, LOG_BYTES = 12, 1 << 14
 
 
 def facts(run: Run) -> dict[str, Any]:
     """What there is to say of a run, as plain values: its run.json and summary.json, and what lies beside them."""
-    found, again = results(run), _resumed(run)
+    found, again = run.results(), _resumed(run)
     words = [*_command(run), *(word for one in again for word in one["overrides"])]
     return {
         "directory": run.path,
@@ -52,7 +50,7 @@ def checkpoints(run: Run, best: Any) -> list[dict[str, Any]]:
     for step in manifest.steps(folder):
         state = folder / str(step)
         whole = stamp(str(state / manifest.MANIFEST)) != "-"
-        found.append({"step": step, "bytes": size(str(state)), "best": step == best, "whole": whole})
+        found.append({"step": step, "bytes": rundir.size(state), "best": step == best, "whole": whole})
     return found
 
 
@@ -64,24 +62,7 @@ def files(run: Run) -> dict[str, int]:
     except OSError:
         return {}
     ordered = sorted(names, key=lambda name: (names[name], natural(name)))
-    return {f"{n}{'/' * names[n]}": size(os.path.join(run.path, n)) for n in ordered if n != rundir.LOCK}
-
-
-def size(path: str) -> int:
-    """Bytes of a file, or of all files in a folder; 0 for what went away. Links are not followed."""
-
-    def files() -> Iterator[str]:
-        if os.path.islink(path) or not os.path.isdir(path):
-            yield path
-        else:
-            for folder, _, names in os.walk(path):
-                yield from (os.path.join(folder, name) for name in names)
-
-    total = 0
-    for file in files():
-        with suppress(OSError):
-            total += os.lstat(file).st_size
-    return total
+    return {f"{n}{'/' * names[n]}": rundir.size(os.path.join(run.path, n)) for n in ordered if n != rundir.LOCK}
 
 
 def _command(run: Run) -> list[str]:

@@ -3,7 +3,6 @@
 A state is renamed before it is deleted: cut off at any moment, every state is whole or does not exist.
 """
 
-import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -128,18 +127,9 @@ def _states(folder: Path) -> list[State]:
     except FileNotFoundError:
         return []
     others = sorted(name for name in names if name.startswith((manifest.ASIDE, manifest.PART)))
-    aside = [State(name, None, _bytes(folder / name)) for name in others]
+    aside = [State(name, None, rundir.size(folder / name)) for name in others]
     steps = sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
-    return aside + [State(str(step), step, _bytes(folder / str(step))) for step in steps]
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, file)).st_size
-    return total
+    return aside + [State(str(step), step, rundir.size(folder / str(step))) for step in steps]
 
 
 def size(number: float) -> str:

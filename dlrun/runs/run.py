@@ -5,16 +5,15 @@ the answers, not the rows, are kept.
 """
 
 import json
-import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from dlrun.runs import rundir
-from dlrun.runs.lock import in_use
-from dlrun.runs.metric_names import NOT_A_METRIC, better
+from dlrun.runs import rundir, status
+from dlrun.runs.metric_names import ROW_KEYS, better
+from dlrun.runs.values import finite
 
 At = Literal["best", "last", "min", "max"] | int
 """Which of a metric's values: of the best state, the last, the smallest, the largest, or that at a step."""
@@ -47,10 +46,7 @@ class Run:
         self.path, self._known = path, known
         self.facts, self.config, self.summary = record["run"], record["config"], record["summary"]
         self.damage: str | None = record.get("damage")
-        self.status: str = self.facts["status"]
-        # The one thing that no file tells: the process may be gone.
-        if self.status == "running" and not in_use(Path(path)):
-            self.status = "killed"
+        self.status = status.now(self.facts["status"], Path(path))
         self._answers: dict[str, Any] | None = None
         self.changed = False
 
@@ -127,6 +123,21 @@ class Run:
         """Step, seconds of training and value of each row that has the metric."""
         return list(_series(self.rows, metric))
 
+    def results(self) -> dict[str, Any]:
+        """How far it came and its metrics, by flat keys as in summary.json; without a summary, what its rows say."""
+        if self.summary:
+            return {k: v for k, v in self.summary.items() if "/" in k or k in ("step", "epoch")}
+        rows = [row for row in self.rows if isinstance(row.get("step"), int)]
+        if not rows:
+            return {}
+        last = max(rows, key=lambda row: row["step"])
+        found = {"step": last["step"], "epoch": last.get("epoch")}
+        found |= {name: self.metric(name, "last") for name in self.metrics}
+        best = {f"best/{name}": self.metric(name) for name in self.metrics if name.startswith("val/")}
+        value = self.metric(self.main[0])
+        reached = None if value is None else self.time_to(self.main[0], value)
+        return found | ({"best/step": reached[0]} if reached else {}) | best
+
     def value(self, name: str) -> Any:
         """A value by its column's name: of the configuration, of run.json, or a metric at its best; None if absent."""
         if name in self.config:
@@ -173,7 +184,7 @@ class Run:
                         values[name], steps[name] = [], []
                     values[name].append(value)
                     steps[name].append(step)
-        values = {name: found for name, found in values.items() if name.partition("/")[2] not in NOT_A_METRIC}
+        values = {name: found for name, found in values.items() if name.partition("/")[2] not in ROW_KEYS}
         metric, mode = self.main_among(lambda: values)
         best: dict[str, float] = {}
         no_result = {row["step"] for row in rows if "nonfinite" in row and isinstance(row.get("step"), int)}
@@ -186,16 +197,6 @@ class Run:
                 best |= {name: known[-1]} if known else {}
         extremes = {how.__name__: {name: how(found) for name, found in values.items()} for how in (min, max)}
         return {**extremes, "last": {name: found[-1] for name, found in values.items()}, "best": best}
-
-
-def finite(value: Any) -> float | None:
-    """A value of a file as a number; None for what is none, or not finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond all floats
-        return None
 
 
 def _series(rows: list[dict[str, Any]], metric: str) -> Iterator[tuple[int, float, float]]:

@@ -1,13 +1,15 @@
 """The run directory: the only file that knows names inside it. Needs neither JAX nor Hydra."""
 
+import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dlrun.runs.atomic import finite, read_json, write, write_json
+from dlrun.runs.atomic import jsonable, read_json, write, write_json
 
 FORMAT = 1
 
@@ -23,6 +25,8 @@ LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HISTORY = "history"
+SWEEP = "sweep.json"  # these two in a sweep's directory
+STUDY = "study.db"
 
 
 def create(directory: Path) -> bool:
@@ -103,26 +107,34 @@ class Metrics:
         self.file = (directory / METRICS).open("ab", buffering=0)
 
     def write(self, row: dict[str, Any]) -> None:
-        self.file.write((json.dumps(finite(row)) + "\n").encode())
+        self.file.write((json.dumps(jsonable(row)) + "\n").encode())
 
     def close(self) -> None:
         self.file.close()
 
 
-def find(root: Path) -> list[Path]:
-    """All run directories at or below ``root``: those that hold a run.json."""
-    found = []
-    for folder, below, files in os.walk(root):
-        if RUN in files:
-            found.append(Path(folder))
-            below.clear()
-        below[:] = [b for b in below if not b.startswith(".")]
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, by dotted path; empty ones are left out."""
+    if not isinstance(values, dict):
+        return {path: values}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict):
+            found |= flat(value, name)
+        else:
+            found[sys.intern(name)] = value  # thousands of runs have the same keys
     return found
 
 
-def flat(values: Any, path: str = "") -> dict[str, Any]:
-    """Nested values by dotted path."""
-    if not isinstance(values, dict):
-        return {path: values}
-    below = [flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
-    return {key: value for part in below for key, value in part.items()}
+def size(path: str | os.PathLike[str]) -> int:
+    """Bytes of a file, or of all files in a folder; 0 for what went away. Links are not followed."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        files = [os.fspath(path)]
+    else:
+        files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += os.lstat(file).st_size
+    return total

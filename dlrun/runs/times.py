@@ -1,6 +1,7 @@
 """Times as run.json tells them and as people type them, as instants: runs of other time zones are in one order."""
 
 import re
+import time
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,11 @@ FORM = re.compile(
     r"[12]\d{3}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?\s?(Z|[+-]\d\d(:?\d\d)?)?)?)?)?",
     re.ASCII | re.IGNORECASE,
 )
+
+
+def now() -> str:
+    """The time as files tell it: local, with its offset, such as ``2026-11-23T05:22:39+0100``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def instant(told: Any) -> float | None:

@@ -14,7 +14,7 @@ from hydra.types import HydraContext
 from dlrun.config import composition
 from dlrun.config.overrides import one_duration
 from dlrun.errors import InvalidConfig
-from dlrun.runs import atomic, rundir
+from dlrun.runs import atomic, loading, rundir
 from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.names import names
 
@@ -69,7 +69,7 @@ def sweep(
     sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
     sweeper.sweep(arguments=one_duration(list(cfg.hydra.overrides.task)))
     print(directory, flush=True)
-    runs = [atomic.read_json(run / rundir.RUN) or {} for run in rundir.find(directory)]
+    runs = [atomic.read_json(Path(run, rundir.RUN)) or {} for run in loading.find([str(directory)], {})]
     return int(not runs or any(run.get("status") != "completed" for run in runs))
 
 

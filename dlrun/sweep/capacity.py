@@ -78,10 +78,7 @@ def activations(engine: Engine) -> int:
 
 def _step(member: UnitJob) -> int:
     """The step that a job will go on from."""
-    if not member.resume:
-        return 0
-    folder = member.directory / rundir.CHECKPOINTS
-    return next((s for s in reversed(manifest.steps(folder)) if manifest.verify(folder / str(s))), 0)
+    return (manifest.last_sound(member.directory / rundir.CHECKPOINTS) or 0) if member.resume else 0
 
 
 def _platform(engine: Engine) -> str:

@@ -6,14 +6,15 @@ from typing import Any
 from dlrun.config import composition
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
+from dlrun.runs import rundir
+from dlrun.runs.status import OVER
 from dlrun.sweep.conduct import conducted, directory, launcher_of, main_metric, small_footprint
-from dlrun.sweep.folder import OVER, Folder, digest, read, taken_from
+from dlrun.sweep.folder import Folder, digest, read, taken_from
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
 from dlrun.sweep.request import Asked
-from dlrun.sweep.search import study
 from dlrun.sweep.trainer import Trainer
 
 
@@ -75,7 +76,7 @@ def described(asked: Asked, swept: dict[str, Any]) -> dict[str, Any]:
 
 def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:
     """The jobs with their numbers in a sweep that is there. Raises :class:`InvalidConfig` where it has none of them."""
-    if (folder.directory / study.FILE).exists():
+    if (folder.directory / rundir.STUDY).exists():
         allowed = f"allowed: a new folder, or dlrun resume {folder.directory}"
         raise InvalidConfig([f"hydra.sweep.dir={folder.directory}: the folder of a search; {allowed}"])
     known = {entry.digest for entry in folder.entries.values()}

@@ -14,13 +14,14 @@ from dlrun.errors import InvalidConfig
 from dlrun.program.misfits import reported
 from dlrun.runs import atomic, rundir
 from dlrun.runs.lock import locked
+from dlrun.runs.status import LOST, OVER
 from dlrun.sweep import train_unit
-from dlrun.sweep.folder import OVER, Folder
+from dlrun.sweep.folder import Folder
 from dlrun.sweep.jobs.groups import Group
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.request import Asked
 from dlrun.sweep.status import Status, see
-from dlrun.sweep.trainer import FAILED, Trainer
+from dlrun.sweep.trainer import Trainer
 from dlrun.train.run import notice
 from dlrun.train.signals import Stop
 
@@ -55,7 +56,7 @@ def conducted(
             status.note(f"nothing to do: all jobs of {folder.directory} are over")
         if stop.signum or any(s not in OVER for s in status.statuses.values()):
             status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
-        if failed := [n for n in status.statuses if status.statuses[n] in FAILED]:
+        if failed := [n for n in status.statuses if status.statuses[n] in LOST]:
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
             where = next(filter(None, map(running.log, failed)), None)
             status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")

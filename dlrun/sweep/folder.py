@@ -12,17 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dlrun.config import catalogue
 from dlrun.errors import InvalidConfig
-from dlrun.runs import atomic, rundir
-from dlrun.runs.lock import in_use
+from dlrun.runs import atomic, rundir, times
+from dlrun.runs.status import now
 from dlrun.sweep.jobs.job import Job, dumped, hydra_text
 
-SWEEP = "sweep.json"
 UNITS = ".units"
-OWN = (SWEEP, rundir.CURVES, "study.db", "experiment")  # beside the directories of jobs
+OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # beside the directories of jobs
 WRITE_SECONDS = 1.0  # a sweep of thousands of short jobs does not write its record at the end of each
-OVER = ("completed", "diverged", "pruned")
-"""Statuses of jobs that are not run again: another try would come to the same."""
 
 
 @dataclass
@@ -51,11 +49,11 @@ class Folder:
 
     def __init__(self, directory: Path, asked: dict[str, Any]):
         self.directory, self.asked = directory, asked
-        self.record = record = atomic.read_json(directory / SWEEP) or {}
+        self.record = record = atomic.read_json(directory / rundir.SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
-        self.start = record.get("start") or _now()
+        self.start = record.get("start") or times.now()
         if "command" in record:  # what made it stays on record
-            again = {"time": _now(), "command": asked["command"]}
+            again = {"time": times.now(), "command": asked["command"]}
             self.asked = {**asked, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
         self.written = 0.0
 
@@ -137,17 +135,17 @@ class Folder:
         """Writes sweep.json."""
         self.written = time.monotonic()
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
-        end = None if status == "running" else _now()
+        end = None if status == "running" else times.now()
         value = {"format": rundir.FORMAT, "status": status, **self.asked, "start": self.start, "end": end, **more}
         # A job a line: people read it, and thousands of jobs are written in a moment.
         lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
         text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]
-        atomic.write(self.directory / SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
+        atomic.write(self.directory / rundir.SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
 
 
 def read(directory: Path) -> dict[str, Any] | None:
     """sweep.json of a sweep's directory; None where there is none. Raises :class:`InvalidConfig` for a damaged one."""
-    file = directory / SWEEP
+    file = directory / rundir.SWEEP
     if not file.is_file():
         return None
     record = atomic.read_json(file)
@@ -171,10 +169,10 @@ def status(directory: Path) -> str:
     run = atomic.read_json(directory / rundir.RUN)
     if run is None:
         return "pending"
-    status = str(run.get("status"))
+    written = str(run.get("status"))
     # A completed one that is not in use was killed where it has no summary, which is written last.
-    ended = status != "running" and (status != "completed" or atomic.read_json(directory / rundir.SUMMARY) is not None)
-    return status if ended else "running" if in_use(directory) else "killed"
+    whole = written != "completed" or atomic.read_json(directory / rundir.SUMMARY) is not None
+    return now(written if whole else "running", directory)
 
 
 def begun(directory: Path) -> bool:
@@ -192,13 +190,9 @@ def is_name(directory: str) -> bool:
 def taken_from(values: dict[str, Any]) -> str:
     """What of a configuration decides where the data comes from and how it is cut."""
     how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
-    return json.dumps(atomic.finite(how), sort_keys=True, default=str)
+    return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)
 
 
 def digest(job: Job) -> str:
     """Identifies a job's configuration."""
     return hashlib.sha256(json.dumps(job.plan.values, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -13,10 +13,10 @@ from typing import Any
 from dlrun.display.progress import SILENCE, Progress
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, fitted, number
+from dlrun.runs.status import FAILED, WORST_FIRST
 
 log = logging.getLogger(__name__)
 ROWS = 40  # of the table at the end; sweep.json has them all
-WORST = ("failed", "diverged", "killed", "stopped", "pending", "running", "completed", "pruned")
 
 
 class Status:
@@ -148,7 +148,8 @@ class Status:
         """Jobs with status, best value and what distinguishes them: failures first, then the best ones."""
         sign = 1 if self.mode == "min" else -1
         order = sorted(
-            self.jobs, key=lambda j: (WORST.index(self.statuses[j]), sign * self.best.get(j, sign * float("inf")), j)
+            self.jobs,
+            key=lambda j: (WORST_FIRST.index(self.statuses[j]), sign * self.best.get(j, sign * float("inf")), j),
         )
         bad = [j for j in order if self.statuses[j] not in ("completed", "pruned")]
         order = [*bad[: max(ROWS // 2, ROWS - len(order) + len(bad))], *order[len(bad) :]][:ROWS]
@@ -180,7 +181,7 @@ class Status:
         parts = [(0, f"{over}/{max(self.expected, len(self.jobs))} jobs done")]
         if counts["running"]:
             parts.append((3, f"{counts['running']} running"))
-        parts += [(1, f"{counts[s]} {s}") for s in ("failed", "diverged", "pruned") if counts[s]]
+        parts += [(1, f"{counts[s]} {s}") for s in (*FAILED, "pruned") if counts[s]]
         if (left := self._left()) is not None:
             parts.append((1, f"{clock(left)} left"))
         if self.best:
@@ -252,7 +253,7 @@ class JobProgress(Progress):
 
     def note(self, text: str) -> None:
         log.info("%s", text)
-        if text.startswith(("failed", "diverged")):
+        if text.startswith(FAILED):
             self.status.failed(self.number, text, self.log())
         elif not text.startswith(("pruned", "stopped")):  # by the dozen, and the sweep's table has them
             self.status.note(f"{self.status.name(self.number)}: {text}")

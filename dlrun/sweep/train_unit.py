@@ -18,8 +18,9 @@ from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.compiled import Engine
 from dlrun.program.setup import alike, prepare
+from dlrun.runs.status import OVER
 from dlrun.sweep.capacity import at_once, chunks
-from dlrun.sweep.folder import OVER, begun, status
+from dlrun.sweep.folder import begun, status
 from dlrun.sweep.jobs.groups import known
 from dlrun.sweep.launchers.process import leash
 from dlrun.sweep.search.pruning import from_state

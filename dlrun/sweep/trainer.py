@@ -11,8 +11,9 @@ from dlrun.errors import InvalidConfig
 from dlrun.program.compiled import Engine
 from dlrun.runs import atomic, rundir
 from dlrun.runs.live import Rows
+from dlrun.runs.status import LOST, OVER, REPEATABLE
 from dlrun.sweep import train_unit
-from dlrun.sweep.folder import OVER, UNITS, Folder, begun, digest
+from dlrun.sweep.folder import UNITS, Folder, begun, digest
 from dlrun.sweep.jobs.groups import Group, known, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
@@ -26,8 +27,6 @@ from dlrun.train.signals import Stop
 
 ENGINES = 4  # that are kept: a search goes on with them
 LOOK = 2.0  # seconds between two looks at what worker processes have come to
-FAILED = ("failed", "diverged", "killed")
-AGAIN = ("failed", "stopped")  # what a job may come to a second time
 
 
 class Trainer:
@@ -72,7 +71,7 @@ class Trainer:
             self.folder.entries[number].status = status
             if status in OVER:
                 self._look(number)
-                self.failed |= status in FAILED
+                self.failed |= status in LOST
             elif status != "pending":
                 self._follow(number)
             if changes := self.folder.changes(number):
@@ -154,7 +153,7 @@ class Trainer:
                 # What it was before this time says nothing yet; a killed one is started again, or else lost: see below.
                 if now == "running":
                     self._follow(number)
-                if number in over or now == "killed" or (now == seen[number] and not (ended and now in AGAIN)):
+                if number in over or now == "killed" or (now == seen[number] and not (ended and now in REPEATABLE)):
                     continue
                 seen[number] = now
                 self._changed(number, now)
@@ -213,9 +212,9 @@ class Trainer:
         return self.enough
 
     def _changed(self, number: int, status: str) -> None:
-        self.failed |= status in FAILED
+        self.failed |= status in LOST
         error = (atomic.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
-        if error and status in FAILED and not self.launcher.inside:
+        if error and status in LOST and not self.launcher.inside:
             self.status.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
         self._look(number)

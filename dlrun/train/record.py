@@ -12,7 +12,7 @@ from typing import Any
 from dlrun.data.fingerprint import changed_since
 from dlrun.display.units import counted
 from dlrun.program.setup import Setup
-from dlrun.runs import atomic, rundir
+from dlrun.runs import atomic, rundir, times
 from dlrun.system import environment
 from dlrun.train.pace import Pace
 from dlrun.train.position import Position
@@ -47,7 +47,7 @@ class Record:
           again: how it goes on, see :meth:`keep_history`; None for a run that starts.
         """
         setup, before = self.setup, atomic.read_json(self.directory / rundir.RUN) or {}
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        now = times.now()
         fields = {
             "status": "running",
             "error": None,
@@ -102,7 +102,7 @@ class Record:
                 self.directory,
                 status=status,
                 error=error,
-                end=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                end=times.now(),
                 seconds=round(time.time() - self.began, 3),
                 **(pace.facts if pace.steps else {}),  # of one that took no step, what was known before
                 peak_memory=environment.peak_memory(),

@@ -14,6 +14,7 @@ from dlrun.data.fingerprint import changed_since, changes
 from dlrun.errors import InvalidConfig, show
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic, checkpoint, manifest, rundir
+from dlrun.runs.status import SAVED
 from dlrun.train.position import Position
 
 ENDING = ("epochs", "steps", "early_stop.")
@@ -30,8 +31,6 @@ ANY_TIME = (
 )
 """Keys that may change where a run is tested that has no step left."""
 ACCEPT = "--accept-data"
-SAVED = ("completed", "stopped", "pruned")
-"""Statuses that a run comes to with a state saved."""
 
 
 @dataclass
@@ -131,9 +130,8 @@ def same_teacher(setup: Setup, run: dict[str, Any]) -> None:
 def _last_state(directory: Path) -> Resumption:
     """The last sound state; without one, the position before the first step."""
     folder = directory / rundir.CHECKPOINTS
-    steps = manifest.steps(folder)
-    last = next((s for s in reversed(steps) if manifest.verify(folder / str(s))), None)
-    unsound = [s for s in steps if last is None or s > last]
+    last = manifest.last_sound(folder)
+    unsound = [s for s in manifest.steps(folder) if last is None or s > last]
     if last is None:
         return Resumption(Position(), {}, None, unsound, [], False, [])
     try:
@@ -167,7 +165,7 @@ def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumpti
     if at.step < total and at.stale < patience:
         return True
     complete = run.get("status") == "completed" and atomic.read_json(directory / rundir.SUMMARY) is not None
-    old, new = (rundir.flat(atomic.finite(values)) for values in (run.get("config") or {}, setup.plan.values))
+    old, new = (rundir.flat(atomic.jsonable(values)) for values in (run.get("config") or {}, setup.plan.values))
     different = [key for key in new if old.get(key, new[key]) != new[key]]
     asked = [f"{k}={show(new[k])}" for k in different if complete or not k.startswith(ANY_TIME)]
     asked += [ACCEPT] if found.changed else []

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dlrun.runs import atomic, rundir
+from dlrun.runs.metric_names import ROW_KEYS
 
 NEEDS = {"tensorboard": ("tensorboardX",), "mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
-KEYS = ("step", "epoch", "split", "time")  # of a row, beside its metrics
 
 
 class Sink(Protocol):
@@ -64,7 +64,7 @@ def _installed(package: str) -> bool:
 
 def named(row: dict[str, Any]) -> dict[str, float]:
     """The metrics of a row as ``val/loss`` and the like; NaN where they are not finite."""
-    numbers = {k: v for k, v in row.items() if k not in KEYS and isinstance(v, int | float | None)}
+    numbers = {k: v for k, v in row.items() if k not in ROW_KEYS and isinstance(v, int | float | None)}
     return {f"{row['split']}/{k}": v if v is not None and _finite(v) else math.nan for k, v in numbers.items()}
 
 

@@ -14,8 +14,8 @@ import pytest
 from dlrun.compare.compare_rows import said
 from dlrun.compare.difference import difference
 from dlrun.runs import atomic, rundir
+from dlrun.runs.loading import load_one
 from dlrun.runs.lock import locked
-from dlrun.runs.single import single
 from tests.conftest import QUICK
 from tests.runs.test_loading import DAMAGES, ROWS, SUMMARY, made
 
@@ -148,7 +148,7 @@ def test_what_counts(changes: dict[str, Any], where: str, dlrun):
 def test_options_are_not_held_against_each_other():
     run("a", model={"name": "mlp", "widths": [16], "depth": None, "width": 8})
     run("b", model={"name": "resnet", "depth": 20, "width": 8, "skip": True})
-    found = difference(single("outputs/a"), single("outputs/b"))
+    found = difference(load_one("outputs/a"), load_one("outputs/b"))
     assert found.sections["configuration"].changed == {"model.name": ("mlp", "resnet")}
     (apart,) = found.apart
     assert apart.reason == "model=mlp and model=resnet"
@@ -173,7 +173,7 @@ def test_metrics_of_other_rows_are_incomparable(changes: dict[str, Any], reason:
     common: dict[str, Any] = {"data__name": "digits", "data__path": "a.csv", "split__seed": 0}
     run("a", **common)
     run("b", **{**common, **changes}, rows=[{**row, "loss": 7.0} for row in ROWS])
-    found = difference(single("outputs/a"), single("outputs/b"))
+    found = difference(load_one("outputs/a"), load_one("outputs/b"))
     apart = next(apart for apart in found.apart if apart.reason.startswith("metrics"))
     assert apart.reason == f"metrics of other rows, as {reason}"
     assert {name for name in SUMMARY if name.count("/") and name != "best/step"} == apart.values.keys()
@@ -185,7 +185,7 @@ def test_other_losses_and_ways_to_choose_the_best_state():
     run("a", loss={"name": "cross_entropy"})
     run("b", loss={"name": "mse"}, rows=[{**r, "loss": 7.0} for r in ROWS])
     run("c", loss={"name": "cross_entropy"}, summary={**SUMMARY, "metric": "val/loss", "mode": "min", "best/step": 10})
-    a, b, c = (single(f"outputs/{name}") for name in "abc")
+    a, b, c = (load_one(f"outputs/{name}") for name in "abc")
     (apart,) = difference(a, b).apart
     assert (apart.reason, set(apart.values)) == (
         "another loss, as loss.name differs", {"best/val/loss", "val/loss", "train/loss"},
@@ -222,7 +222,7 @@ def test_uncommitted_changes_are_told(dlrun):
 def test_outside_git_nothing_is_missing():
     for name in "ab":
         run(name, facts={"git": None})
-    code = difference(single("outputs/a"), single("outputs/b")).sections["code"]
+    code = difference(load_one("outputs/a"), load_one("outputs/b")).sections["code"]
     assert (code.changed, code.unchanged) == ({}, 1)
 
 
@@ -254,7 +254,7 @@ VAL = [
     ],
 )  # fmt: skip
 def test_rows(a: list[dict[str, Any]], b: list[dict[str, Any]], expected: str):
-    runs = [single(str(run(name, rows=rows, status="stopped"))) for name, rows in (("a", a), ("b", b))]
+    runs = [load_one(str(run(name, rows=rows, status="stopped"))) for name, rows in (("a", a), ("b", b))]
     assert said(difference(runs[0], runs[1]).rows) == expected
 
 

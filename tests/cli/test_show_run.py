@@ -16,7 +16,8 @@ import pytest
 from dlrun.display import learning_curves
 from dlrun.runs import atomic, rundir
 from dlrun.runs.lock import locked
-from dlrun.runs.overview import chosen, size
+from dlrun.runs.overview import chosen
+from dlrun.runs.rundir import size
 from tests.cli.test_diff import run
 from tests.conftest import QUICK
 from tests.runs.test_loading import DAMAGES, ROWS, SUMMARY, made

@@ -11,6 +11,7 @@ from dlrun.config.settings import Splitting
 from dlrun.data.dataset import Dataset, Rows, cut
 from dlrun.objective.losses import cross_entropy
 from dlrun.objective.metrics import accuracy, per_class, task, top5
+from dlrun.runs.metric_names import better
 
 RANDOM = np.random.default_rng(0)
 N = 60
@@ -172,9 +173,8 @@ def test_accuracy() -> None:
     np.testing.assert_array_equal(accuracy(logits, jnp.array([1, 1, 1])), [1, 0, 1])
 
 
-def test_mode_of_a_metric() -> None:
-    of = task(rows(np.array([0, 1], np.int32), classes=("a", "b")))
+def test_direction_of_a_metric() -> None:
     larger = {"val/accuracy", "val/top5", "val/macro_f1", "val/r2"}
     smaller = {"val/loss", "val/rmse", "val/mae", "val/perplexity", "val/bits_per_character"}
-    assert {of.mode(m) for m in larger} == {"max"}
-    assert {of.mode(m) for m in smaller} == {"min"}
+    assert {better(m) for m in larger} == {"max"}
+    assert {better(m) for m in smaller} == {"min"}

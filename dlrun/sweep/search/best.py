@@ -16,8 +16,6 @@ from dlrun.runs import atomic
 from dlrun.sweep.search.domain import SearchSpace
 from dlrun.sweep.search.study import Trial
 
-FOLDER = "experiment"
-
 
 def write(
     directory: Path, space: SearchSpace, best: list[Trial], groups: Collection[str] = catalogue.GROUPS
@@ -29,7 +27,7 @@ def write(
     Args:
       groups: the keys that choose an option.
     """
-    folder = directory / FOLDER
+    folder = directory / catalogue.EXPERIMENT
     names = ["best.yaml"] if len(best) == 1 else [f"best-{i}.yaml" for i in range(len(best))]
     for name, trial in zip(names, best, strict=True):
         atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups))
@@ -46,7 +44,7 @@ def text(directory: Path, name: str, space: SearchSpace, trial: Trial, groups: C
         key, value = override.key_or_group, override.value()
         if override.type is OverrideType.DEL or override.package or key.startswith("hydra"):
             left.append(word)
-        elif key == FOLDER:
+        elif key == catalogue.EXPERIMENT:
             chosen = [*(value if isinstance(value, list) else [value]), *chosen]
         elif key in groups:
             chosen.append({f"override /{key}": value})

@@ -5,19 +5,21 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun.config import composition
+from dlrun.config import catalogue, composition
 from dlrun.config.settings import in_steps
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic, rundir
+from dlrun.runs.metric_names import ROW_KEYS
+from dlrun.runs.status import FAILED, OVER
 from dlrun.sweep.command import described
 from dlrun.sweep.conduct import conducted, directory, launcher_of
-from dlrun.sweep.folder import OVER, Folder, read
+from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.request import Asked
-from dlrun.sweep.search import best, study
+from dlrun.sweep.search import best
 from dlrun.sweep.search import search as searching
 from dlrun.sweep.search.domain import search_space
 from dlrun.sweep.search.pruning import Pruner
@@ -50,9 +52,11 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     where = directory(asked.cfg)
     searching.check(wanted, options, aims, where or Path("nowhere"))
     there = None if where is None else read(where)
-    if where is not None and there is not None and there["jobs"] and not (where / study.FILE).exists():
+    if where is not None and there is not None and there["jobs"] and not (where / rundir.STUDY).exists():
         allowed = f"allowed: a new folder, or dlrun resume {where}"
-        raise InvalidConfig([f"hydra.sweep.dir={where}: the sweep of another command, without {study.FILE}; {allowed}"])
+        raise InvalidConfig(
+            [f"hydra.sweep.dir={where}: the sweep of another command, without {rundir.STUDY}; {allowed}"]
+        )
     trials = searching.trials(wanted, options)
     if dry_run:
         from dlrun.sweep.estimate import about, cost, some
@@ -106,13 +110,13 @@ def outcome(folder: Folder, number: int, metric: str) -> Outcome:
     """What came of a job."""
     status: Any = folder.status(number)
     rows = _validations(folder, number)
-    if status not in ("completed", "failed", "diverged", "pruned"):
+    if status not in (*OVER, *FAILED):
         return Outcome("stopped", {}, len(rows))
     summary = atomic.read_json(folder.path(number) / rundir.SUMMARY) or {}
     start = f"{AT_BEST}val/"
     metrics = {k.removeprefix(AT_BEST): v for k, v in summary.items() if k.startswith(start) and v is not None}
     if not metrics and rows:
-        metrics = {f"val/{k}": v for k, v in rows[-1].items() if k not in ("step", "epoch", "split", "time")}
+        metrics = {f"val/{k}": v for k, v in rows[-1].items() if k not in ROW_KEYS}
     return Outcome(status, metrics, len(rows))
 
 
@@ -124,4 +128,6 @@ def _told(trials: list[Trial], where: Path) -> str:
     if not trials:
         return "no trial was completed"
     files = "best.yaml" if len(trials) == 1 else f"best-0.yaml to best-{len(trials) - 1}.yaml"
-    return "\n".join([*(f"best: {line}" for line in best.table(trials)), f"      in {where / best.FOLDER / files}"])
+    return "\n".join(
+        [*(f"best: {line}" for line in best.table(trials)), f"      in {where / catalogue.EXPERIMENT / files}"]
+    )

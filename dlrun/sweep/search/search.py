@@ -15,6 +15,8 @@ from pydantic import Field
 from dlrun.config.schema import Count, filled, problems
 from dlrun.config.settings import Text
 from dlrun.errors import InvalidConfig, nearest
+from dlrun.runs.metric_names import better
+from dlrun.runs.status import FAILED
 from dlrun.sweep.search import best, study
 from dlrun.sweep.search.domain import Numbers, SearchSpace
 from dlrun.sweep.search.pruning import Halving, Hyperband, Median, Mode, Pruner
@@ -97,8 +99,6 @@ def objectives(options: Optuna, main: Objective, known: Iterable[str]) -> list[O
       main: the run's own metric.
       known: the metrics that runs report, such as ``val/loss``.
     """
-    from dlrun.objective.metrics import UNMEASURED  # imports jax
-
     found, wrong, known = [], [], list(dict.fromkeys([main.metric, *known]))
     for name in [options.metric] if isinstance(options.metric, str) else options.metric or [main.metric]:
         mode, _, metric = name.rpartition(":")
@@ -111,7 +111,7 @@ def objectives(options: Optuna, main: Objective, known: Iterable[str]) -> list[O
         elif metric in [o.metric for o in found]:
             wrong.append(f"hydra.sweeper.metric: {metric} is there twice; allowed: different metrics")
         else:
-            usual = main.mode if metric == main.metric else UNMEASURED.mode(metric)
+            usual = main.mode if metric == main.metric else better(metric)
             found.append(Objective(metric, "min" if (mode or usual) == "min" else "max"))
     if options.pruner != "none" and len(found) == 1 and found[0].metric != main.metric:
         pruning = f"hydra.sweeper.pruner={options.pruner} goes by {main.metric}, which chooses a run's best state"
@@ -241,7 +241,7 @@ def _tell(trials: study.Study, number: int, outcomes: Sequence[Outcome], objecti
     """Writes down what came of a trial; whether one of its runs was stopped, so that it is still to be done."""
     statuses = {o.status for o in outcomes}
     results = {o.metric: _mean([outcome.metrics.get(o.metric) for outcome in outcomes]) for o in objectives}
-    if statuses & {"failed", "diverged"}:
+    if statuses & {*FAILED}:
         trials.failed(number)
     elif "stopped" in statuses:
         return True

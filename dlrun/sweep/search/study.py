@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import InvalidConfig
+from dlrun.runs import rundir
 from dlrun.sweep.search.domain import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
 
-FILE = "study.db"
 NAME = "dlrun"
 ATTRIBUTE = "search"
 
@@ -164,14 +164,14 @@ def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], ho
     """
     import optuna
 
-    file = directory / FILE
+    file = directory / rundir.STUDY
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a line a trial; ours are the sweep's own
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
             if not file.exists():  # made elsewhere: it is there as a whole, or not at all
-                part = directory / f".{FILE}.{os.getpid()}"
+                part = directory / f".{rundir.STUDY}.{os.getpid()}"
                 part.unlink(missing_ok=True)
                 with _storage(part) as storage:
                     directions = [optuna.study.StudyDirection[f"{mode}imize".upper()] for mode in modes.values()]
@@ -190,7 +190,7 @@ def check(directory: Path, described: dict[str, Any]) -> None:
 
     Reads the file only.
     """
-    file = directory / FILE
+    file = directory / rundir.STUDY
     if not file.exists():
         return
     there = None
@@ -220,7 +220,7 @@ def _storage(file: Path) -> Iterator["optuna.storages.RDBStorage"]:
 
     # Not by a URL, in which a ? or % of the path would mean something.
     connect = partial(sqlite3.connect, file.absolute(), check_same_thread=False)
-    storage = RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": connect})
+    storage = RDBStorage(f"sqlite:///{rundir.STUDY}", engine_kwargs={"creator": connect})
     try:
         yield storage
     finally:

@@ -31,10 +31,10 @@ def none(args: argparse.Namespace) -> str:
 def start(run: Run) -> float:
     """When a run started, in seconds since 1970; of one that can't say so, when its run.json was last written."""
     found = instant(run.facts.get("start"))
-    return (_written(run.path) or 0.0) if found is None else found
+    return (written(run.path) or 0.0) if found is None else found
 
 
-def _written(path: str) -> float | None:
+def written(path: str) -> float | None:
     """When a run.json was last written; None where there is none."""
     file = os.path.join(path, rundir.RUN)
     try:
