@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dlrun.check.calls import Call, calls
 from dlrun.config.choice import Choice
+from dlrun.display.units import prefixed
 from dlrun.nn.norms import Identity
 from dlrun.program import step
 from dlrun.program.nonfinite import dotted
@@ -70,7 +71,7 @@ def show(setup: Setup) -> None:
         table.add_column(title, justify="left" if title in ("layer", "kind") else "right", overflow="fold")
     for depth, layer in flattened(layers(setup)):
         held = f"{layer.parameters:,}" if layer.parameters else ""
-        work = rounded(layer.operations, 1000, "FLOP") if layer.operations else ""
+        work = prefixed(layer.operations, "FLOP") if layer.operations else ""
         if layer.times > 1:
             held, work = (f"{layer.times} x {text}".rstrip() for text in (held, work))
         style = "bold" if depth == 0 else "" if layer.inner else "dim"
@@ -82,10 +83,10 @@ def show(setup: Setup) -> None:
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.shapes))
     forward, training = costs(setup)
     for what, text in {
-        "parameters": f"{setup.parameters:,}: {rounded(4 * setup.parameters, 1024, 'iB')} in float32",
-        "training state": f"{rounded(state, 1024, 'iB')}: parameters, statistics, optimizer",
-        "forward pass": f"{rounded(forward, 1000, 'FLOP')} an example",
-        "training step": f"{rounded(training, 1000, 'FLOP')}, batch_size={size}",
+        "parameters": f"{setup.parameters:,}: {prefixed(4 * setup.parameters, 'iB', 1024)} in float32",
+        "training state": f"{prefixed(state, 'iB', 1024)}: parameters, statistics, optimizer",
+        "forward pass": f"{prefixed(forward, 'FLOP')} an example",
+        "training step": f"{prefixed(training, 'FLOP')}, batch_size={size}",
     }.items():
         console.print(f"{what:<16}{text}", soft_wrap=True)
 
@@ -220,11 +221,3 @@ def flattened(layers: tuple[Layer, ...], depth: int = 0) -> Iterator[tuple[int, 
     for layer in layers:
         yield depth, layer
         yield from flattened(layer.inner, depth + 1)
-
-
-def rounded(number: float, base: int, unit: str) -> str:
-    """A number to three digits with a fitting prefix: ``1.04 MiB``, ``12.3 GFLOP``."""
-    power = 0
-    while number >= 999.5 and power < 5:
-        number, power = number / base, power + 1
-    return f"{number:.3g} {('', 'k' if base == 1000 else 'K', 'M', 'G', 'T', 'P')[power]}{unit}"

@@ -4,6 +4,7 @@ import argparse
 from typing import Any, NoReturn
 
 from dlrun.errors import InvalidConfig, nearest
+from dlrun.runs.rundir import OUTPUTS
 
 
 class Also(argparse.Action):
@@ -12,6 +13,20 @@ class Also(argparse.Action):
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         before = getattr(namespace, self.dest)
         setattr(namespace, self.dest, values if before is None else f"({before}) and ({values})")
+
+
+def add_folders(parser: Any) -> None:
+    """The words of a command that looks for runs: folders, none for :data:`~dlrun.runs.rundir.OUTPUTS`."""
+    parser.add_argument(
+        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {OUTPUTS})"
+    )
+
+
+def add_where(parser: Any) -> None:
+    """A flag that chooses runs by a condition; a parser, or a group of one."""
+    parser.add_argument(
+        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+    )
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,10 +6,11 @@ import math
 import sys
 from pathlib import Path
 
-from dlrun.cli.arguments import Also, Parser
+from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.errors import InvalidConfig
-from dlrun.runs.loading import DEFAULT, load, no_collection
+from dlrun.runs.loading import load, no_collection
 from dlrun.runs.run import At
+from dlrun.runs.rundir import OUTPUTS
 
 LINES = 20  # of a table on a terminal, unless --limit says another number
 DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
@@ -35,11 +36,9 @@ def parser() -> Parser:
     """The flags."""
     p = Parser("dlrun compare", description=DESCRIPTION, epilog=EPILOG)
     p.set_defaults(lines=LINES)
-    p.add_argument("folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {DEFAULT})")
+    add_folders(p)
     which = p.add_argument_group("which runs")
-    which.add_argument(
-        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
-    )
+    add_where(which)
     which.add_argument("--sort", metavar="COLUMN", help="by a column, smallest first (default: best first)")
     which.add_argument("--reverse", action="store_true", help="the other way round")
     which.add_argument("--limit", type=_limit, metavar="N", help=f"lines of a table (a terminal: {LINES}), or all")
@@ -102,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
     from dlrun.compare.view import View, notice
     from dlrun.compare.writers import WRITERS
 
-    folders = args.folders or [DEFAULT]
+    folders = args.folders or [OUTPUTS]
     runs = load(folders)
     notice("skipped", "folder", [f"{path}: {why}" for path, why in runs.skipped.items()])
     if not runs:

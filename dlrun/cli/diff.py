@@ -103,10 +103,10 @@ def table(found: Difference, page: "Page") -> None:
 
 
 def _run(run: Run) -> "Iterator[Part]":
-    from dlrun.display.page import STATUS
+    from dlrun.display.page import style
 
     yield run.path
-    yield (run.status, STATUS.get(run.status, "yellow"))
+    yield (run.status, style(run.status))
     if run.damage:
         yield (run.damage, "red")
     if run.facts.get("command"):

@@ -16,16 +16,16 @@ def look(args: argparse.Namespace) -> Runs:
     Raises:
       InvalidConfig: for a folder that is not there, a condition that is none or names a column that no run has.
     """
-    if not args.folders and not os.path.isdir(loading.DEFAULT):
+    if not args.folders and not os.path.isdir(rundir.OUTPUTS):
         return Runs([], {})
-    runs = loading.load(args.folders or [loading.DEFAULT])
+    runs = loading.load(args.folders or [rundir.OUTPUTS])
     return runs.where(args.where) if args.where and runs else runs
 
 
 def none(args: argparse.Namespace) -> str:
     """Says that there is nothing to show."""
     condition = f" for which {args.where} holds" if args.where else ""
-    return f"no runs below {', '.join(args.folders or [loading.DEFAULT])}{condition}"
+    return f"no runs below {', '.join(args.folders or [rundir.OUTPUTS])}{condition}"
 
 
 def start(run: Run) -> float:

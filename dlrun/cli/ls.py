@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from dlrun.cli.arguments import Also, Parser
+from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.cli.listing import best, choices, look, none, start, written
 from dlrun.display.units import cut, number
 from dlrun.errors import show
-from dlrun.runs import loading
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
@@ -31,12 +30,8 @@ more), pruned (given up by a search), damaged (why comes last).
 def parser() -> Parser:
     """The flags."""
     p = Parser("dlrun ls", description="Lists runs, newest first.", epilog=EPILOG)
-    p.add_argument(
-        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
-    )
-    p.add_argument(
-        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
-    )
+    add_folders(p)
+    add_where(p)
     p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
     p.add_argument(
         "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",

@@ -10,10 +10,11 @@ import sys
 import time
 from collections import Counter
 
-from dlrun.cli.arguments import Also, Parser
+from dlrun.cli.arguments import Parser, add_folders, add_where
+from dlrun.display.units import noun, prefixed
 from dlrun.errors import InvalidConfig, nearest, show
 from dlrun.runs import loading, rundir
-from dlrun.runs.prune import Left, Plan, delete, plan, size
+from dlrun.runs.prune import Left, Plan, delete, plan
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.status import FAILED, OVER
@@ -40,9 +41,7 @@ a completed, stopped or pruned one can't go on, and others start over.
 def parser() -> Parser:
     """The flags."""
     p = Parser("dlrun prune", description="Deletes saved states of runs by rule.", epilog=EPILOG)
-    p.add_argument(
-        "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {loading.DEFAULT})"
-    )
+    add_folders(p)
     which = p.add_argument_group("which runs (all of these must hold)")
     status = which.add_mutually_exclusive_group()
     status.add_argument("--failed", action="store_true", help="those that failed or diverged")
@@ -52,9 +51,7 @@ def parser() -> Parser:
     which.add_argument(
         "--older-than", type=_seconds, metavar="AGE", help="those that ended longer ago: 30d; units s, m, h, d, w"
     )
-    which.add_argument(
-        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
-    )
+    add_where(which)
     what = p.add_argument_group("which states")
     what.add_argument("--keep", type=_keep, metavar="WHICH", help="what is to stay: best, last, best,last or none")
     doing = p.add_mutually_exclusive_group()
@@ -74,7 +71,7 @@ def main(argv: list[str]) -> int:
         raise InvalidConfig([f"--keep: missing: which states are to stay? allowed: {'; '.join(KEEP)}"])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # names of folders may hold anything
-    folders = args.folders or [loading.DEFAULT]
+    folders = args.folders or [rundir.OUTPUTS]
     runs = loading.load(folders)
     for path, why in runs.skipped.items():
         print(f"skipped: {path}: {why}", file=sys.stderr)
@@ -141,9 +138,10 @@ def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.
             done += [found] if found.gone else []
             _tell(found, students.get(real, {}))
     if done:
-        counts = f"{_counted(sum(len(p.gone) for p in done), 'state')} of {_counted(len(done), 'run')}"
+        states = sum(len(p.gone) for p in done)
+        counts = f"{states} {noun(states, 'state')} of {len(done)} {noun(len(done), 'run')}"
         end = "deleted" if args.delete else "would be deleted; --delete does it"
-        print(f"{size(sum(p.bytes for p in done)):>8}  {counts} {end}")
+        print(f"{prefixed(sum(p.bytes for p in done), 'B'):>8}  {counts} {end}")
     elif not failed:
         print("nothing to delete", file=sys.stderr)
     return int(failed)
@@ -151,14 +149,18 @@ def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.
 
 def _tell(found: Plan, students: dict[int, str]) -> None:
     if found.gone:
-        print(found, flush=True)
+        print(_line(found), flush=True)
     for step in [state.step for state in found.gone if state.step in students]:
         why = f"{students[step]} learnt from its state of step {step} and can't be resumed without"
         print(f"notice: {found.folder.parent}: {why}", file=sys.stderr)
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+def _line(plan: Plan) -> str:
+    """``1.5 MB  RUN  deletes 20; keeps 40 (best)``."""
+    names = [state.name for state in plan.gone]
+    some = ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]} … {names[-1]} ({len(names)} states)"
+    kept = ", ".join(f"{step} ({why})" for step, why in plan.kept.items())
+    return f"{prefixed(plan.bytes, 'B'):>8}  {plan.folder.parent}  deletes {some}; keeps {kept or 'none'}"
 
 
 def _keep(text: str) -> tuple[str, ...]:

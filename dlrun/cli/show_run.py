@@ -72,10 +72,10 @@ Line = tuple[str, "list[Part]"]
 def _lines(found: dict[str, Any]) -> Iterator[Line]:
     from rich.filesize import decimal
 
-    from dlrun.display.page import STATUS
+    from dlrun.display.page import style
 
     yield "run", [(found["directory"], "bold")]
-    yield "status", [(found["status"], STATUS.get(found["status"], "yellow"))]
+    yield "status", [(found["status"], style(found["status"]))]
     for key in ("damage", "error"):
         if found.get(key):
             yield key, [(str(found[key]), "red")]

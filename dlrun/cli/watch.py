@@ -53,7 +53,7 @@ class Watched:
 
     def look(self) -> list[Run]:
         """The runs as they are now. Raises :class:`InvalidConfig` at the first look for what is wrong."""
-        paths = loading.find(self.args.folders or [loading.DEFAULT], {})
+        paths = loading.find(self.args.folders or [rundir.OUTPUTS], {})
         stamps = {p: (stamp(f"{p}/{rundir.RUN}"), stamp(f"{p}/{rundir.SUMMARY}")) for p in paths}
         if stamps != self.stamps or self.args.where:  # which may ask for what the rows say
             try:
@@ -147,7 +147,7 @@ def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
 
 def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, str]]:
     """The lines of the table, its head first, and their styles."""
-    from dlrun.display.page import STATUS
+    from dlrun.display.page import style
 
     at = [watched.standing(run) for run in runs]
     cells = [_cells(*each) for each in zip(runs, at, strict=True)]
@@ -165,10 +165,10 @@ def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, 
         for line in lines
     ]
     taken = max(map(len, texts)) + 2
-    styles = ["bold", *(STATUS.get(run.status, "yellow") for run in runs)]
-    for text, words, style in zip(texts, ["", *map(choices, runs)], styles, strict=True):
+    styles = ["bold", *(style(run.status) for run in runs)]
+    for text, words, colour in zip(texts, ["", *map(choices, runs)], styles, strict=True):
         more = cut(words, width - taken) if width - taken >= LEAST else ""
-        yield f"{text:<{taken}}{more}".rstrip(), style
+        yield f"{text:<{taken}}{more}".rstrip(), colour
 
 
 def _root(paths: Sequence[str]) -> str:

@@ -91,9 +91,8 @@ def _terminal(table: Table) -> str:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    from dlrun.display.page import STATUS
+    from dlrun.display.page import style
 
-    styles = {**STATUS, "baseline": "bold"}
     console = Console(highlight=False)
     columns, gone = _fitting(table.columns, console.width)
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
@@ -102,7 +101,10 @@ def _terminal(table: Table) -> str:
             encodable(column.name), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
         )
     for row, mark in zip(zip(*(c.cells for c in columns), strict=True), table.marks, strict=True):
-        grid.add_row(*(Text(encodable(cell)) for cell in row), style=styles.get(mark, "yellow") if mark else None)
+        grid.add_row(
+            *(Text(encodable(cell)) for cell in row),
+            style="bold" if mark == "baseline" else style(mark) if mark else None,
+        )
     with console.capture() as captured:
         console.print(grid)
         if gone:

@@ -1,7 +1,6 @@
 """Pictures of a comparison: curves of groups, the mean of their runs as a line and its spread as a band."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from dlrun.compare.groups import Group, Groups, averaged
 from dlrun.compare.measures import Quantity
-from dlrun.display.figures import logarithmic
+from dlrun.display.figures import logarithmic, save
+from dlrun.display.units import noun
 from dlrun.runs.run import Run
 
 BASELINE, OTHERS = "#1b1f24", "#a9b2bc"
@@ -57,7 +57,7 @@ def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity],
         training |= _metric(figure.add_axes(box), metric, order, colors)
     title = _title(order, colors, training)
     figure.text(0.12 / figure.get_figwidth(), 0.94, title, fontsize=9, va="center", parse_math=False)
-    _save(figure, file)
+    save(figure, file, form=file.suffix[1:].lower(), dpi=160)
 
 
 def _colors(groups: Groups, order: Sequence[Group]) -> dict[Group, str]:
@@ -183,7 +183,7 @@ def _title(order: Sequence[Group], colors: dict[Group, str], training: bool) -> 
     """What the lines are, in one line or two."""
     counted = [len(group.completed) for group in order]
     runs, all_runs = sum(counted), sum(len(group.runs) for group in order)
-    said = f"{runs} completed {'run' if runs == 1 else 'runs'}"
+    said = f"{runs} completed {noun(runs, 'run')}"
     if max(counted, default=0) > 1:
         said = f"mean ± standard deviation over {'the seeds of ' * _several(order)}{said}"
         said += f" in {len(order)} groups" if len(order) > 1 else ""
@@ -201,14 +201,3 @@ def _several(order: Sequence[Group]) -> bool:
 def _short(name: str) -> str:
     name = re.sub(r"\d+\.\d{5,}(e[+-]?\d+)?", lambda number: f"{float(number[0]):.4g}", name)
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
-
-
-def _save(figure: Figure, file: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a letter that the font lacks
-            figure.savefig(part, format=file.suffix[1:].lower(), dpi=160)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dlrun.compare.statistics import ALPHA, MORE, POWER, Comparison
+from dlrun.display.units import noun
 
 __all__ = ["Measure", "notes", "said", "verdict"]
 
@@ -38,7 +39,7 @@ class Measure:
         return self.named(f"{float(text):g}" if abs(float(text)) < 1e6 else text)
 
     def named(self, text: str) -> str:
-        unit = _noun(1 if text == "1" else 2, "points") if self.share else self.unit
+        unit = noun(1 if text == "1" else 2, "point") if self.share else self.unit
         return f"{text} {unit}" if unit else text
 
 
@@ -58,7 +59,7 @@ def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
         if n == 0:
             return f"{c.group if c.sizes[0] == 0 else c.baseline} has no value to compare"
         whose = "" if len({*c.sizes}) == 1 else f" of {c.group if c.sizes[0] == n else c.baseline}"
-        return f"{_counted(n, 'seeds')}{whose} {'is' if n == 1 else 'are'} too few to say"
+        return f"{n} {noun(n, 'seed')}{whose} {'is' if n == 1 else 'are'} too few to say"
     few = f" as only {c.few} match{'es' if c.few == 1 else ''}" if c.few else ""
     over = f"paired over {_values(c)}" if c.paired else f"unpaired{few}, {_values(c)}"
     how = f"({over}, {_p(c)})"
@@ -92,7 +93,7 @@ def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
     more = c.more(wanted)
     each = "" if c.paired else " of each"
     if more:
-        return f"{more} more {_noun(more, 'seeds')}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
+        return f"{more} more {noun(more, 'seed')}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
     if more is None and detect is not None:
         needed = f"more than {MORE} further seeds{each} would be needed"
         return f"{needed} to detect {measure.size(wanted)} with {POWER:.0%} power"
@@ -115,23 +116,13 @@ def _p(c: Comparison) -> str:
 
 def notes(c: Comparison, measure: Measure) -> list[str]:
     """Which values the comparison goes without."""
-    missing = [
-        f"{_counted(n, 'runs')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n
-    ]
+    missing = [f"{n} {noun(n, 'run')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n]
     left = [f"{' and '.join(missing)} {measure.lacking}"] if missing else []
-    left += [f"{_counted(c.unpaired, 'runs')} without a partner"] if c.unpaired else []
+    left += [f"{c.unpaired} {noun(c.unpaired, 'run')} without a partner"] if c.unpaired else []
     found = [f"left out: {', '.join(left)}"] if left else []
-    return found + ([f"{_counted(c.repeats, 'repeats')} averaged"] if c.repeats else [])
+    return found + ([f"{c.repeats} {noun(c.repeats, 'repeat')} averaged"] if c.repeats else [])
 
 
 def _values(c: Comparison) -> str:
     """``8 seeds``, or ``8 and 6 seeds``."""
-    return " and ".join(map(str, (*c.sizes[:-1], _counted(c.sizes[-1], "seeds"))))
-
-
-def _counted(n: int, plural: str) -> str:
-    return f"{n} {_noun(n, plural)}"
-
-
-def _noun(n: int, plural: str) -> str:
-    return plural.removesuffix("s") if n == 1 else plural
+    return " and ".join(map(str, (*c.sizes[:-1], f"{c.sizes[-1]} {noun(c.sizes[-1], 'seed')}")))

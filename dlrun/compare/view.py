@@ -9,6 +9,7 @@ from typing import Any
 
 from dlrun.compare import groups, measures, surroundings
 from dlrun.compare.statistics import FEWEST, METHODS
+from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig, printable, show
 from dlrun.runs.metric_names import SEEDS
 from dlrun.runs.run import Run
@@ -182,7 +183,7 @@ class Verdict:
 def notice(what: str, of: str, items: Sequence[str]) -> None:
     """Tells on stderr what was left out; ``of`` is in the singular."""
     if items:
-        print(f"{what} {len(items)} {of}{'s' if len(items) > 1 else ''}:", file=sys.stderr)
+        print(f"{what} {len(items)} {noun(len(items), of)}:", file=sys.stderr)
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
         print("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]), file=sys.stderr)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlrun.compare import formats, tables
 from dlrun.compare.view import View
+from dlrun.display.units import noun
 
 
 def _table(view: View) -> str:
@@ -109,4 +110,4 @@ def _wrapped(text: str, indent: str = "  ") -> str:
 
 def _more(all_of: int, shown: int, what: str) -> str:
     more = all_of - shown
-    return f"\n… {more} more {what}{'s' if more > 1 else ''} (--limit all)" if more else ""
+    return f"\n… {more} more {noun(more, what)} (--limit all)" if more else ""

@@ -3,6 +3,7 @@
 curves.png has a panel a metric, training and validation together over the steps, and a small one for the learning rate.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         panels[-1].ticklabel_format(axis="y", scilimits=(-2, 3))
         panels[-1].set_ylim(0, 1.08 * max(rates[1].max(), 1e-12))
         _frame(panels[-1], "learning rate")
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, file: Path) -> None:
@@ -79,7 +80,7 @@ def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, fi
         panel.set_yscale("log")
     _frame(panel, f"{metric} of {len(lines)} runs")
     panel.legend(frameon=False, fontsize=8, title="best" if len(lines) > len(best) else None)
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path) -> None:
@@ -110,13 +111,19 @@ def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
     panel.set_title(f"test: {int(np.trace(table))} of {int(table.sum())} right", fontsize=11)
-    _save(figure, file)
+    save(figure, file)
 
 
-def _save(figure: Figure, file: Path) -> None:
-    part = file.with_name(f".{file.name}")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(file)
+def save(figure: Figure, file: Path, *, form: str = "png", dpi: int = 110) -> None:
+    """Writes a figure in a format such as ``png`` or ``svg``; the file is replaced as a whole, or stays as it was."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a letter that the font lacks
+            figure.savefig(part, format=form, dpi=dpi)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _metric(panel: Axes, rows: list[dict[str, Any]], name: str) -> None:

@@ -135,6 +135,8 @@ def save(charts: list[Chart], file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from dlrun.display import figures
+
     figure = Figure(figsize=(5.6 * len(charts), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     for panel, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
@@ -149,12 +151,9 @@ def save(charts: list[Chart], file: Path) -> None:
             panel.legend(frameon=False)
         else:
             panel.set_ylabel(next(iter(chart.curves)))
-    part = file.with_name(f".{file.name}")
     try:
-        figure.savefig(part, format=file.suffix[1:].lower(), dpi=110)
-        part.replace(file)
+        figures.save(figure, file, form=file.suffix[1:].lower())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InvalidConfig([f"--save {file}: can't be written: {error.strerror}"]) from None
 
 

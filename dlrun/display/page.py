@@ -10,12 +10,17 @@ from rich.console import Console
 from rich.text import Text
 
 from dlrun.errors import printable
+from dlrun.runs.status import FAILED
 
 Part = str | tuple[str, str]
 """A piece of text, perhaps with its style."""
 
-STATUS = {"completed": "green", "running": "cyan", "failed": "red", "diverged": "red", "damaged": "red"}
-"""Styles of statuses; what was cut off is yellow."""
+
+def style(status: str) -> str:
+    """The style of a status; what was cut off is yellow."""
+    if status in (*FAILED, "damaged"):
+        return "red"
+    return {"completed": "green", "running": "cyan"}.get(status, "yellow")
 
 
 class Page:

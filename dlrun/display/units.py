@@ -14,9 +14,22 @@ def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
     return "  ".join(text for i, (_, text) in enumerate(parts) if i in kept)[:width].rstrip()
 
 
-def counted(n: int, what: str) -> str:
+def noun(n: int, one: str) -> str:
+    """The word for ``n`` things, made of the word for one: ``step``, ``steps``, ``classes``."""
+    return one if n == 1 else f"{one}es" if one.endswith("s") else f"{one}s"
+
+
+def counted(n: int, one: str) -> str:
     """``1 step``, ``1,294 rows``, ``10 classes``."""
-    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("s") else "s")
+    return f"{n:,} {noun(n, one)}"
+
+
+def prefixed(number: float, unit: str, base: int = 1000) -> str:
+    """Three digits with the prefix that fits: ``1.5 MB``, ``12.3 GFLOP``; with the base 1024, ``1.04 MiB``."""
+    power = 0
+    while number >= 999.5 and power < 5:
+        number, power = number / base, power + 1
+    return f"{number:.3g} {('', 'k' if base == 1000 else 'K', 'M', 'G', 'T', 'P')[power]}{unit}"
 
 
 def number(value: Any) -> str:

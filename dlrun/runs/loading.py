@@ -21,13 +21,12 @@ from dlrun.runs import atomic, cache, rundir
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
 
-DEFAULT = "outputs"
 DATA = "data.digest"
 LEFT_OUT = ("format", "config", "classes", "command", "resumed")
 RECENT = 1_000_000_000  # ns: files younger than that may change again without another size or time
 
 
-def load(paths: Iterable[str | os.PathLike[str]] = (DEFAULT,)) -> Runs:
+def load(paths: Iterable[str | os.PathLike[str]] = (rundir.OUTPUTS,)) -> Runs:
     """The runs at and below some folders.
 
     Args:

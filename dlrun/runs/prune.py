@@ -43,12 +43,6 @@ class Plan:
     def bytes(self) -> int:
         return sum(state.bytes for state in self.gone)
 
-    def __str__(self) -> str:
-        names = [state.name for state in self.gone]
-        some = ", ".join(names) if len(names) < 5 else f"{names[0]}, {names[1]} … {names[-1]} ({len(names)} states)"
-        kept = ", ".join(f"{step} ({why})" for step, why in self.kept.items())
-        return f"{size(self.bytes):>8}  {self.folder.parent}  deletes {some}; keeps {kept or 'none'}"
-
 
 def plan(run: Run, keep: tuple[str, ...]) -> Plan:
     """What is to be deleted of a run.
@@ -130,11 +124,3 @@ def _states(folder: Path) -> list[State]:
     aside = [State(name, None, rundir.size(folder / name)) for name in others]
     steps = sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
     return aside + [State(str(step), step, rundir.size(folder / str(step))) for step in steps]
-
-
-def size(number: float) -> str:
-    """``999 B``, ``1.5 MB``, ``34 GB``."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while number >= 999.5 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f"{number:.3g} {units[0]}"

@@ -12,6 +12,7 @@ from typing import Any
 from dlrun.runs.atomic import jsonable, read_json, write, write_json
 
 FORMAT = 1
+OUTPUTS = "outputs"  # where runs are made and looked for by default
 
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from dlrun.display.units import clock
+from dlrun.display.units import clock, noun
 from dlrun.program import pytree
 from dlrun.program.compiled import Engine
 from dlrun.program.setup import Setup
@@ -46,17 +46,18 @@ class Cost:
 def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, over: int) -> str:
     """Lines for a person."""
     left = sum(len(group.jobs) for group in groups)
-    lines = [some(len(jobs), "job") + (f", {over} of them done" if over else "")]
+    lines = [f"{len(jobs)} {noun(len(jobs), 'job')}" + (f", {over} of them done" if over else "")]
     compilations, found = 0, []
     for i, group in enumerate(groups):
         sizes = together(Engine(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
         how = f"{len(sizes)} x {sizes[0]} stacked" if sizes[0] > 1 else "one after the other"
-        lines.append(f"group {i}: {some(len(group.jobs), 'job')}, {how}")
+        lines.append(f"group {i}: {len(group.jobs)} {noun(len(group.jobs), 'job')}, {how}")
         lines += [f"  {job.number}  {' '.join(job.overrides)}" for job in group.jobs]
         if i < MEASURED:
             found.append(cost(group.setups, launcher, len(group.jobs)))
-    lines.append(f"{some(len(groups), 'group')}, {some(compilations, 'compilation')} of the training step")
+    compiled = f"{compilations} {noun(compilations, 'compilation')} of the training step"
+    lines.append(f"{len(groups)} {noun(len(groups), 'group')}, {compiled}")
     return "\n".join([*lines, about(found, left, len(groups))] if found else lines)
 
 
@@ -68,12 +69,8 @@ def about(found: Sequence[Cost], jobs: int, groups: int) -> str:
     return (
         f"about {clock(training)} of training steps and {clock(compiling)} of compiling one after the other, "
         f"{memory / 1e6:,.0f} MB of memory, of which {resident / 1e6:,.0f} MB for states and data "
-        f"(estimated from {some(len(found), 'group')})"
+        f"(estimated from {len(found)} {noun(len(found), 'group')})"
     )
-
-
-def some(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dlrun.display.units import prefixed
 from dlrun.runs import atomic, manifest, prune, rundir
 from dlrun.runs.loading import load
 from dlrun.runs.lock import locked
@@ -93,10 +94,10 @@ def test_a_look_tells_and_deletes_nothing(dlrun):
     for words in ((), ("--dry-run",)):
         outcome = dlrun("prune", "--keep", "best", *words)
         assert (outcome.code, outcome.err) == (0, "")
-        total = prune.size(size["a"] + size["b"])
+        total = prefixed(size["a"] + size["b"], "B")
         assert [line.strip() for line in outcome.out.splitlines()] == [
-            f"{prune.size(size['a'])}  outputs/a  deletes 10, 30; keeps 20 (best)",
-            f"{prune.size(size['b'])}  outputs/b  deletes 1, 2 … 7 (7 states); keeps 8 (best)",
+            f"{prefixed(size['a'], 'B')}  outputs/a  deletes 10, 30; keeps 20 (best)",
+            f"{prefixed(size['b'], 'B')}  outputs/b  deletes 1, 2 … 7 (7 states); keeps 8 (best)",
             f"{total}  9 states of 2 runs would be deleted; --delete does it",
         ]
     assert tree(Path("outputs")) == before
@@ -104,11 +105,6 @@ def test_a_look_tells_and_deletes_nothing(dlrun):
     outcome = dlrun("prune", "--keep", "best", "--delete")
     assert outcome.out.splitlines()[-1].strip() == f"{total}  9 states of 2 runs deleted"
     assert not Path("outputs/c", rundir.LOCK).exists(), "where nothing goes, nothing is touched"
-
-
-def test_sizes():
-    table = {0: "0 B", 999: "999 B", 1000: "1 kB", 1234567: "1.23 MB", 999600: "1 MB", 34e9: "34 GB", 5e15: "5e+03 TB"}
-    assert {n: prune.size(n) for n in table} == table
 
 
 STATUSES = ("completed", "pruned", "diverged", "failed", "stopped", "running")

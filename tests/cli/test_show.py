@@ -379,15 +379,6 @@ def test_a_model_of_ones_own():
     ]
 
 
-@pytest.mark.parametrize(
-    ("number", "base", "unit", "shown"),
-    [(0, 1000, "FLOP", "0 FLOP"), (999, 1000, "FLOP", "999 FLOP"), (999.7, 1000, "FLOP", "1 kFLOP"),
-     (2.5e9, 1000, "FLOP", "2.5 GFLOP"), (3 * 2**20, 1024, "iB", "3 MiB"), (1010, 1024, "iB", "0.986 KiB")],
-)  # fmt: skip
-def test_units(number: float, base: int, unit: str, shown: str):
-    assert layers.rounded(number, base, unit) == shown
-
-
 # What is wrong
 
 WRONG = {

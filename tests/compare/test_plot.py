@@ -37,8 +37,8 @@ def trained(
 def drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Draws what is in outputs/, and gives the figure."""
     figures: list[Figure] = []
-    save = plot._save
-    monkeypatch.setattr(plot, "_save", lambda figure, file: (figures.append(figure), save(figure, file)))
+    save = plot.save
+    monkeypatch.setattr(plot, "save", lambda figure, *a, **how: (figures.append(figure), save(figure, *a, **how)))
 
     def draw(*flags: str, file: str = "curves.png") -> Figure:
         assert compare.main(["--plot", file, *flags]) == 0

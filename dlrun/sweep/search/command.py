@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from dlrun.config import catalogue, composition
 from dlrun.config.settings import in_steps
+from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.setup import Setup
@@ -59,10 +60,12 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         )
     trials = searching.trials(wanted, options)
     if dry_run:
-        from dlrun.sweep.estimate import about, cost, some
+        from dlrun.sweep.estimate import about, cost
 
-        of = some(options.seeds, "run")
-        print(f"{some(trials, 'trial')} of {of}, {some(options.batch, 'trial')} at a time, in:")
+        of = f"{options.seeds} {noun(options.seeds, 'run')}"
+        print(
+            f"{trials} {noun(trials, 'trial')} of {of}, {options.batch} {noun(options.batch, 'trial')} at a time, in:"
+        )
         for key, domain in wanted.domains.items():
             print(f"  {key}  {domain}")
         runs = trials * options.seeds
