@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dlrun.compare.statistics import ALPHA, Comparison, compare
-from dlrun.compare.units import Result
+from dlrun.compare.statistics.comparison import Comparison, compare
+from dlrun.compare.statistics.significance import ALPHA
+from dlrun.compare.statistics.units import Result
 
 RATES, MISSING = 4, 0.2
 EFFECTS = {"none": (0.0, 1.0), "weak": (0.5, 1.0), "strong": (1.0, 0.5)}

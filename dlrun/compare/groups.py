@@ -7,26 +7,23 @@ what survived says too much for a setting that loses every second run.
 
 import json
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
 from typing import Any
 
 from dlrun.compare import surroundings
+from dlrun.compare.as_typed import as_json, as_typed, short
 from dlrun.compare.measures import Quantity
-from dlrun.compare.statistics import FEWEST, Comparison, Summary, compare, summary
-from dlrun.compare.units import Result, Seeds, units
+from dlrun.compare.statistics.comparison import Comparison, Summary, compare, summary
+from dlrun.compare.statistics.units import Result, Seeds, units
 from dlrun.compare.verdict import notes, said
-from dlrun.errors import InvalidConfig, nearest, printable, show
-from dlrun.runs.condition import parse
-from dlrun.runs.metric_names import SEEDS
+from dlrun.errors import show
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 
 MOST = 100  # groups that a verdict is given for; a search is no comparison
 LONGEST = 40  # letters of a baseline's name in other groups' verdicts
-LISTED = 8  # groups that an error names
 FEW = 4  # values of a key that a verdict lists
 
 
@@ -62,7 +59,7 @@ class Group:
 
     def seeded(self, run: Run) -> Seeds:
         """The seeds of a run."""
-        return tuple([_valued(run, key) for key in self.seeds])
+        return tuple([as_json(run, key) for key in self.seeds])
 
     def by_seeds(self, runs: Iterable[Run]) -> list[list[Run]]:
         """Runs that share their seeds, together."""
@@ -79,7 +76,7 @@ class Group:
         the value of a run that does not have it.
         """
         return [
-            Result(self.seeded(run), quantity.values[run], {k: _valued(run, k, v) for k, v in others.items()})
+            Result(self.seeded(run), quantity.values[run], {k: as_json(run, k, v) for k, v in others.items()})
             for run in self.completed
         ]
 
@@ -126,7 +123,7 @@ class Groups:
         return [key for key in self._differing(group.completed for group in self.groups) if key not in averaged]
 
     def _differing(self, several: Iterable[Iterable[Run]]) -> list[str]:
-        values = [[{_valued(run, k, v) for run in runs} for k, v in self.others.items()] for runs in map(list, several)]
+        values = [[{as_json(run, k, v) for run in runs} for k, v in self.others.items()] for runs in map(list, several)]
         return [key for i, key in enumerate(self.others) if any(len(some[i]) > 1 for some in values)]
 
     @property
@@ -173,55 +170,6 @@ class Groups:
         ]
 
 
-def grouped(
-    runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None, by: Quantity | None = None
-) -> Groups:
-    """Groups runs.
-
-    Args:
-      keys: columns; by default all that differ but the seeds.
-      baseline: the name of a group, or a condition that its runs fulfil; by default the first group that was found with
-        values enough to be tested, or as many as any has.
-      by: whose values count for that.
-
-    Raises:
-      InvalidConfig: for an unknown column, and a baseline that is no group or several.
-    """
-    differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
-    names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
-    groups: dict[str, Group] = {}
-    for values, members in runs.groups(names).items():
-        named = dict(zip(names, values, strict=True))
-        name = _unused(_name(named, members[0]), groups)
-        groups[name] = Group(name, named, members)
-    # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
-    chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
-    left = [key for key in differing if key not in names and not key.startswith(chosen)]
-    seeds = _seeds([key for key in left if key.endswith(SEEDS)], groups.values())
-    lacking = {key: value for key, value in runs.unrecorded.items() if key not in names}
-    others = {key: lacking.pop(key, None) for key in left if key not in seeds}
-    others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
-    found = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
-    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
-    return Groups(names, found, against, seeds, others, keys is not None and "data.name" in names)
-
-
-def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
-    """Of the keys of seeds that differ, those by which runs are counted. One of which no group has values enough to be
-    tested is, beside others, a key like any: what is found holds for these few splits.
-    """
-    most = {key: max(len({_valued(run, key) for run in g.completed}) for g in groups) for key in keys}
-    return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]
-
-
-def _first(groups: list[Group], by: Quantity | None) -> Group:
-    def values(group: Group) -> int:
-        runs = [run for run in group.completed if by is None or by.values[run] is not None]
-        return units(map(group.seeded, runs))
-
-    return max(groups, key=lambda group: min(values(group), FEWEST))
-
-
 def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
     """In what two groups differ that they were not asked for, and where they were compared.
 
@@ -239,9 +187,9 @@ def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
 
 def _listed(values: Sequence[Any]) -> str:
     """Values of a key (as JSON), in order, or how many they are."""
-    numbers = lambda v: (0, v) if isinstance(v, int | float) else (1, told(v))  # noqa: E731
+    numbers = lambda v: (0, v) if isinstance(v, int | float) else (1, as_typed(v))  # noqa: E731
     known = sorted(map(json.loads, values), key=numbers)
-    return ", ".join(show(told(v)) for v in known) if len(known) <= FEW else f"{len(known)} values"
+    return ", ".join(show(as_typed(v)) for v in known) if len(known) <= FEW else f"{len(known)} values"
 
 
 def averaged(run: Run) -> bool:
@@ -252,60 +200,6 @@ def averaged(run: Run) -> bool:
 def state(run: Run) -> str:
     """The status of a run as it is shown."""
     return "damaged" if run.status == "completed" and run.damage is not None else run.status
-
-
-def short(key: str) -> str:
-    """A key as it is typed: ``act`` for ``act.name``."""
-    return key.removesuffix(".name")
-
-
-def told(value: Any) -> str:
-    """A value as it is typed, on one line; a number of many digits, as a search draws them, with five."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(told, value))}]"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"{value:.5g}" if isinstance(value, float) and len(text) > 9 else printable(text)
-
-
-def _valued(run: Run, key: str, absent: Any = None) -> str:
-    """A value as JSON, of a run that has none ``absent``; 1 and 1.0 are the same number."""
-    value = run.config.get(key, absent if (told := run.value(key)) is None else told)
-    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-def _name(values: dict[str, Hashable], run: Run) -> str:
-    if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
-        return printable(value)
-    here = [f"{short(k)}={show(told(v))}" for k, v in values.items() if v is not None or k in run.config]
-    return " ".join(here) or "all"
-
-
-def _unused(name: str, taken: Container[str]) -> str:
-    """Names are shortened, and may come out alike."""
-    return next(n for i in count(1) if (n := name if i == 1 else f"{name} ({i})") not in taken)
-
-
-def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
-    if found := [group for group in groups if group.name == text]:
-        return found[0]
-    names = [group.name for group in groups]
-    known = f"; the groups: {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''}"
-    try:
-        holds = parse(text, runs.column)
-    except InvalidConfig as error:
-        wrong = (
-            [p.removeprefix("where: ") for p in error.problems]
-            if "=" in text
-            else [f"no such group{nearest(text, names)}{known}"]
-        )
-        raise InvalidConfig([f"--baseline {text!r}: {problem}" for problem in wrong]) from None
-    found = [group for group in groups if all(map(holds, group.runs))]
-    if len(found) != 1:
-        which = "matches no group" if not found else f"matches {len(found)} groups"
-        if found:
-            known = f": {', '.join(g.name for g in found[:LISTED])}{', …' if len(found) > LISTED else ''}"
-        raise InvalidConfig([f"--baseline {text!r}: {which}{known}"])
-    return found[0]
 
 
 def data(runs: Iterable[Run]) -> set[str]:

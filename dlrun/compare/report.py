@@ -22,7 +22,7 @@ from urllib.parse import quote
 from dlrun.compare import confusion, curve_points, tables
 from dlrun.compare.groups import Group, averaged, state
 from dlrun.compare.measures import Quantity
-from dlrun.compare.statistics import Comparison
+from dlrun.compare.statistics.comparison import Comparison
 from dlrun.compare.view import View
 from dlrun.errors import show
 from dlrun.runs import atomic

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlrun.compare.groups import Group, Groups, averaged, short, state, told
+from dlrun.compare.as_typed import as_typed, short
+from dlrun.compare.groups import Group, Groups, averaged, state
 from dlrun.compare.measures import Quantity
-from dlrun.compare.statistics import Comparison, Summary
+from dlrun.compare.statistics.comparison import Comparison, Summary
 from dlrun.errors import printable
 from dlrun.runs.metric_names import SEEDS
 from dlrun.runs.run import Run
@@ -78,7 +79,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
         return Column(head, _numbers([finite(v) for v in values]), True, rank)
     # A key that an option does not have is no null.
     here = [name in run.config or value is not None for run, value in zip(runs, values, strict=True)]
-    return Column(head, [told(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
+    return Column(head, [as_typed(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
 
 
 def of_groups(
@@ -92,7 +93,7 @@ def of_groups(
     """
     columns = []
     for key in groups.keys or [""]:
-        cells = [told(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
+        cells = [as_typed(g.values[key]) if key and _there(g, key) else NONE if key else g.name for g in order]
         columns.append(Column(short(key) or "group", cells, all(map(_numeric, cells)), _rank(key)))
     n = {g: g.n for g in order}
     columns.append(Column("n", [str(n[g]) for g in order], right=True))

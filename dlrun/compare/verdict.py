@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dlrun.compare.statistics import ALPHA, MORE, POWER, Comparison
+from dlrun.compare.statistics.comparison import MORE, POWER, Comparison
+from dlrun.compare.statistics.significance import ALPHA
 from dlrun.display.units import noun
 
 __all__ = ["Measure", "notes", "said", "verdict"]

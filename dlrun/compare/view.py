@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from dlrun.compare import groups, measures, surroundings
-from dlrun.compare.statistics import FEWEST, METHODS
+from dlrun.compare.as_typed import short
+from dlrun.compare.grouping import grouped
+from dlrun.compare.statistics.comparison import FEWEST, METHODS
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig, printable, show
 from dlrun.runs.metric_names import SEEDS
@@ -45,7 +47,7 @@ class View:
         self.columns = self._columns(runs)
         self.runs = runs.of(sorted(runs, key=self._order(runs)))
         by = (*self.quantities, None)[0]
-        self.groups = groups.grouped(runs, args.group_by, args.baseline, by)
+        self.groups = grouped(runs, args.group_by, args.baseline, by)
         self.order = self._ranked(runs, by)
         self.compared = {q: self.groups.comparisons(q) for q in self.quantities}
 
@@ -95,10 +97,10 @@ class View:
             return [f"{len(order)} groups are too many to compare ({groups.MOST} at most): see --where, --group-by"]
         found = [f"baseline: {base.name}"] if self.verdicts and base and base.name != self.groups.against else []
         if mixed := self.groups.mixed:
-            keys = ", ".join(map(groups.short, mixed))
+            keys = ", ".join(map(short, mixed))
             found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
         if averaged := self.groups.averaged:
-            keys = ", ".join(map(groups.short, averaged))
+            keys = ", ".join(map(short, averaged))
             found.append(
                 f"runs of a seed differ in {keys} and count as one, their mean: n, ± and intervals are over seeds"
             )
@@ -150,7 +152,7 @@ class View:
         known = {q.name: q for q in self.quantities}
         full = name if name in known else runs.column(name)
         if full not in known and full not in found.keys:
-            names = ", ".join([*map(groups.short, found.keys), *known])
+            names = ", ".join([*map(short, found.keys), *known])
             raise InvalidConfig([f"--sort {show(name)}: not allowed; allowed of groups: {names}"])
         values = {
             g: g.summary(known[full]).mean if full in known else _sorted(full, g.values[full]) for g in found.groups

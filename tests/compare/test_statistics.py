@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dlrun.compare.statistics import METHODS, Comparison, compare, holm, summary
-from dlrun.compare.units import Result
+from dlrun.compare.statistics.comparison import METHODS, Comparison, compare, summary
+from dlrun.compare.statistics.significance import holm
+from dlrun.compare.statistics.units import Result
 from dlrun.compare.verdict import Measure, verdict
 
 DRAWS = 2000

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dlrun.compare.statistics import Comparison, compare, summary
-from dlrun.compare.units import Result, sample, units
+from dlrun.compare.statistics.comparison import Comparison, compare, summary
+from dlrun.compare.statistics.units import Result, sample, units
 from dlrun.compare.verdict import Measure, verdict
 
 DRAWS = 600

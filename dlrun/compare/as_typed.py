@@ -1,0 +1,40 @@
+"""Keys, values and names of groups, as they are typed on a command line."""
+
+import json
+from collections.abc import Container, Hashable
+from itertools import count
+from typing import Any
+
+from dlrun.errors import printable, show
+from dlrun.runs.run import Run
+
+
+def short(key: str) -> str:
+    """A key as it is typed: ``act`` for ``act.name``."""
+    return key.removesuffix(".name")
+
+
+def as_typed(value: Any) -> str:
+    """A value as it is typed, on one line; a number of many digits, as a search draws them, with five."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_typed, value))}]"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{value:.5g}" if isinstance(value, float) and len(text) > 9 else printable(text)
+
+
+def as_json(run: Run, key: str, absent: Any = None) -> str:
+    """A value as JSON, of a run that has none ``absent``; 1 and 1.0 are the same number."""
+    value = run.config.get(key, absent if (told := run.value(key)) is None else told)
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def group_name(values: dict[str, Hashable], run: Run) -> str:
+    if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
+        return printable(value)
+    here = [f"{short(k)}={show(as_typed(v))}" for k, v in values.items() if v is not None or k in run.config]
+    return " ".join(here) or "all"
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """Names are shortened, and may come out alike."""
+    return next(n for i in count(1) if (n := name if i == 1 else f"{name} ({i})") not in taken)

@@ -1,0 +1,88 @@
+"""Puts runs into groups, and finds the group that the others are compared with."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from dlrun.compare.as_typed import as_json, group_name, unused
+from dlrun.compare.groups import Group, Groups
+from dlrun.compare.measures import Quantity
+from dlrun.compare.statistics.comparison import FEWEST
+from dlrun.compare.statistics.units import units
+from dlrun.errors import InvalidConfig, nearest
+from dlrun.runs.condition import parse
+from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.runs import Runs
+
+LISTED = 8  # groups that an error names
+
+
+def grouped(
+    runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None, by: Quantity | None = None
+) -> Groups:
+    """Groups runs.
+
+    Args:
+      keys: columns; by default all that differ but the seeds.
+      baseline: the name of a group, or a condition that its runs fulfil; by default the first group that was found with
+        values enough to be tested, or as many as any has.
+      by: whose values count for that.
+
+    Raises:
+      InvalidConfig: for an unknown column, and a baseline that is no group or several.
+    """
+    differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
+    names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
+    groups: dict[str, Group] = {}
+    for values, members in runs.groups(names).items():
+        named = dict(zip(names, values, strict=True))
+        name = unused(group_name(named, members[0]), groups)
+        groups[name] = Group(name, named, members)
+    # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
+    chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
+    left = [key for key in differing if key not in names and not key.startswith(chosen)]
+    seeds = _seeds([key for key in left if key.endswith(SEEDS)], groups.values())
+    lacking = {key: value for key, value in runs.unrecorded.items() if key not in names}
+    others = {key: lacking.pop(key, None) for key in left if key not in seeds}
+    others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
+    found = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
+    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
+    return Groups(names, found, against, seeds, others, keys is not None and "data.name" in names)
+
+
+def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
+    """Of the keys of seeds that differ, those by which runs are counted. One of which no group has values enough to be
+    tested is, beside others, a key like any: what is found holds for these few splits.
+    """
+    most = {key: max(len({as_json(run, key) for run in g.completed}) for g in groups) for key in keys}
+    return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]
+
+
+def _first(groups: list[Group], by: Quantity | None) -> Group:
+    def values(group: Group) -> int:
+        runs = [run for run in group.completed if by is None or by.values[run] is not None]
+        return units(map(group.seeded, runs))
+
+    return max(groups, key=lambda group: min(values(group), FEWEST))
+
+
+def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
+    if found := [group for group in groups if group.name == text]:
+        return found[0]
+    names = [group.name for group in groups]
+    known = f"; the groups: {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''}"
+    try:
+        holds = parse(text, runs.column)
+    except InvalidConfig as error:
+        wrong = (
+            [p.removeprefix("where: ") for p in error.problems]
+            if "=" in text
+            else [f"no such group{nearest(text, names)}{known}"]
+        )
+        raise InvalidConfig([f"--baseline {text!r}: {problem}" for problem in wrong]) from None
+    found = [group for group in groups if all(map(holds, group.runs))]
+    if len(found) != 1:
+        which = "matches no group" if not found else f"matches {len(found)} groups"
+        if found:
+            known = f": {', '.join(g.name for g in found[:LISTED])}{', …' if len(found) > LISTED else ''}"
+        raise InvalidConfig([f"--baseline {text!r}: {which}{known}"])
+    return found[0]
