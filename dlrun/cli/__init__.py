@@ -1,5 +1,5 @@
-"""The command line: a file for each subcommand, and what they have in common.
+"""The command line: one file per subcommand, and what they share.
 
-A command reads its words, calls the room that does the work, and prints; what it imports, it imports when it is needed.
-Start with :mod:`~dlrun.cli.main`.
+A command reads its words, calls the folder that does the work, and prints. Heavy modules are imported only when they
+are needed. Start with :mod:`~dlrun.cli.main`.
 """

@@ -1,4 +1,4 @@
-"""Arguments of a command line, with errors worded like all others."""
+"""An argument parser whose errors read like all others of dlrun, and arguments that several commands share."""
 
 import argparse
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ from dlrun.runs.rundir import OUTPUTS
 
 
 class Also(argparse.Action):
-    """A condition; of several all must hold."""
+    """Joins conditions that are given several times: all must hold."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         before = getattr(namespace, self.dest)
@@ -16,21 +16,21 @@ class Also(argparse.Action):
 
 
 def add_folders(parser: Any) -> None:
-    """The words of a command that looks for runs: folders, none for :data:`~dlrun.runs.rundir.OUTPUTS`."""
+    """Adds the words of a command that looks for runs: folders, by default :data:`~dlrun.runs.rundir.OUTPUTS`."""
     parser.add_argument(
         "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {OUTPUTS})"
     )
 
 
 def add_where(parser: Any) -> None:
-    """A flag that chooses runs by a condition; a parser, or a group of one."""
+    """Adds the flag that chooses runs by a condition, to a parser or a group of one."""
     parser.add_argument(
         "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
     )
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose words and flags may stand in any order, and that raises :class:`InvalidConfig`."""
+    """A parser that takes words and flags in any order, and raises :class:`InvalidConfig` for what is wrong."""
 
     def __init__(self, prog: str, **how: Any):
         super().__init__(prog, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **how)
@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         raise InvalidConfig([message.removeprefix("argument ")])
 
     def read(self, argv: list[str]) -> argparse.Namespace:
-        """Flags and words. Raises :class:`InvalidConfig` for flags that there are not."""
+        """Parses words and flags. Raises :class:`InvalidConfig` for unknown flags."""
         args, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]

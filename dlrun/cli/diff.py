@@ -1,8 +1,8 @@
-"""``dlrun diff A B``: in what two runs differ, and whether in anything that counts.
+"""``dlrun diff A B``: how two runs differ, and whether in anything that counts.
 
-Two runs are equal if their configuration, metrics with every row, code and environment are. Timing is shown and does
-not count, as it is never the same twice; nor do keys that only say how a run is made, such as ``log.sinks``. What can't
-be held against each other is shown with the reason, and makes them different.
+Two runs are equal if their configuration, their metrics in every row, their code and environment are. Timing is shown
+but does not count, as it is never the same twice; nor do keys that only say how a run is executed, such as
+``log.sinks``. What can't be compared is shown with the reason, and makes the runs different.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str]) -> int:
-    """Prints the difference of two runs; 0 where they are equal, 1 where they are not."""
+    """Prints the difference of two runs; returns 0 if they are equal, else 1."""
     args = parser().read(argv)
     if len(args.runs) != 2:
         raise InvalidConfig([f"diff: two run directories are needed, not {len(args.runs)}: dlrun diff A B"])
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
 
 
 def as_json(found: Difference) -> dict[str, Any]:
-    """All of it as plain values. What a run does not have is left out of a pair of ``a`` and ``b``."""
+    """The difference as plain values. A pair ``a``, ``b`` lacks the side that has no value."""
 
     def pairs(values: dict[str, Pair]) -> dict[str, Any]:
         named = {key: zip("ab", pair, strict=True) for key, pair in values.items()}
@@ -83,7 +83,7 @@ def as_json(found: Difference) -> dict[str, Any]:
 
 
 def table(found: Difference, page: "Page") -> None:
-    """Prints a section under the other, in each a line for each key that changed."""
+    """Prints the sections one below the other, with a line for each key that changed."""
     for name, run in zip("AB", found.runs, strict=True):
         page.line(name, _run(run), style="bold")
     for name, section in found.sections.items():
@@ -147,7 +147,7 @@ def _text(section: str, key: str, value: Any) -> str:
 
 
 def _apart(apart: Apart) -> "Iterator[list[Part]]":
-    """A line for each key that both have; the others side by side."""
+    """One line per key that both runs have; then, for each run, the keys that only it has, side by side."""
     for key, (old, new) in apart.values.items():
         if ABSENT not in (old, new):
             yield [f"{key}: {_short(key, old)} | {_short(key, new)}"]

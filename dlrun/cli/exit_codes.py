@@ -1,4 +1,4 @@
-"""What a command's end is as an exit code: 0 done, 1 failed, 2 wrongly asked, 128 + the number of a signal."""
+"""Turns the end of a command into an exit code: 0 done, 1 failed, 2 wrong input, 128 + the number of a signal."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from dlrun.errors import InvalidConfig, printable
 
 
 def guarded(call: Callable[[], int], debug: bool) -> int:
-    """The exit code of ``call``, with what goes wrong told in a line or two."""
+    """Calls ``call``; returns its exit code, and prints what goes wrong in a line or two."""
     try:
         return call()
     except SystemExit as done:

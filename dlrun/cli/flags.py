@@ -12,7 +12,7 @@ TOOLS = {
     "diff": "dlrun.cli.diff",
     "prune": "dlrun.cli.prune",
 }
-"""What works on run directories, with flags of its own: each module has ``parser()`` and ``main(argv)``."""
+"""Subcommands on run directories, with flags of their own: each module has ``parser()`` and ``main(argv)``."""
 SUBCOMMANDS = ("resume", "show", *TOOLS)
 
 

@@ -11,10 +11,10 @@ from dlrun.runs.times import instant
 
 
 def look(args: argparse.Namespace) -> Runs:
-    """The runs that the words name; none while there is no folder of the default's name.
+    """The runs that the command names; none if it names no folder and the default one does not exist.
 
     Raises:
-      InvalidConfig: for a folder that is not there, a condition that is none or names a column that no run has.
+      InvalidConfig: if a folder does not exist, or the condition can't be read or names a column that no run has.
     """
     if not args.folders and not os.path.isdir(rundir.OUTPUTS):
         return Runs([], {})
@@ -29,13 +29,13 @@ def none(args: argparse.Namespace) -> str:
 
 
 def start(run: Run) -> float:
-    """When a run started, in seconds since 1970; of one that can't say so, when its run.json was last written."""
+    """When a run started, in seconds since 1970; if run.json does not say, when run.json was last written."""
     found = instant(run.facts.get("start"))
     return (written(run.path) or 0.0) if found is None else found
 
 
 def written(path: str) -> float | None:
-    """When a run.json was last written; None where there is none."""
+    """When the run.json in a folder was last written, in seconds since 1970; None if there is none."""
     file = os.path.join(path, rundir.RUN)
     try:
         return os.stat(file).st_mtime if os.path.isfile(file) else None
@@ -56,5 +56,5 @@ def best(runs: Runs) -> dict[Run, tuple[str, float | None]]:
 
 
 def choices(run: Run) -> str:
-    """What was said on the command line beside the program's name, on one line."""
+    """The words of the command line after the program's name, on one line."""
     return show(" ".join(run.facts["command"].split()[1:]), None)

@@ -1,4 +1,4 @@
-"""argv to a subcommand or a run; no logic of its own. Imports JAX and Hydra only where they are needed."""
+"""Passes the command line on to a subcommand or to training. Imports JAX and Hydra only if they are needed."""
 
 import argparse
 import gc
@@ -16,14 +16,14 @@ from dlrun.system import isolation
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command line; gives the exit code."""
+    """Runs a command line; returns the exit code."""
     isolation.of_children()
     if argv is None:
         argv = sys.argv[1:]
-        gc.set_threshold(50_000, 50, 100)  # importing and tracing make millions of objects that stay: 10% of a start
+        gc.set_threshold(50_000, 50, 100)  # imports and tracing make millions of lasting objects: saves 10% of a start
         logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
         if not sys.warnoptions:
-            warnings.simplefilter("ignore")  # of libraries: for us, not for who trains a model
+            warnings.simplefilter("ignore")  # libraries' warnings are for developers, not for people who train a model
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="surrogateescape")  # a directory's name may be any bytes
     if argv[:1] == ["--complete"]:  # the completion script asks
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def called(argv: list[str]) -> int:
-    """Calls the tool that the first word names, or looks at the words as overrides."""
+    """Calls the tool that the first word names; else reads the flags among overrides."""
     words = [word for word in argv if word != "--debug"]
     try:
         os.getcwd()

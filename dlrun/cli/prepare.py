@@ -1,4 +1,4 @@
-"""What every command that trains or looks at a run does first: trust, check, prepare."""
+"""What every command that trains or inspects a run does first: trust, check, prepare."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from dlrun.errors import InvalidConfig
 
 
 def text(words: list[str]) -> None:
-    """Raises :class:`InvalidConfig` for what can't be written into a record: names that are no text."""
+    """Raises :class:`InvalidConfig` for words that can't be written to a file: names of folders that are no UTF-8."""
     if wrong := [word for word in words if not word.isascii() and word != word.encode(errors="ignore").decode()]:
         raise InvalidConfig([f"{word}: no UTF-8; allowed: text in UTF-8" for word in wrong])
 
@@ -18,7 +18,7 @@ def text(words: list[str]) -> None:
 def trust(args: argparse.Namespace) -> tuple[str, ...]:
     from dlrun.config.components import importable, trusted
 
-    # In the environment, so that the processes of a launcher trust what this command trusts.
+    # Passed on in the environment, so that a launcher's processes trust what this command trusts.
     os.environ["DLRUN_TRUST"] = " ".join([*args.trust, os.environ.get("DLRUN_TRUST", "")]).strip()
     if trust := trusted([]):
         importable(args.config_dir, trust)

@@ -14,7 +14,7 @@ from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
 from dlrun.errors import InvalidConfig, nearest, show
 from dlrun.runs import loading, rundir
-from dlrun.runs.prune import Left, Plan, delete, plan
+from dlrun.runs.prune import LeftAlone, Plan, delete, plan
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.status import FAILED, OVER
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
 
 
 def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
-    """The runs that the flags name; tells which others may go on."""
+    """The runs that the flags choose; prints which others are left alone."""
     found = list(runs.where(args.where) if args.where else runs)
     if args.older_than is not None:
         found = [run for run in found if _ended(run) < time.time() - args.older_than]
@@ -96,7 +96,7 @@ def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
 
 
 def _ended(run: Run) -> float:
-    """When a run ended, in seconds since 1970; of one that could not say so, when it last wrote."""
+    """When a run ended, in seconds since 1970; if run.json does not say, when the run last wrote a file."""
     if (found := instant(run.facts.get("end"))) is not None:
         return found
     wrote = -math.inf
@@ -107,7 +107,7 @@ def _ended(run: Run) -> float:
 
 
 def _students(runs: Runs) -> dict[str, dict[int, str]]:
-    """Runs that learnt from a state of another one, by its directory and step."""
+    """The runs that were distilled from a state of another run, by that run's directory and the state's step."""
     found: dict[str, dict[int, str]] = {}
     for run in runs:
         teacher, step = run.config.get("loss.teacher"), run.facts.get("teacher.step")
@@ -117,18 +117,18 @@ def _students(runs: Runs) -> dict[str, dict[int, str]]:
 
 
 def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.Namespace, roots: list[str]) -> int:
-    """Goes through the runs, whatever becomes of any."""
+    """Prints or deletes what is to go of each run; problems of one run do not stop the others."""
     done: list[Plan] = []
     failed = False
     for run in runs:
         real = os.path.realpath(run.path)
         try:
             if not any(os.path.commonpath([real, root]) == root for root in roots):
-                raise Left("a link leads there")
+                raise LeftAlone("a link leads there")
             found = plan(run, args.keep)
             if found.gone and args.delete:
                 found = delete(run, args.keep)
-        except Left as why:
+        except LeftAlone as why:
             print(f"left alone: {run.path}: {why}", file=sys.stderr)
         except OSError as error:
             failed = True

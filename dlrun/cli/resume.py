@@ -1,4 +1,4 @@
-"""What changes when a run goes on: its configuration, within limits, and its log."""
+"""``dlrun resume``: goes on with a run or a sweep, with changes to its configuration where these are allowed."""
 
 import argparse
 import logging
@@ -18,13 +18,13 @@ from dlrun.errors import InvalidConfig, show
 from dlrun.runs import rundir
 from dlrun.train import log_file
 
-# What may change without making the saved state, or the order of batches, another run's. Numbers of the state may too.
+# These keys may change: neither the form of the saved state nor the order of batches depends on them.
 MAY_CHANGE = (
     "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
     "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
     "schedule.", "augment.", "stream.when", "stream.memory", "stream.workers", "stream.prefetch",
 )  # fmt: skip
-SWITCHES = ("dropout", "ema")  # a state has arrays for them when they are on
+SWITCHES = ("dropout", "ema")  # if they are on, the state has arrays for them
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Again:
 
 
 def resume(words: list[str], args: argparse.Namespace) -> int:
-    """Goes on with a run where its last sound state is, with changes that keep the state's form; or with a sweep."""
+    """Goes on with a run from its last sound state, with changes that fit that state; or with a sweep."""
     if not words or ("=" in words[0] and not os.path.isdir(words[0])):
         later = next((word for word in words[1:] if os.path.isdir(word)), None)
         if words and later is None and folder_like(words[0]):
@@ -60,7 +60,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
 
 
 def sweep(directory: Path, overrides: list[str]) -> Again | None:
-    """The command of a directory's sweep, ``overrides`` in place of its own for the same keys; None without one."""
+    """The command of a directory's sweep, with ``overrides`` replacing those of the same keys; None without a sweep."""
     from dlrun.sweep import folder
 
     record = folder.read(directory)
@@ -102,7 +102,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Co
     before, _ = composition.plain(cfg)
     chosen = _chosen(directory)
     choices = [text for text in overrides if _name(text).split("@")[0] in catalogue.GROUPS]
-    # An option that is typed again is no change.
+    # Typing the same option again changes nothing.
     stray += [_choice(text) for text in choices if not _again(before, chosen, *text.split("=", 1))]
     how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
     stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
@@ -112,7 +112,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Co
 
 
 def accept(directory: Path, cfg: composition.Config) -> None:
-    """From now on the directory's configuration is ``cfg``, and log.txt goes on."""
+    """Saves ``cfg`` as the directory's configuration, and appends to its log.txt from now on."""
     logging.basicConfig(level=logging.INFO, handlers=[log_file.handler(directory)], force=True)
     composition.save(cfg, directory / rundir.CONFIG)
 
@@ -130,7 +130,7 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def _chosen(directory: Path) -> dict[str, Any]:
-    """The options that a run was made with, by group, as they were typed; none where its record is lost."""
+    """The option of each group that a run was made with, as it was typed; empty if Hydra's record is lost."""
     try:
         record = yaml.safe_load((directory / rundir.HYDRA).read_text(encoding="utf-8"))
         return dict(record["hydra"]["runtime"]["choices"])
@@ -139,7 +139,7 @@ def _chosen(directory: Path) -> dict[str, Any]:
 
 
 def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: str = "") -> bool:
-    """Whether a run has this option, which may be an alias, or one of the user's own."""
+    """Whether a run was made with this option, which may be an alias, or an option of the user's own."""
     name = values[group].get("name") if isinstance(values.get(group), dict) else None
     packaged = catalogue.options(group, [catalogue.conf()])
     if option in packaged and group != catalogue.EXPERIMENT:
@@ -148,7 +148,7 @@ def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: s
 
 
 def _choice(text: str) -> str:
-    """Why an option can't be chosen any more."""
+    """Says why an option can't be chosen for a resumed run."""
     group = _name(text).split("@")[0]
     if group in catalogue.NOT_OF_A_RUN:
         return f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ..."

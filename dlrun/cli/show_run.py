@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 
 def table(run: Run, found: dict[str, Any], page: "Page") -> None:
-    """Prints what there is to say, a line a respect."""
+    """Prints all facts of a run, a line each."""
     for label, parts in _lines(found):
         page.line(label, parts, join=", ")
     for line in found["log"]:
@@ -86,7 +86,7 @@ def _lines(found: dict[str, Any]) -> Iterator[Line]:
         words = [shlex.join(again["overrides"])] if again["overrides"] else []
         yield "resumed", [_when(again["time"]), *words, *other]
     told = [_when(found["start"])] if found.get("start") else []
-    ended = {} if found["status"] in ("running", "killed") else found  # else it is that of before it was resumed
+    ended = {} if found["status"] in ("running", "killed") else found  # else these facts are from before it was resumed
     if is_number(seconds := ended.get("seconds")):
         told.append(f"{seconds:.1f} s" if seconds < 60 else clock(seconds))
     if is_number(speed := ended.get("steps_per_second")):
@@ -115,7 +115,7 @@ def _when(text: Any) -> str:
 
 
 def _configuration(found: dict[str, Any]) -> Iterator[Line]:
-    """A line a section: what has none, then choices, then the rest. What was chosen is marked and comes first."""
+    """One line per section: keys without one, then choices, then the rest. What the user chose is marked, and first."""
     config = found["config"]
     sections: dict[str, list[str]] = {}
     for key in config:
@@ -132,7 +132,7 @@ def _configuration(found: dict[str, Any]) -> Iterator[Line]:
 
 
 def _metrics(found: dict[str, Any]) -> "Iterator[Text]":
-    """The lines of a small table: a metric a line, that which chose the best state first."""
+    """The lines of a small table, one per metric; the one that chose the best state comes first."""
     from rich.text import Text
 
     values = {name: value if is_number(value) else None for name, value in found["metrics"].items()}
@@ -154,7 +154,7 @@ def _metrics(found: dict[str, Any]) -> "Iterator[Text]":
 
 
 def _draw(run: Run, metric: str, page: "Page") -> None:
-    """Loss and main metric over the steps, side by side where there is room."""
+    """Draws loss and main metric over the steps, side by side if there is room."""
     rows = run.rows
     names = list(dict.fromkeys(["loss", metric.rpartition("/")[2]]))
     curves = {name: {split: _points(rows, split, name) for split in ("val", "train")} for name in names}
@@ -167,7 +167,7 @@ def _draw(run: Run, metric: str, page: "Page") -> None:
 
 
 def _points(rows: list[dict[str, Any]], split: str, name: str) -> dict[int, float]:
-    """Finite values by step; what is all but zero as zero."""
+    """Finite values by step; tiny ones, which a chart can't scale, as zero."""
     mine = [row for row in rows if row.get("split") == split and is_number(row.get(name))]
     steps = [(step, row[name]) for row in mine if isinstance(step := row.get("step"), int) and 0 <= step < 2**53]
     return {step: value if abs(value) > 1e-30 else 0.0 for step, value in steps}

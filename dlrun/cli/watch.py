@@ -1,4 +1,4 @@
-"""``dlrun ls --watch``: runs while they train. On a terminal a table of those that fit, else a line for all news."""
+"""``dlrun ls --watch``: runs while they train. On a terminal a table of those that fit, else a line for each change."""
 
 import argparse
 import os
@@ -15,12 +15,12 @@ from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
 from dlrun.errors import InvalidConfig
 from dlrun.runs import loading, rundir, status
-from dlrun.runs.live import Rows, Standing, standing
+from dlrun.runs.live import LiveState, Rows, live_state
 from dlrun.runs.run import Run, stamp
 
-LEAST = 12  # letters of a command line that are worth showing
+LEAST = 12  # of a command line: fewer letters are not worth showing
 RANKS = {"status": 0, "run": 0, "step": 3, "epoch": 6, "now": 4, "best": 1, "steps/s": 5, "left": 2}
-"""The columns of the table; where there is no room, those of a large rank go first."""
+"""The columns of the table; if there is no room, those of the largest rank are left out first."""
 LEFT = ("status", "run")
 
 
@@ -31,7 +31,7 @@ def watch(args: argparse.Namespace) -> int:
       InvalidConfig: with what is wrong with the words.
     """
     watched = Watched(args)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the screen is to be given back
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the terminal gets its screen back
     try:
         watched.look()
         _table(watched) if can_move(sys.stdout) else _lines(watched)
@@ -43,7 +43,7 @@ def watch(args: argparse.Namespace) -> int:
 
 
 class Watched:
-    """The runs that the words name, those first that run, then newest first. Reads again only what changed."""
+    """The runs that the command names: running ones first, then the newest first. Reads only files that changed."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
@@ -52,13 +52,13 @@ class Watched:
         self.rows: dict[str, Rows] = {}
 
     def look(self) -> list[Run]:
-        """The runs as they are now. Raises :class:`InvalidConfig` at the first look for what is wrong."""
+        """The runs as they are now. The first look raises :class:`InvalidConfig` for wrong folders or conditions."""
         paths = loading.find(self.args.folders or [rundir.OUTPUTS], {})
         stamps = {p: (stamp(f"{p}/{rundir.RUN}"), stamp(f"{p}/{rundir.SUMMARY}")) for p in paths}
-        if stamps != self.stamps or self.args.where:  # which may ask for what the rows say
+        if stamps != self.stamps or self.args.where:  # a condition may depend on the rows, which always change
             try:
                 self.found = sorted(look(self.args), key=start, reverse=True)
-            except InvalidConfig:  # later on a folder may go away, or the last run that has a column
+            except InvalidConfig:  # later a folder may vanish, or the last run that has a column
                 if self.stamps is None:
                     raise
                 self.found = []
@@ -67,16 +67,16 @@ class Watched:
             run.status = status.now(run.facts["status"], run.directory)
         return sorted(self.found, key=lambda run: run.status != "running")[: self.args.limit]
 
-    def standing(self, run: Run) -> Standing:
-        return standing(run, self.rows.setdefault(run.path, Rows(run.directory)))
+    def live_state(self, run: Run) -> LiveState:
+        return live_state(run, self.rows.setdefault(run.path, Rows(run.directory)))
 
 
 def _lines(watched: Watched) -> None:
-    """A line for each run, and again when it comes to another status or is evaluated; the newest last."""
+    """Prints a line per run, and another whenever its status changes or it is evaluated; the newest run last."""
     told: dict[str, object] = {}
     while True:
         for run in sorted(watched.look(), key=start):
-            at = watched.standing(run)
+            at = watched.live_state(run)
             if told.get(run.path) != (news := (run.status, at.evaluated)):
                 told[run.path] = news
                 print(_line(run, at))
@@ -84,7 +84,7 @@ def _lines(watched: Watched) -> None:
         time.sleep(watched.args.watch)
 
 
-def _line(run: Run, at: Standing) -> str:
+def _line(run: Run, at: LiveState) -> str:
     cell = _cells(run, at)
     parts = [time.strftime("%H:%M:%S"), cell["run"], cell["status"]]
     parts += [f"{key} {cell[key]}" for key in ("step", "epoch") if cell[key]]
@@ -93,8 +93,8 @@ def _line(run: Run, at: Standing) -> str:
     return "  ".join(parts + ([f"{cell['left']} left"] if cell["left"] else []))
 
 
-def _cells(run: Run, at: Standing) -> dict[str, str]:
-    """What is known of a run, in words, by the names of columns."""
+def _cells(run: Run, at: LiveState) -> dict[str, str]:
+    """The cells of a run, by the name of the column."""
 
     def of(value: float | None, end: int | None) -> str:
         text = "" if value is None else f"{value:.1f}".removesuffix(".0")
@@ -117,7 +117,7 @@ def _cells(run: Run, at: Standing) -> dict[str, str]:
 
 
 def _table(watched: Watched) -> None:
-    """The runs that fit the screen, until Ctrl-C; the last picture stays."""
+    """Shows the runs that fit the screen until Ctrl-C; the last picture stays on the terminal."""
     from rich.console import Console
     from rich.live import Live
 
@@ -130,7 +130,7 @@ def _table(watched: Watched) -> None:
 
 
 def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
-    """The table, and a line on what there is, as a ``rich`` text."""
+    """The table and a line of totals, as a ``rich`` text."""
     from rich.text import Text
 
     runs = watched.look()
@@ -146,10 +146,10 @@ def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
 
 
 def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, str]]:
-    """The lines of the table, its head first, and their styles."""
+    """The lines of the table with their styles; the first is the head."""
     from dlrun.display.page import style
 
-    at = [watched.standing(run) for run in runs]
+    at = [watched.live_state(run) for run in runs]
     cells = [_cells(*each) for each in zip(runs, at, strict=True)]
     root, metrics = _root([run.path for run in runs]), list(dict.fromkeys(each.metric for each in at))
     for cell, each in zip(cells, at, strict=True):
@@ -172,7 +172,7 @@ def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, 
 
 
 def _root(paths: Sequence[str]) -> str:
-    """What all directories begin with."""
+    """The folder that all directories share; empty if there is none."""
     if len(paths) < 2 or len({os.path.isabs(path) for path in paths}) > 1:
         return ""
     return os.path.join(os.path.commonpath(paths), "") if os.path.commonpath(paths) else ""

@@ -1,6 +1,6 @@
-"""What run directories say about each other: groups, tables, differences with error bars, verdicts.
+"""Compares runs: groups, tables, differences with error bars, verdicts.
 
-Nothing here knows how runs are made: it reads what :mod:`dlrun.runs` found, and imports no JAX. Start with
+Nothing here knows how runs are made: it uses what :mod:`dlrun.runs` reads, and imports no JAX. Start with
 :mod:`~dlrun.compare.view`; the statistics are in :mod:`~dlrun.compare.statistics`.
 """
 

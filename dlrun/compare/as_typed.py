@@ -15,7 +15,7 @@ def short(key: str) -> str:
 
 
 def as_typed(value: Any) -> str:
-    """A value as it is typed, on one line; a number of many digits, as a search draws them, with five."""
+    """A value as it is typed, on one line; a number of many digits, as a search draws them, is cut to five."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_typed, value))}]"
     text = value if isinstance(value, str) else json.dumps(value)
@@ -23,7 +23,7 @@ def as_typed(value: Any) -> str:
 
 
 def as_json(run: Run, key: str, absent: Any = None) -> str:
-    """A value as JSON, of a run that has none ``absent``; 1 and 1.0 are the same number."""
+    """A run's value of a key as JSON, ``absent`` if it has none; 1 and 1.0 give the same text."""
     value = run.config.get(key, absent if (told := run.value(key)) is None else told)
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
@@ -36,5 +36,5 @@ def group_name(values: dict[str, Hashable], run: Run) -> str:
 
 
 def unused(name: str, taken: Container[str]) -> str:
-    """Names are shortened, and may come out alike."""
+    """A name that is not taken: shortened names of groups may be equal."""
     return next(n for i in count(1) if (n := name if i == 1 else f"{name} ({i})") not in taken)

@@ -1,4 +1,4 @@
-"""The rows of two runs held against each other one by one, which tells whether a run was reproduced."""
+"""Compares the rows of two runs one by one, which shows whether a run was reproduced."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,13 +14,14 @@ Pair = tuple[Any, Any]
 
 @dataclass
 class Rows:
-    """The rows of metrics.jsonl, but for ``time``, in the order of the first run.
+    """How the rows of two runs compare, except for their ``time``, in the order of the first run.
 
     Args:
-      equal, differing: how many of those that both have.
-      only: how many only one has.
-      first: the step of the first row that differs, and ``metrics``: what differs there, old and new.
-      same: the last step before ``first`` that has a row; None where there is none.
+      equal, differing: how many of the rows that both runs have.
+      only: how many rows only the first run has, and only the second.
+      first: the step of the first row that differs.
+      metrics: what differs there: the values of both runs by metric.
+      same: the last step before ``first`` that has a row; None if there is none.
     """
 
     equal: int = 0
@@ -35,11 +36,11 @@ class Rows:
         return bool(self.differing or any(self.only))
 
 
-def held(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
-    """Rows of the same split and step against each other, in the metrics that both have.
+def compare_rows(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
+    """Compares rows of the same split and step, in the metrics that both have.
 
     Args:
-      comparable: whether a metric, such as ``val/loss``, can be held against that of the other run.
+      comparable: whether a metric, such as ``val/loss``, means the same in both runs.
     """
     left, right = (_by_place(run, comparable) for run in (a, b))
     shared = [place for place in left if place in right]
@@ -56,9 +57,9 @@ def held(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
 
 
 def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """Rows by split, step, and how many such rows stand before; without what can't be compared."""
+    """Rows by split, step, and how many rows of these come before; without metrics that can't be compared."""
     found: dict[tuple[str, int, int], dict[str, Any]] = {}
-    seen: Counter[tuple[str, int]] = Counter()  # a file that was patched together may have several
+    seen: Counter[tuple[str, int]] = Counter()  # a file that was edited by hand may have several
     for row in run.rows:
         split, step = row.get("split"), row.get("step")
         if not isinstance(split, str) or not isinstance(step, int):
@@ -72,7 +73,7 @@ def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, in
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal; a number that is none equals itself, and 1 is not ``true``."""
+    """Whether two values are equal; NaN equals NaN, and 1 does not equal ``true``."""
     return (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
 
 

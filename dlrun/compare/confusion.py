@@ -1,4 +1,4 @@
-"""Which classes the runs of a group take for which, on the test data."""
+"""Confusion matrices of groups of runs, on the test data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from dlrun.errors import show
 from dlrun.runs import atomic, rundir
 from dlrun.runs.run import Run
 
-CELLS = 200_000  # of all matrices
+CELLS = 200_000  # that all matrices together may have
 
 
 def matrices(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """How often each true class (row) was taken for each class (column), summed over the completed runs of a group.
 
-    A dictionary a matrix: ``group`` (its number), ``runs`` (how many), ``classes``, ``counts``. A group whose runs have
-    different classes has several; what goes beyond CELLS is left out.
+    One dictionary per matrix: ``group`` (its number), ``runs`` (how many), ``classes``, ``counts``. A group whose runs
+    have different classes has several matrices; those beyond CELLS are left out.
     """
     found, cells = [], 0
     for i, group in enumerate(groups):
@@ -37,7 +37,7 @@ def matrices(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _counts(run: Run) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Names of classes, and the confusion matrix of the test; empty where there is no sound one."""
+    """Names of classes, and the confusion matrix of the test; empty if there is none, or it is damaged."""
     counts = (atomic.read_json(run.directory / rundir.SUMMARY) or {}).get("confusion")
     if (
         not isinstance(counts, list)

@@ -1,4 +1,4 @@
-"""Curves of runs in few numbers: for a page that has to be small and is looked at on a screen."""
+"""Reduces the curves of runs to few points, for a page that should be small and is looked at on a screen."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,19 +8,19 @@ from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.values import finite
 
-POINTS = 300_000  # of all curves together, about 8 bytes each
-MOST, LEAST = 200, 8  # of a curve
+POINTS = 300_000  # that all curves together may have, about 8 bytes each
+MOST, LEAST = 200, 8  # points of a curve
 DIGITS = 5
 
 
 def curves(runs: Runs) -> dict[str, Any]:
-    """The curves of all metrics but those of the test, which are points.
+    """The curves of all metrics, except those of the test split, which have a single point.
 
-    Gives:
+    Returns:
       ``metrics``: their names.
       ``x``: lists of steps, and of seconds. Each is there once, however many curves share it.
-      ``runs``: of each run by metric, the number of its steps in ``x``, that of its seconds, and its values (None where
-        a row has none that is finite).
+      ``runs``: for each run, by metric: the index of its steps in ``x``, that of its seconds, and its values (None in
+        rows that have no finite one).
     """
     known = [name for name in runs.metrics if not name.startswith("test/")]
     most = min(max(POINTS // (len(runs) * len(known) or 1), LEAST), MOST)
@@ -30,13 +30,13 @@ def curves(runs: Runs) -> dict[str, Any]:
 
 
 def rounded(value: float) -> float | int:
-    """With DIGITS digits; as a whole number where it is one, which is shorter."""
+    """A number rounded to DIGITS digits; without a decimal point if it is whole, which is shorter."""
     value = float(f"{value:.{DIGITS}g}")
     return int(value) if value.is_integer() and abs(value) < 1e15 else value
 
 
 def kept(values: Iterable[Sequence[float | None]], rows: int, most: int) -> list[int]:
-    """Which of some rows to keep of curves of one x: first, last, each one's extremes, and rows in even steps."""
+    """The rows to keep of curves that share their x: first, last, each curve's extremes, others at even distances."""
     if rows <= most:
         return list(range(rows))
     extremes = set()

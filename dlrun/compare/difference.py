@@ -1,11 +1,11 @@
-"""Two runs held against each other: what changed, what stayed, what can't be compared."""
+"""Compares two runs: what changed, what stayed the same, what can't be compared."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from dlrun.compare.compare_rows import Pair, Rows, held, same
+from dlrun.compare.compare_rows import Pair, Rows, compare_rows, same
 from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run, stamp
@@ -23,16 +23,16 @@ DEPENDS = (
     ("*/loss", ("loss.",), "another loss"),
     ("train/*", ("log.every",), "means over other steps"),
 )
-"""Metrics that mean something else where a key with such a beginning differs, and what they are then."""
+"""Metrics, the beginnings of keys on which their meaning depends, and what they are if such a key differs."""
 
 
 @dataclass
 class Section:
-    """One respect in which runs are held against each other.
+    """One respect in which runs are compared.
 
     Args:
       changed: by key, the old value and the new one.
-      unchanged: how many are equal.
+      unchanged: how many keys have equal values.
       counts: whether a change makes the runs different.
     """
 
@@ -47,11 +47,12 @@ class Section:
 
 @dataclass
 class Apart:
-    """What can't be held against each other.
+    """Values that can't be compared.
 
     Args:
-      values: by key; :data:`ABSENT` for what a run does not have.
-      counts: whether it makes the runs different.
+      reason: why.
+      values: those of both runs, by key; :data:`ABSENT` if a run has none.
+      counts: whether this makes the runs different.
     """
 
     reason: str
@@ -65,7 +66,7 @@ class Difference:
 
     Args:
       sections: ``configuration``, ``metrics``, ``timing``, ``code`` and ``environment``.
-      apart: what is incomparable.
+      apart: what can't be compared.
     """
 
     runs: tuple[Run, Run]
@@ -75,14 +76,14 @@ class Difference:
 
     @property
     def differing(self) -> list[str]:
-        """In what the runs are not equal."""
+        """The respects in which the runs are not equal."""
         found = [name for name, section in self.sections.items() if section.differs]
         found += ["rows"] if self.rows.differs else []
         return found + (["incomparable"] if any(apart.counts for apart in self.apart) else [])
 
 
 def difference(a: Run, b: Run) -> Difference:
-    """Holds two runs against each other, as far as each has come."""
+    """Compares two runs, as far as each has come."""
     apart: list[Apart] = []
     alone: dict[str, Pair] = {}
     configuration = _configuration(a, b, apart, alone)
@@ -93,18 +94,18 @@ def difference(a: Run, b: Run) -> Difference:
     sections = {
         "configuration": configuration,
         "metrics": metrics,
-        "timing": _held(_told(a, b, TIMING), alone),
-        "code": _held(_told(a, b, CODE), alone),
-        "environment": _held([_environment(run) for run in (a, b)], alone),
+        "timing": _compared(_facts(a, b, TIMING), alone),
+        "code": _compared(_facts(a, b, CODE), alone),
+        "environment": _compared([_environment(run) for run in (a, b)], alone),
     }
     sections["timing"].counts = False
     if alone:
         apart.append(Apart("in one of both alone", alone, not all(map(how_it_ran, alone))))
-    return Difference((a, b), sections, held(a, b, lambda name: reason(name) is None), apart)
+    return Difference((a, b), sections, compare_rows(a, b, lambda name: reason(name) is None), apart)
 
 
-def _held(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
-    """The values of two sides by key; those that one does not have go to ``alone``."""
+def _compared(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
+    """Compares the values of two runs by key; those that only one run has go to ``alone``."""
     (left, right), section = sides, Section()
     for key in dict.fromkeys([*left, *right]):
         pair = left.get(key, ABSENT), right.get(key, ABSENT)
@@ -118,9 +119,9 @@ def _held(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
 
 
 def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -> Section:
-    """The configuration, and what followed from it: sizes of data and model, a teacher's state, how data is prepared.
+    """The configuration, and what follows from it: sizes of data and model, a teacher's state, how data is prepared.
 
-    The keys of two options of a choice are not held against each other, as in :attr:`Runs.differing`.
+    The keys of different options of a choice are not compared, as in :attr:`Runs.differing`.
     """
     keys = Runs([a, b], {}).keys
     values = [{key: run.config[key] for key in keys if key in run.config} for run in (a, b)]
@@ -134,7 +135,7 @@ def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -
                 apart.append(Apart(" and ".join(f"{section[:-1]}={option}" for option in options), pairs))
     for run, found in zip((a, b), values, strict=True):
         found |= {k: v for k, v in run.facts.items() if k == "parameters" or k.startswith(("rows.", "teacher."))}
-    section = _held(values, alone)
+    section = _compared(values, alone)
     if not any(key.startswith(DATA) for key in section.changed):
         prepared = [_prepared(run) for run in (a, b)]
         both = {key: (prepared[0][key], prepared[1][key]) for key in prepared[0] if key in prepared[1]}
@@ -143,14 +144,14 @@ def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -
     return section
 
 
-def _told(a: Run, b: Run, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """Facts of both that one of them tells; null for what the other does not, as of a run that has no end yet."""
+def _facts(a: Run, b: Run, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Facts that at least one of the runs has; None for the other, which may not have ended yet."""
     told = [key for key in keys if any(run.facts.get(key) is not None for run in (a, b))]
     return [{key: run.facts.get(key) for key in told} for run in (a, b)]
 
 
 def _prepared(run: Run) -> dict[str, Any]:
-    """How its data became inputs and answers: means, categories, names of classes."""
+    """How a run's data was turned into inputs and targets: means, categories, names of classes."""
     file = run.directory / rundir.DATA
     return (atomic.read_json(file) if stamp(str(file)) != "-" else None) or {}
 
@@ -161,14 +162,14 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 class Reason(NamedTuple):
-    """Why metrics can't be held against each other; ``counts`` as of :class:`Apart`."""
+    """Why metrics can't be compared; ``counts`` as in :class:`Apart`."""
 
     said: str
     counts: bool = True
 
 
 def _reasons(a: Run, b: Run, changed: Iterable[str]) -> Callable[[str], Reason | None]:
-    """The reason that speaks against comparing a metric, by its name as in summary.json."""
+    """A function that returns why a metric, named as in summary.json, can't be compared, or None if it can."""
     found = []
     for metrics, keys, what in DEPENDS:
         causes = [k for k in changed if k.startswith(keys) and (k in keys or not how_it_ran(k))]
@@ -188,7 +189,7 @@ def _reasons(a: Run, b: Run, changed: Iterable[str]) -> Callable[[str], Reason |
 def _metrics(
     a: Run, b: Run, reason: Callable[[str], Reason | None], apart: list[Apart], alone: dict[str, Pair]
 ) -> Section:
-    """How far they came, and metrics: of the best state, the last validation, the test, the last training row."""
+    """Compares how far the runs came, and the metrics of the best state, last validation, test, and training."""
     values = [run.results() for run in (a, b)]
     reasons: dict[Reason, dict[str, Pair]] = {}
     for name in [name for name in values[0] if name in values[1]]:
@@ -197,4 +198,4 @@ def _metrics(
     apart += [Apart(why.said, pairs, why.counts) for why, pairs in reasons.items()]
     order = {name: i for i, name in enumerate(("best", "val", "test", "train"))}
     ordered = [dict(sorted(v.items(), key=lambda kv: order.get(kv[0].split("/")[0], -1))) for v in values]
-    return _held(ordered, alone)
+    return _compared(ordered, alone)

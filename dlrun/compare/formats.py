@@ -39,7 +39,7 @@ def latex(table: Table) -> str:
 
 
 def commas(records: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a head; lists as JSON."""
+    """Comma-separated values with a header; lists are written as JSON."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for record in records for name in record))
     writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -53,7 +53,7 @@ def commas(records: Sequence[dict[str, Any]]) -> str:
 
 
 def objects(value: dict[str, Any]) -> str:
-    """JSON, a line a record; in ASCII where the output can't write all letters."""
+    """JSON with one record per line; escaped to ASCII if the output can't encode its letters."""
     lines = []
     for key, found in value.items():
         listed = isinstance(found, list) and found and isinstance(found[0], dict)
@@ -68,7 +68,7 @@ def _json(value: Any) -> str:
 
 
 def _lines(columns: list[Column]) -> list[tuple[str, ...]]:
-    """The heads, and the cells of each line."""
+    """The names of the columns, then the cells of each line."""
     return list(zip(*((c.name, *c.cells) for c in columns), strict=True))
 
 
@@ -114,7 +114,7 @@ def _terminal(table: Table) -> str:
 
 
 def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]]:
-    """The columns that a width has room for, and the names of the others."""
+    """The columns that fit into a width, and the names of the others."""
     cut = [Column(c.name, [_cut(cell) for cell in c.cells], c.right, c.rank) for c in columns]
     needed = {id(c): max(map(len, (c.name, *c.cells))) + GAP for c in cut}
     gone = []
@@ -131,7 +131,7 @@ def _cut(cell: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """Text with signs of ASCII for those that the output can't write."""
+    """Text in which ASCII stands for characters that the output can't encode."""
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -23,12 +23,12 @@ def grouped(
 
     Args:
       keys: columns; by default all that differ but the seeds.
-      baseline: the name of a group, or a condition that its runs fulfil; by default the first group that was found with
-        values enough to be tested, or as many as any has.
-      by: whose values count for that.
+      baseline: the name of a group, or a condition that holds for its runs; by default the first group with enough
+        values to be tested, or with as many as any group has.
+      by: the quantity whose values are counted for that.
 
     Raises:
-      InvalidConfig: for an unknown column, and a baseline that is no group or several.
+      InvalidConfig: for an unknown column, or a baseline that matches no group or several.
     """
     differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
     names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
@@ -37,7 +37,7 @@ def grouped(
         named = dict(zip(names, values, strict=True))
         name = unused(group_name(named, members[0]), groups)
         groups[name] = Group(name, named, members)
-    # Keys of an option that was chosen say what the choice brought, not which run belongs to which.
+    # The keys of a chosen option follow from the choice: they don't tell which runs belong together.
     chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
     left = [key for key in differing if key not in names and not key.startswith(chosen)]
     seeds = _seeds([key for key in left if key.endswith(SEEDS)], groups.values())
@@ -50,8 +50,8 @@ def grouped(
 
 
 def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
-    """Of the keys of seeds that differ, those by which runs are counted. One of which no group has values enough to be
-    tested is, beside others, a key like any: what is found holds for these few splits.
+    """Chooses, of the seeds that differ, those by which runs are counted. A seed of which no group has enough values to
+    be tested is treated as any other key, if there are other seeds: results then hold only for those few values.
     """
     most = {key: max(len({as_json(run, key) for run in g.completed}) for g in groups) for key in keys}
     return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]

@@ -1,8 +1,8 @@
-"""Groups of runs that are alike but for the seed, and how they stand against one of them.
+"""Groups of runs that differ only in the seed, and how they compare with one of them, the baseline.
 
-Where the runs of a group differ in more, such as the learning rate, those of a seed are averaged: seeds are counted.
-Only completed runs are averaged. Those that diverged, failed, stopped or still run are counted beside them: the mean of
-what survived says too much for a setting that loses every second run.
+If the runs of a group differ in more, such as the learning rate, those of a seed are averaged, so that seeds are
+counted. Only completed runs are averaged. Those that diverged, failed, stopped or still run are counted separately: the
+mean of the runs that survived would flatter a setting that loses every second run.
 """
 
 import json
@@ -22,18 +22,18 @@ from dlrun.errors import show
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 
-MOST = 100  # groups that a verdict is given for; a search is no comparison
-LONGEST = 40  # letters of a baseline's name in other groups' verdicts
+MOST = 100  # groups: with more there are no verdicts, as a search is no comparison
+LONGEST = 40  # letters: verdicts call a baseline with a longer name "the baseline"
 FEW = 4  # values of a key that a verdict lists
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs of equal values.
+    """Runs that have the same values of some keys.
 
     Args:
       name: the values by short keys, as they may be typed: ``act=relu optim.lr=0.01``; of one key, if text, ``relu``.
-      values: by whole key, as tuples where they are lists; None for a key that its runs don't have.
+      values: by full key, lists as tuples; None for a key that its runs don't have.
       runs: all of them.
       seeds: the keys of seeds by which its runs are counted.
     """
@@ -72,8 +72,8 @@ class Group:
         return summary(self.results(quantity))
 
     def results(self, quantity: Quantity, others: Mapping[str, Any] = {}) -> list[Result]:
-        """What came out of each completed run; ``others`` are the keys in which it may differ beside seeds, each with
-        the value of a run that does not have it.
+        """The result of each completed run. ``others`` are the keys other than seeds in which runs may differ, each
+        with the value that a run without the key counts as having.
         """
         return [
             Result(self.seeded(run), quantity.values[run], {k: as_json(run, k, v) for k, v in others.items()})
@@ -87,11 +87,11 @@ class Groups:
 
     Args:
       groups: in the order in which their first runs were found.
-      baseline: what the others are held against; None where there is nothing to compare.
+      baseline: the group that the others are compared with; None if there is nothing to compare.
       seeds: the keys that tell independent runs apart, by which runs are counted and paired.
-      others: the keys in which runs may differ beside, that groups are not told apart by, and as what
-        each counts of a run that does not have it.
-      across: whether groups of different data are held against each other, as somebody asked for.
+      others: further keys in which runs of a group may differ, and the value that a run without the key counts as
+        having.
+      across: whether groups with different data are compared, which the user has to ask for.
     """
 
     keys: list[str]
@@ -103,7 +103,7 @@ class Groups:
 
     @property
     def repeated(self) -> bool:
-        """Whether there is a spread to speak of."""
+        """Whether any group has several runs, so that there is a spread."""
         return any(len(group.completed) > 1 for group in self.groups)
 
     @property
@@ -113,12 +113,12 @@ class Groups:
 
     @cached_property
     def averaged(self) -> list[str]:
-        """The keys in which runs of one seed differ: means are over these."""
+        """The keys in which runs of the same seed differ: these runs are averaged."""
         return self._differing(some for group in self.groups for some in group.by_seeds(group.completed))
 
     @property
     def mixed(self) -> list[str]:
-        """The keys in which runs of a group differ, each seed having a value of its own: they add to its spread."""
+        """The keys in which runs of different seeds differ within a group: they add to its spread."""
         averaged = self.averaged
         return [key for key in self._differing(group.completed for group in self.groups) if key not in averaged]
 
@@ -132,13 +132,13 @@ class Groups:
         return any(g.n < len(g.by_seeds(g.completed)) for g in self.groups) and len(self.seeds) > 1
 
     def ranked(self, quantity: Quantity, worst: bool = False) -> list[Group]:
-        """Best mean first, or the ``worst``; those without a value last."""
+        """The groups by mean, the best first, or the ``worst`` first; those without a value last."""
         sign = -1 if (quantity.measure.better == "max") != worst else 1
         means = {group: group.summary(quantity).mean for group in self.groups}
         return sorted(self.groups, key=lambda g: float("inf") if (m := means[g]) is None else sign * m)
 
     def comparisons(self, quantity: Quantity) -> dict[Group, Comparison]:
-        """Each group but the baseline against it; those of other data are not."""
+        """Compares each other group with the baseline, except those with other data."""
         if self.baseline is None or not self.repeated or len(self.groups) > MOST:
             return {}
         chosen = [group for group in self.groups if group is self.baseline or not self.foreign(group)]
@@ -147,7 +147,7 @@ class Groups:
         return {group: found[group.name] for group in chosen if group is not self.baseline}
 
     def foreign(self, group: Group) -> bool:
-        """Whether a group's metrics are of other data than the baseline's, so that a difference says nothing."""
+        """Whether a group was trained on other data than the baseline, so that a difference would mean nothing."""
         return not self.across and self.baseline is not None and data(group.runs) != data(self.baseline.runs)
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
@@ -158,7 +158,7 @@ class Groups:
         return "; ".join([line, *self.notes(group, c, quantity)])
 
     def notes(self, group: Group, c: Comparison, quantity: Quantity) -> list[str]:
-        """What a comparison leaves out, and in what the groups differ that they were not asked for."""
+        """What a comparison leaves out, and in what else the groups differ."""
         sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
         lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
         baseline = self.baseline.completed if self.baseline else []
@@ -171,10 +171,10 @@ class Groups:
 
 
 def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
-    """In what two groups differ that they were not asked for, and where they were compared.
+    """In what else two groups differ, and in which part of their runs they were compared.
 
     Args:
-      beside: differences that no key tells.
+      beside: differences that are in no key of the configuration.
     """
     sides = {short(key): [_listed(side) for side in values] for key, values in c.apart.items()}
     apart = [f"{key}: {' against '.join(dict.fromkeys(values))}" for key, values in sides.items()] + [*beside]
@@ -186,14 +186,14 @@ def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    """Values of a key (as JSON), in order, or how many they are."""
+    """Values of a key (given as JSON) in order, or their number if they are many."""
     numbers = lambda v: (0, v) if isinstance(v, int | float) else (1, as_typed(v))  # noqa: E731
     known = sorted(map(json.loads, values), key=numbers)
     return ", ".join(show(as_typed(v)) for v in known) if len(known) <= FEW else f"{len(known)} values"
 
 
 def averaged(run: Run) -> bool:
-    """Whether a run counts: it completed, and its result is whole."""
+    """Whether a run counts in means: it completed, and its files are undamaged."""
     return run.status == "completed" and run.damage is None
 
 

@@ -9,7 +9,7 @@ from dlrun.runs.run import At, Run
 from dlrun.runs.runs import Runs
 
 SHARES = ("accuracy", "top5", "f1")
-"""Metrics that are shares of all, so that their differences are told in points."""
+"""Metrics that are shares between 0 and 1: their differences are given in points (hundredths)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +19,8 @@ class Quantity:
     Args:
       name: as the head of a column, such as ``val/accuracy``.
       measure: how its values are read.
-      values: None for a run that has none.
-      metric: what it is about; several quantities may come from one.
+      values: by run; None if a run has none.
+      metric: the metric that it comes from.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Quantity:
     metric: str
 
     def missing(self, runs: Runs) -> list[Run]:
-        """Those of the runs that have no value."""
+        """The runs that have no value."""
         return [run for run in runs if self.values[run] is None]
 
     def rank(self, run: Run) -> float | None:
-        """Smaller for what is better; None for a run without a value."""
+        """A number to sort by, smaller if a run is better; None if it has no value."""
         value = self.values[run]
         return -value if value is not None and self.measure.better == "max" else value
 
@@ -47,7 +47,7 @@ def metric(runs: Runs, name: str, at: At = "best") -> Quantity:
 
 
 def until(runs: Runs, name: str, target: float) -> list[Quantity]:
-    """Steps, and seconds of training, to the first value of a metric as good as a target."""
+    """Two quantities: steps, and seconds of training, until a metric is first as good as a target."""
     name = full(runs, name)
     sign = "≤" if runs.direction(name) == "min" else "≥"
     found = runs.time_to(name, target)
@@ -62,7 +62,7 @@ def until(runs: Runs, name: str, target: float) -> list[Quantity]:
 
 
 def full(runs: Runs, name: str) -> str:
-    """The whole name of a metric, as :meth:`Runs.column`. Raises :class:`InvalidConfig` where no run has it."""
+    """The full name of a metric, as :meth:`Runs.column`. Raises :class:`InvalidConfig` if no run has it."""
     for whole in (name, *(f"{split}/{name}" for split in SPLITS)):
         if whole in runs.metrics:
             return whole

@@ -35,10 +35,10 @@ class Line(NamedTuple):
 
 
 def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], file: Path) -> None:
-    """Draws a panel a metric: means over the seeds of each group's completed runs, ± their standard deviation.
+    """Draws one panel per metric: means over the seeds of each group's completed runs, ± their standard deviation.
 
-    Runs that did not complete are thin dashed lines. The best groups and the baseline have a colour and a label, those
-    of more than these few are grey.
+    Runs that did not complete are thin dashed lines. The best groups and the baseline have colours and labels; all
+    others are grey.
 
     Args:
       order: the groups, best first.
@@ -61,7 +61,7 @@ def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity],
 
 
 def _colors(groups: Groups, order: Sequence[Group]) -> dict[Group, str]:
-    """Those of the groups that have one; a group of which no run completed has none, unless that goes for all."""
+    """The colours of the best groups; groups without a completed run get none, unless no group has one."""
     chosen = [group for group in order if group.completed] or order
     best = [group for group in chosen if group is not groups.baseline]
     colors: dict[Group, str] = dict(zip(best, COLORS, strict=False))
@@ -71,9 +71,9 @@ def _colors(groups: Groups, order: Sequence[Group]) -> dict[Group, str]:
 
 
 def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group, str]) -> bool:
-    """Draws a panel; tells whether it has curves of training, too."""
+    """Draws a panel; returns whether it has curves of training, too."""
     seen, labels, thin = [], [], False
-    pale = min(max(25 / len(order), 0.2), 0.8)  # a crowd hides nothing
+    pale = min(max(25 / len(order), 0.2), 0.8)  # many lines together must not hide the others
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
         color = colors.get(group, OTHERS)
         mean = _mean(group, metric)
@@ -102,7 +102,7 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
 
 
 def _mean(group: Group, metric: str) -> Line:
-    """Mean and standard deviation over the seeds of a group; of a seed's runs the mean."""
+    """Mean and standard deviation over the seeds of a group; runs of the same seed are averaged first."""
     seeds = [
         [line for run in runs if (line := _line(run, metric)).steps.size] for runs in group.by_seeds(group.completed)
     ]
@@ -111,9 +111,9 @@ def _mean(group: Group, metric: str) -> Line:
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """Mean and standard deviation, over those that are there at each of the steps of any.
+    """Mean and standard deviation at each step that any curve has, over the curves that reach that step.
 
-    A curve is there from its first step to its last, and straight between the steps that it has.
+    A curve reaches from its first step to its last; between its own steps it is interpolated.
     """
     if len(lines) == 1:
         return lines[0]
@@ -122,7 +122,7 @@ def mean_line(lines: Sequence[Line]) -> Line:
     for values, line in zip(there, lines, strict=True):
         values[:] = np.interp(steps, line.steps, line.values, left=np.nan, right=np.nan)
     n = np.isfinite(there).sum(0)
-    known = n > 0  # between two runs of which one ended before the other began there is none
+    known = n > 0  # there may be a gap between runs, if one ended before another began
     steps, there, n = steps[known], there[:, known], n[known]
     mean = np.nansum(there, 0) / n
     square = np.nansum((there - mean) ** 2, 0)
@@ -130,14 +130,14 @@ def mean_line(lines: Sequence[Line]) -> Line:
 
 
 def _line(run: Run, metric: str) -> Line:
-    """A run's curve, by step; of rows with the same step the last."""
+    """A run's curve; of several rows with the same step, the last counts."""
     found = {step: value for step, _, value in run.series(metric) if abs(value) < 1e100}  # its square is finite
     steps, values = np.array(sorted(found.items()), float).reshape(-1, 2).T
     return Line(steps, values, np.zeros_like(values))
 
 
 def _frame(panel: Axes, metric: str, seen: Sequence[Line]) -> None:
-    """Axes that show all means and bands; what leaves them, such as a run that diverges, is cut."""
+    """Scales the axes to all means and bands; lines beyond them, such as of runs that diverge, are cut off."""
     values = np.concatenate([*(v for s in seen for v in (s.values - s.spread, s.values + s.spread)), np.empty(0)])
     centres = np.concatenate([*(s.values for s in seen), np.empty(0)])
     if not values.size:
@@ -156,7 +156,7 @@ def _frame(panel: Axes, metric: str, seen: Sequence[Line]) -> None:
 
 
 def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group, str]) -> None:
-    """Names beside the ends of lines, with a thread to each."""
+    """Writes the groups' names beside the ends of their lines, with a thin line to each."""
     from scipy.optimize import isotonic_regression  # a quarter of a second
 
     to_axes = panel.transData + panel.transAxes.inverted()
@@ -167,7 +167,7 @@ def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group
         return
     gap = LINE / (0.70 * HEIGHT)
     floors = gap * np.arange(len(found))
-    # Each as near to its line as it can be with a line's height between neighbours: least squares.
+    # Each name as near to its line as possible (least squares), with neighbours a line's height apart.
     shifted = isotonic_regression(np.array([ends[group][1] for group, _ in found]) - floors).x
     for (group, _), y in zip(found, np.clip(shifted, 0, max(1 - floors[-1], 0)) + floors, strict=True):
         end = ends[group]
@@ -180,7 +180,7 @@ def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group
 
 
 def _title(order: Sequence[Group], colors: dict[Group, str], training: bool) -> str:
-    """What the lines are, in one line or two."""
+    """Says in one or two lines what is drawn."""
     counted = [len(group.completed) for group in order]
     runs, all_runs = sum(counted), sum(len(group.runs) for group in order)
     said = f"{runs} completed {noun(runs, 'run')}"

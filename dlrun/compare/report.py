@@ -1,7 +1,7 @@
-"""A comparison as one page for a browser: all that it needs is in the file, and it asks no network for anything.
+"""A comparison as one page for a browser. The file holds all that the page needs, and loads nothing from the network.
 
-The page is made of the parts in web/: a frame, a style sheet, scripts. What the runs say goes in as JSON, which only
-the scripts read, and they write it as text, never as markup. A policy allows the page's own script and style alone.
+The page is made of the parts in web/: a frame, a style sheet, scripts. What the runs say is inserted as JSON. Only the
+scripts read it, and they show it as text, never as markup. A policy allows only the page's own script and style.
 """
 
 import base64
@@ -47,7 +47,7 @@ def page(values: dict[str, Any]) -> str:
         "policy": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:",
         "style": style,
         "script": script,
-        # No "<" can end the element that it is in; it means the same as JSON.
+        # Escaped, which means the same in JSON, a "<" can't end the element that holds the data.
         "data": json.dumps(values, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
     }
     frame = (WEB / "page.html").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def _facts(view: View) -> list[tuple[str, str]]:
 
 
 def _verdicts(view: View) -> list[dict[str, str]]:
-    """Each verdict's quantity and text, and whether the group is ``better``, ``worse``, or neither is shown."""
+    """Quantity and text of each verdict, and its side: ``better``, ``worse``, or empty if no difference is shown."""
     by_name = {group.name: group for group in view.order}
     found = []
     for verdict in view.verdicts:
@@ -131,7 +131,7 @@ def _groups(view: View) -> list[dict[str, Any]]:
 
 
 def _mean(group: Group, quantities: Sequence[Quantity]) -> list[float | None]:
-    """Mean by the first quantity, and the ends of its interval."""
+    """A group's mean of the first quantity, and the ends of its interval."""
     if not quantities:
         return [None] * 3
     s = group.summary(quantities[0])
@@ -175,7 +175,7 @@ def _column(column: tables.Column, values: Sequence[Any], name: str, kind: str) 
 
 
 def _plain(value: Any) -> str | float | int | None:
-    """What a table is sorted by: numbers as such, else text."""
+    """A value that the page can sort a column by: a number, or text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None if value is None else show(value, None)
     return value if abs(value) < 1e300 else show(value)  # JSON has no infinity, and no NaN

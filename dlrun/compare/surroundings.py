@@ -1,7 +1,7 @@
-"""In what runs differ that their configurations don't tell: the data that lay there, versions of packages, devices.
+"""Differences between runs that are not in their configurations: contents of the data, package versions, devices.
 
-Nobody chooses these, so that nothing is paired, averaged or left out by them: they are said. What a run does not
-record, as older ones don't tell their data, is held against nothing.
+Nobody chooses these, so runs are not paired, averaged or left out because of them: the differences are only mentioned.
+What a run does not record (older ones have no digest of their data) is not compared.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ FACTS = {**{f"versions.{name}": name for name in ("dlrun", "jax", "jaxlib", "fla
 
 
 def others(group: Iterable[Run], baseline: Iterable[Run]) -> list[str]:
-    """Versions and devices of two groups where they are not the same, such as ``jax 0.10.2 against 0.12.0``."""
+    """Versions and devices in which two groups differ, such as ``jax 0.10.2 against 0.12.0``."""
     sides, found = [list(group), list(baseline)], {}
     for fact, name in FACTS.items():
         told = [sorted({value for run in side if isinstance(value := run.facts.get(fact), str)}) for side in sides]
@@ -28,18 +28,18 @@ def others(group: Iterable[Run], baseline: Iterable[Run]) -> list[str]:
 
 
 def other_data(group: Iterable[Run], baseline: Iterable[Run]) -> bool:
-    """Whether groups were trained on other data though what they say of it is equal."""
+    """Whether two groups were trained on different data with the same settings for it."""
     a, b = _digests(group), _digests(baseline)
     return any(a[settings] != b[settings] for settings in a.keys() & b.keys())
 
 
 def mixed(runs: Iterable[Run]) -> bool:
-    """Whether runs were trained on different data though what they say of it is equal."""
+    """Whether runs were trained on different data with the same settings for it."""
     return any(len(digests) > 1 for digests in _digests(runs).values())
 
 
 def _digests(runs: Iterable[Run]) -> dict[str, set[str]]:
-    """Digests of the data by all settings that it follows from: where these differ, they are said."""
+    """Digests of the data, by the settings that decide which data that is."""
     found: dict[str, set[str]] = {}
     for run in runs:
         if isinstance(digest := run.facts.get(DATA), str):

@@ -1,4 +1,4 @@
-"""The tables that people read: a line a run, a line a group. Cells are text; formats.py writes them."""
+"""Tables for people: one line per run, or per group. Cells are text; :mod:`~dlrun.compare.formats` writes them."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Column:
 
     Args:
       right: whether it is aligned right, as numbers are.
-      rank: where there is no room, columns of low rank go first; ESSENTIAL ones stay.
+      rank: if there is no room, columns of the lowest rank are left out first, ESSENTIAL ones never.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Table:
     """Columns of equal length.
 
     Args:
-      marks: a word a line that decides its style: the status of a run, ``baseline``, or nothing.
+      marks: one word per line, which decides its style: a run's status, ``baseline``, or nothing.
     """
 
     columns: list[Column]
@@ -48,11 +48,11 @@ class Table:
 
 
 def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], root: str = "") -> Table:
-    """A line a run: directory, status, columns, quantities, speed, time.
+    """One line per run: directory, status, columns, quantities, speed, time.
 
     Args:
       columns: keys of the configuration, or facts of run.json.
-      root: a folder that all directories begin with, left out.
+      root: the folder that all directories begin with; it is not shown.
     """
     found = [
         Column("run", [printable(run.path.removeprefix(root).lstrip("/") or run.path) for run in runs]),
@@ -66,7 +66,7 @@ def of_runs(runs: Runs, columns: Sequence[str], quantities: Sequence[Quantity], 
 
 
 def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
-    """A column of values by name, as they are told."""
+    """A column of the runs' values, as text."""
     runs = list(runs)
     values = [run.value(name) for run in runs]
     head = {"steps_per_second": "steps/s", "seconds": "time"}.get(name, printable(short(name)))
@@ -77,7 +77,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
         return Column(head, [_rate(finite(v)) for v in values], True, rank)
     if "/" in name:
         return Column(head, _numbers([finite(v) for v in values]), True, rank)
-    # A key that an option does not have is no null.
+    # A key that a run does not have is not the same as null.
     here = [name in run.config or value is not None for run, value in zip(runs, values, strict=True)]
     return Column(head, [as_typed(v) if there else NONE for v, there in zip(values, here, strict=True)], number, rank)
 
@@ -85,7 +85,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
 def of_groups(
     groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: dict[Group, Comparison]
 ) -> Table:
-    """A line a group: its values, how many seeds, mean ± standard deviation, 95% interval, range, picture, difference.
+    """One line per group: values, number of seeds, mean ± standard deviation, interval, range, picture, difference.
 
     Args:
       order: the groups to show.
@@ -119,7 +119,7 @@ def of_groups(
 
 
 def _against(baseline: str, found: Sequence[Comparison | None]) -> list[Column]:
-    """Difference to the baseline ± half of its interval, p, and the size of the effect."""
+    """Columns: difference to the baseline ± half of its interval, p, and effect size."""
     effects = ["" if c is None or c.p is None or c.effect is None else f"{c.effect:.1f}" for c in found]
     columns = [
         Column(f"− {baseline}", [_difference(c) for c in found], right=True, rank=4),
@@ -130,7 +130,7 @@ def _against(baseline: str, found: Sequence[Comparison | None]) -> list[Column]:
 
 
 def spread(s: Summary) -> str:
-    """Mean ± standard deviation, to two digits of the latter."""
+    """``mean ± standard deviation``, with two significant digits of the latter."""
     if s.mean is None:
         return NONE
     places = _places(s.std)
@@ -138,17 +138,17 @@ def spread(s: Summary) -> str:
 
 
 def _some(s: Summary, n: int) -> str:
-    """The spread, and of how many it is, where that is not all."""
+    """Mean ± standard deviation, and the number of seeds if some have no value."""
     return spread(s) if s.n in (0, n) else f"{spread(s)} (n={s.n})"
 
 
 def _rank(key: str) -> int:
-    """Choices say more than the numbers below them."""
+    """The rank of a key's column: a choice says more than the numbers of its option."""
     return 8 if key.endswith(".name") or not key else 7
 
 
 def bars(found: Sequence[Summary], width: int = BAR) -> list[str]:
-    """Means as dots on their intervals, on one scale."""
+    """Draws each mean as a dot on its interval, all on one scale."""
     ends = [x for s in found for x in (s.mean, *(s.interval or ())) if x is not None]
     low, high = min(ends), max(ends)
     at = lambda x: round((x - low) / (high - low or 1) * (width - 1))  # noqa: E731
@@ -193,7 +193,7 @@ def _rate(a_second: float | None) -> str:
 
 
 def _numbers(values: Sequence[float | None]) -> list[str]:
-    """Numbers below each other: shares with four places."""
+    """Numbers of one column: shares get four decimals."""
     known = [abs(v) for v in values if v is not None]
     if known and max(known) <= 1 and min(known) >= 0.001:
         return [NONE if v is None else f"{v:.4f}" for v in values]
@@ -241,7 +241,7 @@ def _numeric(cell: str) -> bool:
 def records(
     groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: Any
 ) -> list[dict[str, Any]]:
-    """A dictionary a group, with plain numbers: what the table shows, and more.
+    """One dictionary per group, with plain numbers: what the table shows, and more.
 
     Args:
       compared: by quantity, comparisons by group.

@@ -16,10 +16,10 @@ class Measure:
     """How the values of a metric are read.
 
     Args:
-      better: whether ``min`` or ``max`` is good; None says nothing of the kind, as for a time or a count.
-      share: whether it is a share such as an accuracy, whose differences are told in points (hundredths).
+      better: whether the ``min`` or the ``max`` is better; None if neither is, as for a count.
+      share: whether it is a share such as an accuracy, whose differences are given in points (hundredths).
       unit: of the values, such as ``s``.
-      lacking: what runs that have no value are said to be.
+      lacking: how runs without a value are described.
     """
 
     better: Literal["min", "max"] | None = "max"
@@ -28,7 +28,7 @@ class Measure:
     lacking: str = "without a finite value"
 
     def amount(self, *numbers: float, digits_of: float) -> list[str]:
-        """Differences as written, without unit, with two significant digits of ``digits_of``."""
+        """Differences as text without unit, with as many decimals as give ``digits_of`` two significant digits."""
         scale = 100 if self.share else 1
         size = abs(digits_of) * scale
         places = max(0, 1 - math.floor(math.log10(size))) if size else 0
@@ -48,13 +48,13 @@ def verdict(c: Comparison, measure: Measure, detect: float | None = None) -> str
     """A comparison in one line of plain English.
 
     Args:
-      detect: the difference that is worth finding, in the metric's unit; None takes the one seen.
+      detect: the difference that is worth finding, in the metric's unit; None for the one that was seen.
     """
     return "; ".join([said(c, measure, detect), *notes(c, measure)])
 
 
 def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
-    """Whether there is a difference, how large it is, and by what that is known."""
+    """Whether there is a difference, how large it is, and which test shows it."""
     n = min(c.sizes)
     if c.p is None or c.difference is None:
         if n == 0:
@@ -76,7 +76,7 @@ def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
 
 
 def _by(c: Comparison, measure: Measure) -> str:
-    """How large a difference is: ``0.84 ± 0.31 points``, or with the interval's ends where it is lopsided."""
+    """The size of a difference: ``0.84 ± 0.31 points``, or with both ends of an interval that is not symmetric."""
     assert c.difference is not None
     if c.interval is None or c.interval[0] == c.interval[1]:
         return measure.size(c.difference)
@@ -89,7 +89,7 @@ def _by(c: Comparison, measure: Measure) -> str:
 
 
 def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
-    """What would have shown a difference."""
+    """How many seeds would show a difference, or how large a difference these seeds could show."""
     wanted = abs(c.difference or 0.0) if detect is None else abs(detect)
     more = c.more(wanted)
     each = "" if c.paired else " of each"
@@ -104,7 +104,7 @@ def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
 
 
 def _p(c: Comparison) -> str:
-    """``p = 0.003``, with digits enough to be on the right side of the level."""
+    """``p = 0.003``, with enough digits to be on the right side of the level."""
     p = c.corrected if c.corrected is not None else 1.0
     text = "p < 0.001"
     if p >= 0.001:
@@ -116,7 +116,7 @@ def _p(c: Comparison) -> str:
 
 
 def notes(c: Comparison, measure: Measure) -> list[str]:
-    """Which values the comparison goes without."""
+    """Which values are left out of the comparison, or averaged."""
     missing = [f"{n} {noun(n, 'run')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n]
     left = [f"{' and '.join(missing)} {measure.lacking}"] if missing else []
     left += [f"{c.unpaired} {noun(c.unpaired, 'run')} without a partner"] if c.unpaired else []

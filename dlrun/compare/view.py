@@ -1,4 +1,4 @@
-"""Runs as a command wants to look at them: which columns, in which order, in which groups."""
+"""What ``dlrun compare`` shows of its runs: which columns, in which order, in which groups."""
 
 import argparse
 import sys
@@ -23,12 +23,13 @@ FOLDED = 3  # groups without a verdict that have a line of their own
 
 
 class View:
-    """Runs as they were asked to be looked at.
+    """Runs, their groups and comparisons, as the flags of a command ask for them.
 
     Attributes:
       runs: best first, or as sorted; those that do not count last.
-      quantities: what is measured of each; the first one ranks. Empty where no run has a metric yet.
-      groups, order: the groups, and they in the order of their means.
+      quantities: what is measured of each run; the first one ranks. Empty if no run has a metric yet.
+      groups: the groups and their baseline.
+      order: the groups by their means, best first.
       compared: by quantity, the comparisons by group.
       columns: keys to show of a run.
     """
@@ -53,7 +54,7 @@ class View:
 
     @property
     def asked(self) -> bool:
-        """Whether groups were asked for, so that single runs are of no interest."""
+        """Whether the user asked for groups, so that single runs are not shown."""
         return bool(self.args.group_by or self.args.baseline)
 
     def best(self) -> list[Run]:
@@ -70,7 +71,7 @@ class View:
 
     @cached_property
     def verdicts(self) -> list["Verdict"]:
-        """What each comparison says, best group first, by quantity."""
+        """The verdict of each comparison, by quantity, then best group first."""
         base, detect = self.groups.baseline, self.args.detect
         return [
             Verdict(q.name, g.name, base.name, self.groups.verdict(g, c, q, detect), None if c.p is None else c.method)
@@ -80,7 +81,7 @@ class View:
         ]
 
     def said(self, quantity: measures.Quantity) -> list[str]:
-        """The verdicts by a quantity, a line each; groups of which nothing can be said share one, if they are many."""
+        """The verdicts by one quantity, a line each; many groups of which nothing can be said share one line."""
         found = [v for v in self.verdicts if v.quantity == quantity.name]
         tested = [v for v in found if v.method]
         if (few := len(found) - len(tested)) <= FOLDED:
@@ -89,7 +90,7 @@ class View:
         return [*(v.text for v in tested), rest]
 
     def notes(self) -> list[str]:
-        """What the verdicts are about, what was not compared, and by what methods the rest was."""
+        """Explains the verdicts: what they are about, what was not compared, and which methods were used."""
         order, base = self.order, self.groups.baseline
         if len(order) > 1 and not self.groups.repeated:
             return ["one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
@@ -127,7 +128,7 @@ class View:
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """A dictionary a run, with plain values."""
+        """One dictionary per run, with plain values."""
         timing = () if self.args.columns else ("steps_per_second", "seconds")
         found = []
         for run in self.runs:
@@ -145,7 +146,7 @@ class View:
         return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds last
 
     def _ranked(self, runs: Runs, by: measures.Quantity | None) -> list[groups.Group]:
-        """Groups by their means, best first; where they alone are shown, as sorted."""
+        """Groups by their means, best first; if only groups are shown, in the order that the user asked for."""
         name, down, found = self.args.sort, self.args.reverse, self.groups
         if name is None or not self.asked:
             return found.ranked(by, worst=down and self.asked) if by else found.groups
@@ -160,7 +161,7 @@ class View:
         return sorted(found.groups, key=lambda group: _rank(values[group], down))
 
     def _order(self, runs: Runs) -> Callable[[Run], tuple[Any, ...]]:
-        """Best first, or by a column; runs that do not count, or lack what is sorted by, come last either way."""
+        """A key to sort runs by: best first, or by a column. Runs that don't count or lack the value come last."""
         first, name, down = (*self.quantities, None)[0], self.args.sort, self.args.reverse
         if name is None:
             return lambda run: (not groups.averaged(run), *_rank(first and first.rank(run), down))
@@ -173,7 +174,7 @@ class View:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison says, in a line; ``method`` is None where nothing was tested."""
+    """What a comparison says, in one line; ``method`` is None if nothing was tested."""
 
     quantity: str
     group: str
@@ -183,7 +184,7 @@ class Verdict:
 
 
 def notice(what: str, of: str, items: Sequence[str]) -> None:
-    """Tells on stderr what was left out; ``of`` is in the singular."""
+    """Says on stderr what was left out; ``of`` is in the singular."""
     if items:
         print(f"{what} {len(items)} {noun(len(items), of)}:", file=sys.stderr)
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
@@ -191,12 +192,12 @@ def notice(what: str, of: str, items: Sequence[str]) -> None:
 
 
 def _sorted(name: str, value: Any) -> Any:
-    """What a column is sorted by: times as instants."""
+    """What a value is sorted by: a time by the seconds since 1970."""
     return value if name not in TIMES or (found := instant(value)) is None else found
 
 
 def _rank(value: Any, down: bool) -> tuple[Any, ...]:
-    """Numbers by size, text by the alphabet; what is absent last, whatever the direction."""
+    """A key to sort by: numbers by size, text alphabetically, and missing values last in either direction."""
     if value is None:
         return (3,)
     if isinstance(value, int | float):

@@ -27,7 +27,7 @@ def _latex(view: View) -> str:
 
 
 def _lines_said(view: View) -> list[str]:
-    """Verdicts, by which metric if there are several, and notes; nothing beside a table of runs."""
+    """Verdicts, with their metric if there are several, and notes; nothing with a table of runs."""
     of = {q: f"{q.name}: " if len(view.quantities) > 1 else "" for q in view.quantities}
     verdicts = [of[q] + line for q in view.quantities for line in view.said(q)]
     return [*verdicts, *view.notes()] if view.asked else []
@@ -66,7 +66,7 @@ WRITERS: dict[str, Callable[[View], str]] = {
 
 
 def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list[str]:
-    """The table of runs, and of groups where there is more than one run in any; either alone where not ``every``."""
+    """The table of runs, and that of groups if any has several runs; only one of the two if not ``every``."""
     found = []
     limit = view.args.limit or (view.args.lines if sys.stdout.isatty() and every else None)
     if not view.asked:
@@ -86,7 +86,7 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
 
 
 def _said(view: View) -> list[str]:
-    """The verdicts, and by what methods they came."""
+    """The verdicts, and the notes that explain them."""
     if not view.quantities:
         return []
     if not (view.asked or (view.groups.repeated and not view.args.columns)):
@@ -103,7 +103,7 @@ def _said(view: View) -> list[str]:
 
 
 def _wrapped(text: str, indent: str = "  ") -> str:
-    """A line within a block; on a terminal, lines."""
+    """A line within a block, wrapped on a terminal."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     return textwrap.fill(text, columns, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 

@@ -1,6 +1,6 @@
-"""Pictures of a run: learning curves, and which classes are taken for which; and the curves of a sweep.
+"""Pictures as files: a run's learning curves and confusion matrix, and the curves of a sweep.
 
-curves.png has a panel a metric, training and validation together over the steps, and a small one for the learning rate.
+curves.png has one panel per metric, with training and validation over the steps, and a small one for the learning rate.
 """
 
 import warnings
@@ -19,15 +19,15 @@ SKIPPED = (*ROW_KEYS, "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
 NAMED = ("#d1495b", "#00798c", "#edae49", "#5b4b8a", "#66a182")  # runs of a sweep that have a colour
 LONGEST = 18  # letters of a class name
-NUMBERED = 20  # up to so many classes the cells of a confusion matrix have numbers
-FEW, MANY = 40, 400  # up to FEW points each gets a dot; beyond MANY a line of MANY / 2 averages stands before them
+NUMBERED = 20  # with up to so many classes, the cells of a confusion matrix show their counts
+FEW, MANY = 40, 400  # points of a curve: up to FEW are dots; over more than MANY, a line of MANY / 2 averages is drawn
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
     """Draws training in grey, validation in red, and the test value of the selected state as a diamond at its step.
 
     Args:
-      rows: as in metrics.jsonl; values that are not finite are left out. Nothing is drawn where no row has a metric.
+      rows: as in metrics.jsonl; values that are not finite are left out. Without any metric nothing is drawn.
       file: the picture, replaced atomically.
     """
     named = dict.fromkeys(k for row in rows for k in row if k not in SKIPPED)
@@ -57,7 +57,7 @@ def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, fi
     """Draws the validation metric of all runs of a sweep, the best ones in colour with their names.
 
     Args:
-      runs: rows as in metrics.jsonl by what names a run. Nothing is drawn where none has the metric.
+      runs: rows as in metrics.jsonl, by the name of the run. If none has the metric, nothing is drawn.
       metric, mode: such as ``val/accuracy`` and ``max``.
       file: the picture, replaced atomically.
     """
@@ -84,7 +84,7 @@ def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, fi
 
 
 def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path) -> None:
-    """Draws how often each true class (row) is taken for each class (column), as a share of the true class.
+    """Draws a confusion matrix: how often each true class (row) is taken for each class (column), as shares of a row.
 
     Args:
       counts: of examples, shape (classes, classes).
@@ -100,7 +100,7 @@ def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     panel = figure.add_axes((margin / width, margin / height, size / width, size / height))
-    panel.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root shows rare mistakes beside frequent hits
+    panel.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the square root makes rare mistakes visible
     every = -(-n // 40)
     panel.set_xticks(range(0, n, every), names[::every], rotation=90)
     panel.set_yticks(range(0, n, every), names[::every])
@@ -164,9 +164,9 @@ def _metric(panel: Axes, rows: list[dict[str, Any]], name: str) -> None:
 
 
 def logarithmic(panel: Axes, name: str, values: np.ndarray, top: float) -> bool:
-    """Makes the vertical axis logarithmic, up to ``top``, where that fits the metric; says whether it does."""
+    """Makes the vertical axis logarithmic, up to ``top``, if that suits the values; returns whether it does."""
     positive = values[values > 0]
-    # More than two decades, and no share such as an accuracy.
+    # The values span more than two decades, and are no shares such as accuracies.
     fits = (
         bool(positive.size)
         and not (values < 0).any()
@@ -191,12 +191,12 @@ def _frame(panel: Axes, title: str) -> None:
 
 
 def _series(rows: list[dict[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a metric in a split, finite ones alone."""
+    """Steps and finite values of a metric in a split, shape (n,) each."""
     points = [(r["step"], v) for r in rows if r.get("split") == split and isinstance(v := r.get(name), int | float)]
     steps, values = np.array(points, dtype=float).reshape(-1, 2).T
     return steps[np.isfinite(values)], values[np.isfinite(values)]
 
 
 def _averaged(values: np.ndarray) -> np.ndarray:
-    """Means of MANY / 2 stretches of about equal length."""
+    """Means over MANY / 2 consecutive parts of about equal length."""
     return np.array([part.mean() for part in np.array_split(values, MANY // 2)])

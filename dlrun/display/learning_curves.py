@@ -13,10 +13,10 @@ ROWS, NARROW, WIDE, GAP = 9, 36, 60, 4
 
 
 def show(metrics: dict[str, dict[str, dict[int, float]]], page: Page) -> None:
-    """Prints a chart a metric.
+    """Prints one chart per metric.
 
     Args:
-      metrics: value by step, by split, by metric; two points a curve at least.
+      metrics: values by metric, then split, then step; each curve has at least two points.
     """
     beside = (page.console.width + GAP) // len(metrics) - GAP
     width = min(beside if beside >= NARROW else page.console.width, WIDE)
@@ -29,7 +29,7 @@ def show(metrics: dict[str, dict[str, dict[int, float]]], page: Page) -> None:
 
 
 def chart(metric: str, splits: dict[str, dict[int, float]]) -> line_chart.Chart:
-    """The curves of a metric over the steps that any of them has; between its own steps a curve is straight."""
+    """The curves of a metric over all steps that any of them has; between its own steps a curve is interpolated."""
     points = {split: np.array(sorted(p.items())).T for split, p in splits.items()}
     means = {split: _averaged(p) if p.shape[1] > MANY else p for split, p in points.items()}
     x = np.unique(np.concatenate([steps for steps, _ in means.values()])).round().astype(int)
@@ -38,5 +38,5 @@ def chart(metric: str, splits: dict[str, dict[int, float]]) -> line_chart.Chart:
 
 
 def _averaged(points: np.ndarray) -> np.ndarray:
-    """Steps and values, shape (2, n), as means of MANY stretches."""
+    """Steps and values, shape (2, n), averaged over MANY consecutive parts, shape (2, MANY)."""
     return np.array([part.mean(axis=1) for part in np.array_split(points, MANY, axis=1)]).T

@@ -24,9 +24,9 @@ class Chart:
     Args:
       title: what is drawn.
       axis: what ``x`` is.
-      x: rising, shape (n,).
-      curves: by name, shape (n,) each. What is not finite is left out.
-      zero: whether 0 is among the values of the vertical axis.
+      x: ascending, shape (n,).
+      curves: by name, shape (n,) each. Values that are not finite are left out.
+      zero: whether the vertical axis includes 0.
     """
 
     title: str
@@ -37,19 +37,19 @@ class Chart:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The axis' first and last number."""
+        """The first and last number of the horizontal axis."""
         return self.x[0], self.x[-1] if self.x[-1] > self.x[0] else self.x[0] + 1
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and greatest value, perhaps with 0."""
+        """The smallest and largest value on the vertical axis."""
         values = np.concatenate([np.zeros(int(self.zero)), *self.curves.values()])
         values = values[np.isfinite(values)]
         return values.min(), values.max() if values.max() > values.min() else values.min() + 1
 
 
 def show(chart: Chart) -> None:
-    """Prints a chart, as wide as the terminal; in colour on a terminal, in ASCII where stdout knows no more."""
+    """Prints a chart as wide as the terminal, in colour if there is one, in ASCII if stdout can encode nothing else."""
     console = Console(highlight=False)
     unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
     picture = text(chart, min(console.width, 110), rows=min(max(console.height - 10, 9), 21), unicode=unicode)
@@ -59,7 +59,7 @@ def show(chart: Chart) -> None:
 def text(chart: Chart, columns: int, *, rows: int = 17, unicode: bool = True) -> Text:
     """A chart of about ``rows`` lines of characters: braille patterns of 4 x 2 dots, or plain ASCII.
 
-    A value that the vertical axis names lies in the middle of its line; the second curve is dashed or dotted.
+    A value with a label on the vertical axis lies in the middle of its line; the second curve is dashed or dotted.
     """
     low, high = chart.range
     step = _step(low, high, 6)
@@ -103,7 +103,7 @@ def text(chart: Chart, columns: int, *, rows: int = 17, unicode: bool = True) ->
 
 
 def _axis(chart: Chart, width: int, *, unicode: bool) -> tuple[str, str, str]:
-    """The horizontal axis from its corner on: a line with marks, their numbers, what they are."""
+    """The horizontal axis, from its corner on: a line with tick marks, their numbers, and the name of the axis."""
     corner, line, mark = "└─┬" if unicode else "+-+"
     first, last = chart.ends
     step = _step(first, last, width // (len(_label(last, 1)) + 6))
@@ -119,7 +119,7 @@ def _axis(chart: Chart, width: int, *, unicode: bool) -> tuple[str, str, str]:
 
 
 def check(file: Path) -> None:
-    """Raises :class:`InvalidConfig` for a file whose suffix stands for no format, or whose folder is not there."""
+    """Raises :class:`InvalidConfig` for a file whose suffix is no known format, or whose folder does not exist."""
     if file.suffix.lower() not in FORMATS:
         raise InvalidConfig([f"--save {file}: unknown suffix; allowed: {', '.join(FORMATS)}"])
     if not file.parent.is_dir():
@@ -130,7 +130,7 @@ def save(charts: list[Chart], file: Path) -> None:
     """Writes charts side by side, in the format that the file's suffix names; the file is replaced atomically.
 
     Raises:
-      InvalidConfig: when it can't be written.
+      InvalidConfig: if the file can't be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -158,7 +158,7 @@ def save(charts: list[Chart], file: Path) -> None:
 
 
 def _dots(levels: np.ndarray, height: int) -> np.ndarray:
-    """A curve as dots, from the bottom (height, columns): one at the level of each column, and those that join them."""
+    """A curve as dots, shape (height, columns), row 0 at the bottom: one at each column's level, and those between."""
     dots = np.zeros((height, len(levels)), bool)
     before = None
     for column, level in enumerate(levels):
@@ -173,13 +173,13 @@ def _dots(levels: np.ndarray, height: int) -> np.ndarray:
 
 
 def _label(value: float, step: float) -> str:
-    """A number that is a multiple of ``step``."""
+    """A multiple of ``step`` as text, with the digits that it needs."""
     digits = max(0, -math.floor(math.log10(step) + 1e-6))
     return f"{value:.{digits}f}" if digits <= 4 and abs(value) < 1e9 else f"{value:.1e}" if value else "0"
 
 
 def _step(low: float, high: float, most: int) -> float:
-    """1, 2 or 5 times a power of ten, such that there are about ``most`` steps or fewer from ``low`` to ``high``."""
+    """1, 2 or 5 times a power of ten, such that ``low`` to ``high`` takes about ``most`` steps or fewer."""
     least = (high - low) / most
     power = 10.0 ** math.floor(math.log10(least))
     return power * next(m for m in (1, 2, 5, 10) if m * power >= least * (1 - 1e-6))

@@ -1,4 +1,4 @@
-"""A page of lines for a terminal, wrapped and coloured there; in a pipe a line stays whole, whatever its length."""
+"""Prints a page of lines: wrapped and coloured on a terminal; in a pipe each line stays whole, however long it is."""
 
 import io
 import json
@@ -17,7 +17,7 @@ Part = str | tuple[str, str]
 
 
 def style(status: str) -> str:
-    """The style of a status; what was cut off is yellow."""
+    """The colour of a status: runs that were cut short are yellow."""
     if status in (*FAILED, "damaged"):
         return "red"
     return {"completed": "green", "running": "cyan"}.get(status, "yellow")
@@ -27,7 +27,7 @@ class Page:
     """Prints on stdout.
 
     Args:
-      indent: columns that the labels of lines take.
+      indent: columns that the label of a line takes.
     """
 
     def __init__(self, indent: int = 2):
@@ -38,7 +38,7 @@ class Page:
         self.width = max(self.console.width, indent + 20) if self.console.is_terminal else None
 
     def line(self, label: str, parts: Iterable[Part], *, join: str = "  ", style: str = "") -> None:
-        """A label, and parts side by side; beneath each other, after the label, where a line has no room for all."""
+        """Prints a label and parts side by side; what does not fit goes on the next line, indented below the first."""
         drawn = Text(f"{self.known(label):<{self.indent}}", style)
         margin, first = len(drawn), True
         column = margin
@@ -58,7 +58,7 @@ class Page:
         return self.width is not None and columns > self.width
 
     def known(self, text: str) -> str:
-        """``text`` in signs that stdout's encoding has, and none that moves the cursor or changes colours."""
+        """``text`` in characters that stdout can encode, without those that move the cursor or change colours."""
         return printable(text if self.unicode else text.replace("→", "->").replace("…", "..."))
 
     def title(self, text: str) -> None:

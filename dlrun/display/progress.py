@@ -14,13 +14,13 @@ from dlrun.display.units import fitted, number
 from dlrun.runs.metric_names import ROW_KEYS
 
 log = logging.getLogger(__name__)
-log.addHandler(logging.NullHandler())  # where nothing is set up, warnings are not to be printed a second time
+log.addHandler(logging.NullHandler())  # if no logging is set up, Python would print warnings a second time
 
 SHARE = 0.01
-"""Evaluations closer together than this share of the run get no line of their own."""
+"""Evaluations that follow each other within this share of the run get no line of their own."""
 
 SILENCE = 30.0
-"""Seconds without a line after which the next row gets one; in a long run, ``SHARE`` of its time so far."""
+"""After so many seconds without a line the next row gets one; in a long run, after ``SHARE`` of its time so far."""
 
 
 class Progress:
@@ -31,15 +31,15 @@ class Progress:
 
     Attributes:
       chosen: which state is tested, ``best`` or ``last``.
-      stack: runs that are trained side by side with it, itself included.
+      stack: how many runs are trained side by side, this one included.
     """
 
     def __init__(self, metric: str = "val/loss"):
         self.metric, self.chosen, self.stack = metric, "best", 1
         self.total = self.step = 0
         self.epoch = 0.0
-        self.timed: tuple[int, float] | None = None  # the step after compiling, and when it was
-        self.rows: dict[str, dict[str, Any]] = {}  # the last one of each split
+        self.timed: tuple[int, float] | None = None  # the first step after compiling, and the time then
+        self.rows: dict[str, dict[str, Any]] = {}  # the last row of each split
         self.told_step, self.told_time, self.began = -1, time.perf_counter(), time.perf_counter()
 
     def start(self, step: int, total: int) -> None:
@@ -69,12 +69,12 @@ class Progress:
             self._tell(row)
 
     def note(self, text: str) -> None:
-        """A line for the person."""
+        """Tells the person something."""
         log.info("%s", text)
         self.show(text)
 
     def tell(self, text: str, shown: str | None = None) -> None:
-        """A line on how the run goes as it should; ``shown`` where it was cut to fit the terminal."""
+        """Tells that all goes well, and how far it is; ``shown`` is the same line cut to fit the terminal."""
         log.info("%s", text)
         self.show(text if shown is None else shown)
 
@@ -83,12 +83,12 @@ class Progress:
         print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        """A line that the person should not miss."""
+        """Tells something that the person should not miss."""
         log.warning("%s", text)
         self.show(f"warning: {text}")
 
     def speed(self) -> float | None:
-        """Optimizer steps a second since the first ones, whose time is the compiler's."""
+        """Optimizer steps per second after the first ones, which wait for the compiler; None before there are more."""
         if self.timed is None or self.step == self.timed[0]:
             return None
         return (self.step - self.timed[0]) / max(time.perf_counter() - self.timed[1], 1e-9)
@@ -127,5 +127,5 @@ class Progress:
 
 
 def _metrics(row: dict[str, Any], *first: str) -> list[str]:
-    """Metrics of a row, the one that counts first, and its loss."""
+    """The named metrics of a row, then its loss, as text."""
     return [f"{name} {number(row[name])}" for name in dict.fromkeys([*first, "loss"]) if name in row]

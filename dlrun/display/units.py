@@ -4,7 +4,7 @@ from typing import Any
 
 
 def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
-    """The parts side by side, the least important ones (of the largest rank) left out where ``width`` is too small."""
+    """Parts (rank, text) side by side; if they exceed ``width``, those of the largest rank, the least important, go."""
     kept, used = set(), 0
     for i in sorted(range(len(parts)), key=lambda i: parts[i][0]):
         length = len(parts[i][1]) + 2 * bool(kept)
@@ -33,7 +33,7 @@ def prefixed(number: float, unit: str, base: int = 1000) -> str:
 
 
 def number(value: Any) -> str:
-    """Four decimals, or four digits where those would say nothing; a count as it is."""
+    """Four decimals, or four digits in scientific form if those would say nothing; a whole number as it is."""
     if type(value) is int:
         return str(value)
     if not isinstance(value, int | float):
@@ -51,5 +51,5 @@ def clock(seconds: float) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of a text that is too long."""
+    """Text cut to ``width``, with an ellipsis."""
     return text if len(text) <= width else text[: width - 1] + "…"

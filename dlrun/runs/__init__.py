@@ -1,6 +1,5 @@
-"""Run directories: the names of their files, how these are written whole, locked, read, found and thinned out.
+"""Run directories: names of their files, and how these are written, locked, found, read and deleted.
 
-Nothing here knows how a run is trained: no JAX, no Hydra, and NumPy for checkpoints alone, so that commands that only
-read start in a blink. Start with :mod:`~dlrun.runs.rundir` for the files, with :mod:`~dlrun.runs.run` for what they
-tell.
+Nothing here knows how a run is trained: no JAX and no Hydra; only checkpoints need NumPy. So commands that read runs
+start quickly. Start with :mod:`~dlrun.runs.rundir` for the files, and with :mod:`~dlrun.runs.run` for their contents.
 """

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all."""
+"""Writes a file as a whole or not at all, and reads JSON that may be damaged."""
 
 import json
 import os
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def write(file: Path, text: str) -> None:
-    """Writes a file so that a reader finds the old text or the new one, whole, whatever happens."""
+    """Replaces a file so that a reader finds either the whole old text or the whole new one, whatever happens."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with part.open(
             "w", encoding="utf-8", errors="backslashreplace"
-        ) as f:  # as JSON has bytes of names that are no text
+        ) as f:  # a file's name may be bytes that are no text; JSON holds them escaped
             f.write(text)
             f.flush()
             os.fsync(f.fileno())
@@ -27,13 +27,13 @@ def write(file: Path, text: str) -> None:
 def write_json(file: Path, value: Any) -> None:
     """Writes a JSON object atomically; numbers that are not finite become null."""
     text = json.dumps(jsonable(value), indent=2, ensure_ascii=False)
-    # Lists of numbers on one line each.
+    # Puts each list of numbers on one line.
     text = re.sub(r'\[\n[^\[\]{}"]*\]', lambda m: " ".join(m[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
     write(file, text + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no sound one."""
+    """The JSON object in a file; None if the file is missing, damaged, or holds something else."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -42,7 +42,7 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 
 def jsonable(value: Any) -> Any:
-    """Plain values as JSON keeps them: numbers that are not finite are None."""
+    """Plain values as they are written to JSON: a number that is not finite becomes None, a tuple a list."""
     if isinstance(value, dict):
         return {k: jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
-"""What was read of run directories, kept in the user's cache folder: a second look reads only what changed.
+"""Keeps what was read from run directories in the user's cache folder, so that a second look reads only what changed.
 
-A SQLite file with a row a run. Measured on 10,000 runs of 3 kB, it is read as quickly as one JSON file of them all; but
-a look at 20 runs reads 20, and two processes may write. Whatever is wrong with the file, no answer depends on it: a row
-counts only if its checksum holds and the files of its run have the sizes and times that they had, a file that is broken
-is removed, one that can't be used is left alone.
+The cache is a SQLite file with one row per run. With 10,000 runs of 3 kB each it is read as quickly as one JSON file of
+all runs would be; but a look at 20 runs reads only 20, and two processes may write at once. No answer can be wrong
+because of the file: a row is used only if its checksum matches and the files of its run still have the same sizes and
+times. A broken file is removed; one that can't be opened or written is left alone.
 """
 
 import os
@@ -17,18 +17,18 @@ from typing import Any, NamedTuple, TypeVar
 from dlrun.system import user_folders
 
 T = TypeVar("T")
-VERSION = 1  # of what is written; each has a file of its own, so that two versions of dlrun may take turns
+VERSION = 1  # of the format; each version has its own file, so two versions of dlrun can be used in turn
 WAIT = 1.0  # seconds for another process that writes
 COLUMNS = "path BLOB PRIMARY KEY, stamp TEXT, record TEXT, rows_stamp TEXT, answers TEXT"
 
 
 class Kept(NamedTuple):
-    """What is known of a run.
+    """What the cache holds of a run.
 
     Args:
       stamp, rows_stamp: sizes and times of the files that ``record`` and ``answers`` were read from.
       record: JSON of what run.json and summary.json say.
-      answers: JSON of what was found out from metrics.jsonl.
+      answers: JSON of what was computed from metrics.jsonl.
     """
 
     stamp: str
@@ -43,7 +43,7 @@ def file() -> Path | None:
 
 
 def read(folders: Iterable[str]) -> dict[str, Kept]:
-    """What is known of the runs at or below some folders (absolute paths), by path."""
+    """What is cached of the runs at or below some folders (absolute paths), by path."""
 
     def rows(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
         found = []
@@ -80,18 +80,18 @@ def write(new: dict[str, Kept], gone: Iterable[str] = ()) -> None:
 
 
 def _with(work: Callable[[sqlite3.Connection], T]) -> T | None:
-    """What ``work`` makes of the database; None where that can't be used."""
+    """Calls ``work`` with the open database and returns its result; None if the database can't be used."""
     if (path := file()) is None:
         return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=WAIT)) as database:
-            database.execute("PRAGMA synchronous = OFF")  # what a power cut destroys is read again
+            database.execute("PRAGMA synchronous = OFF")  # a power cut may lose rows: those runs are read again
             database.execute(f"CREATE TABLE IF NOT EXISTS runs ({COLUMNS})")
             return work(database)
     except OSError:
         return None
-    except (sqlite3.Error, ValueError) as error:  # ValueError: even a name in its schema may be no text
+    except (sqlite3.Error, ValueError) as error:  # ValueError: a damaged schema may hold names that are no text
         # Locked, read-only, a full disk: left alone. Not a database, damaged, of another shape: made anew next time.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if not isinstance(error, sqlite3.OperationalError) or code == sqlite3.SQLITE_ERROR:
@@ -105,7 +105,7 @@ def _sealed(path: bytes, stamp: str, text: str) -> str:
 
 
 def _unsealed(path: Any, stamp: Any, sealed: Any) -> str | None:
-    """The text that was sealed; None where anything was changed."""
+    """The text without its checksum; None if the checksum does not match."""
     try:
         return text if int(sealed[:8], 16) == _checksum(path, stamp, text := sealed[8:]) else None
     except (TypeError, ValueError, AttributeError):

@@ -1,7 +1,7 @@
 """States on disk: ``checkpoints/<step>/`` with the arrays in the format safetensors, and a manifest of SHA-256 sums.
 
-A step without a manifest that matches its files to the letter does not exist. Steps that are no longer needed are
-deleted only after the manifest of the next one is on disk.
+A step counts only if it has a manifest that matches its files byte for byte. Steps that are no longer needed are
+deleted only after the next step's manifest is on disk.
 """
 
 import errno
@@ -26,11 +26,11 @@ class CheckpointError(Exception):
 
 
 class Checkpoints:
-    """The states of a run. Saving returns at once; writing goes on beside the training.
+    """Saves the states of a run. A thread writes them while training goes on.
 
     Args:
       directory: where the steps lie; made by the first save.
-      keep: so many of the latest steps are kept, beside the best.
+      keep: how many of the latest steps are kept, in addition to the best one.
     """
 
     def __init__(self, directory: Path, *, keep: int = 1):
@@ -39,17 +39,17 @@ class Checkpoints:
         self.pending: Future | None = None
 
     def save(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
-        """Starts to write a state. Waits for the save before; raises :class:`CheckpointError` if that one failed.
+        """Starts to write a state once the save before has ended; raises :class:`CheckpointError` if that one failed.
 
         Args:
           step: number of the step, one that was not saved before.
-          arrays: by path, as :func:`copied` gives them.
-          loop: plain values that go with it.
-          best: the step to keep whatever its age; may be ``step`` itself.
+          arrays: by path, as :func:`dlrun.program.pytree.copied` returns them.
+          loop: plain values to save with them.
+          best: the step that is kept however old it is; may be ``step`` itself.
         """
         self.wait()
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Asked before rather than learnt from half-written files; what fills up meanwhile still fails in _write.
+        # Better to ask now than to find out from a half-written file; if the disk fills up meanwhile, _write fails.
         if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
             raise self._failure(step, OSError(errno.ENOSPC, ""))
         self.pending = self.worker.submit(self._write, step, arrays, loop, best)
@@ -61,7 +61,7 @@ class Checkpoints:
             pending.result()
 
     def close(self) -> None:
-        """Waits, and lets go of the thread; raises :class:`CheckpointError` if the last save failed."""
+        """Waits for the last save and ends the thread; raises :class:`CheckpointError` if that save failed."""
         try:
             self.wait()
         finally:
@@ -70,17 +70,19 @@ class Checkpoints:
     def _write(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
         part = self.directory / f"{PART}{step}"
         try:
-            for left in self.directory.glob(f"{PART}*"):  # of a process that was killed
+            for left in self.directory.glob(f"{PART}*"):  # left by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             part.mkdir()
             save_file({k: np.asarray(a) for k, a in arrays.items()}, part / STATE, {LOOP: json.dumps(loop)})
             (part / MANIFEST).write_text(manifest(part))
-            shutil.copymode(part / MANIFEST, part / STATE)  # who may read runs may read their states
+            shutil.copymode(
+                part / MANIFEST, part / STATE
+            )  # the state may be read by whoever may read the run's other files
             for file in (part / STATE, part / MANIFEST):
                 _sync(file)
             os.replace(part, self.directory / str(step))
             _sync(self.directory)
-        except Exception as error:  # whatever the storage raises
+        except Exception as error:  # the storage may raise anything
             shutil.rmtree(part, ignore_errors=True)
             raise self._failure(step, error) from error
         others = sorted(s for s in steps(self.directory) if s != best)
@@ -99,7 +101,7 @@ class Checkpoints:
 
 
 def _sync(file: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Waits until a file's bytes, or a folder's list of names, are on the disk."""
     handle = os.open(file, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -108,7 +110,7 @@ def _sync(file: Path) -> None:
 
 
 def set_aside(directory: Path, above: int) -> list[int]:
-    """Moves the steps above ``above`` out of the way, to ``.unsound-<step>``; gives their numbers."""
+    """Renames the steps above ``above`` to ``.unsound-<step>``, so that they no longer count; returns their numbers."""
     moved = [s for s in steps(directory) if s > above]
     for step in moved:
         aside = directory / f"{ASIDE}{step}"
@@ -121,7 +123,7 @@ def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, A
     """The arrays by path and the plain values that were saved at a step.
 
     Raises:
-      CheckpointError: when the step is not sound.
+      CheckpointError: if the files do not match the manifest.
     """
     folder = directory / str(step)
     if not verify(folder):

@@ -6,10 +6,11 @@
     relation   = "=" | "==" | "!=" | "<" | "<=" | ">" | ">="
     values     = value {"," value} | "(" value {"," value} ")" | "[" value {"," value} "]"
 
-A name is a column's: a key of the configuration, ``status``, a metric. A value is a number, ``true``, ``false``,
-``null``, a list such as ``[16,32]``, or text, in quotes where it has blanks or signs. Numbers are compared by size,
-``start`` and ``end`` as instants, other text by the alphabet, anything else only for being equal. A run without the key
-equals ``null`` alone, and is neither below nor above anything. Nothing is ever evaluated as a program.
+A name is that of a column: a key of the configuration, ``status``, or a metric. A value is a number, ``true``,
+``false``, ``null``, a list such as ``[16,32]``, or text, which needs quotes if it has blanks or signs. Numbers are
+compared by size, ``start`` and ``end`` as points in time, other text alphabetically; anything else can only be equal or
+not. A run without the key equals only ``null``, and is neither below nor above anything. No text is ever evaluated as
+code.
 """
 
 import json
@@ -38,7 +39,7 @@ TOKEN = re.compile(
 
 
 class Valued(Protocol):
-    """What a condition is about: values by the names of columns, None where there is none."""
+    """What a condition is asked about: it has a value, or None, for the name of each column."""
 
     def value(self, name: str, /) -> Any: ...
 
@@ -51,10 +52,10 @@ def parse(text: str, column: Callable[[str], str]) -> Condition:
 
     Args:
       text: as above.
-      column: gives the whole name of a column, and raises :class:`InvalidConfig` for an unknown one.
+      column: returns the full name of a column, and raises :class:`InvalidConfig` for an unknown one.
 
     Raises:
-      InvalidConfig: where the text is no condition; the line says what was expected and where.
+      InvalidConfig: if the text is no condition; the message says what was expected and where.
     """
     return _Parser(text, column).whole()
 
@@ -69,7 +70,7 @@ class _Token:
 
     @property
     def plain(self) -> str:
-        """What it says, quotes and their backslashes taken away."""
+        """Its text without quotes and their backslashes."""
         return re.sub(r"\\(.)", r"\1", self.text[1:-1], flags=re.DOTALL) if self.kind == "quoted" else self.text
 
     def says(self, *words: str) -> bool:
@@ -77,7 +78,7 @@ class _Token:
 
 
 class _Parser:
-    """Reads from left to right, a method a rule of the grammar."""
+    """Reads from left to right; each rule of the grammar is a method."""
 
     def __init__(self, text: str, column: Callable[[str], str]):
         self.text, self.column, self.depth = text, column, 0
@@ -104,7 +105,7 @@ class _Parser:
         self.wrong(f"{found if before else found.split(' after ')[0]}: expected {what}")
 
     def take(self, *words: str) -> str | None:
-        """The next token if it is one of these words or signs, in lower case."""
+        """Moves past the next token if it is one of these words or signs, and returns it in lower case; else None."""
         token = self.tokens[self.next]
         if not token.says(*words):
             return None
@@ -168,7 +169,7 @@ class _Parser:
         return lambda run: _equal(of(run.value(name)), value) == (sign != "!=")
 
     def timed(self, name: str, values: "list[_Value]") -> "list[_Value]":
-        """Values that are held against a column: of times, as instants."""
+        """The values to compare with a column: for a column of times, as points in time."""
         if name not in TIMES:
             return values
         for value in values:
@@ -199,7 +200,7 @@ class _Parser:
 
 @dataclass(frozen=True)
 class _Value:
-    """A value as it was written, and what that means as JSON; text means itself."""
+    """A value as it was typed, and its meaning as JSON; text stands for itself."""
 
     text: str
     meant: Any
@@ -218,7 +219,7 @@ def _value(text: str, quoted: bool = False) -> _Value:
 
 
 def _instant(told: Any) -> Any:
-    """When a time was; what is none equals nothing that can be typed."""
+    """A time as seconds; NaN for other text, as that equals nothing that can be typed."""
     return None if told is None else math.nan if (found := instant(told)) is None else found
 
 
@@ -239,5 +240,5 @@ def _ordered(holds: Callable[[Any, Any], bool], found: Any, value: _Value) -> bo
 
 
 def _squeezed(text: str) -> str:
-    """Without blanks and quotes: a list is written in several ways."""
+    """Text without blanks and quotes: one list can be written in several ways."""
     return re.sub(r"[\s\"']", "", text)

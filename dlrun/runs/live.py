@@ -1,4 +1,4 @@
-"""How far a run is, from its files while it writes them."""
+"""How far a run is, read from its files while it writes them."""
 
 import os
 from contextlib import suppress
@@ -12,14 +12,14 @@ from dlrun.runs.values import is_number
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How far a run is; None for what is not known.
+class LiveState:
+    """How far a run is; None for what can't be known.
 
     Args:
       step, epoch: where it is.
-      steps, epochs: where it ends, unless it stops early.
+      steps, epochs: where it ends unless it stops early.
       evaluated: step of the last evaluation.
-      metric, now, best: the metric that chooses the best state: its name, last and best value.
+      metric, now, best: name, last value and best value of the metric that chooses the best state.
       speed: optimizer steps a second.
     """
 
@@ -42,7 +42,7 @@ class Standing:
 
 
 class Rows:
-    """What metrics.jsonl says so far; of a file that grew, what was added is read."""
+    """What metrics.jsonl says so far. Each look reads only the rows that were added since the last one."""
 
     def __init__(self, directory: Path):
         self.file = directory / rundir.METRICS
@@ -56,12 +56,12 @@ class Rows:
         self.most: dict[str, float] = {}
 
     def read(self) -> "Rows":
-        """Itself, as of now."""
+        """Reads the new rows; returns itself."""
         now = stamp(str(self.file))
         if now not in ("-", self.stamp):
             with suppress(OSError), self.file.open("rb") as f:
                 found = os.fstat(f.fileno())
-                if found.st_ino != self.inode or found.st_size < self.offset:  # a run that goes on writes it anew
+                if found.st_ino != self.inode or found.st_size < self.offset:  # a resumed run writes the file anew
                     self._begin(found.st_ino)
                 f.seek(self.offset)
                 whole, newline, _ = f.read().rpartition(b"\n")
@@ -92,8 +92,8 @@ class Rows:
         return max((row[key] for split, row in self.ends.items() if split != "test" and key in row), default=None)
 
 
-def standing(run: Run, rows: Rows) -> Standing:
-    """How far a run is: of one that completed, as its summary says, else by its rows, which are read on."""
+def live_state(run: Run, rows: Rows) -> LiveState:
+    """How far a run is: if it completed, as its summary says, else by its rows, of which the new ones are read."""
     config, facts = run.config, run.facts
     epochs, given = _whole(config.get("epochs")), _whole(config.get("steps"))
     examples, batch = _whole(facts.get("rows.train")), _whole(config.get("batch_size"))
@@ -109,9 +109,9 @@ def standing(run: Run, rows: Rows) -> Standing:
         step, epoch, seconds = map(rows.furthest, ("step", "epoch", "time"))
         now, evaluated = rows.last(name), rows.last("val/step")
         best = (rows.least if mode == "min" else rows.most).get(name)
-        side_by_side = _whole(facts.get("stack")) or 1  # of which each has its share of the time
+        side_by_side = _whole(facts.get("stack")) or 1  # the time is shared by all runs of the stack
         speed = step / seconds / side_by_side if step and seconds else None
-    return Standing(step, epoch, steps, None if given else epochs, evaluated, name, now, best, speed)
+    return LiveState(step, epoch, steps, None if given else epochs, evaluated, name, now, best, speed)
 
 
 def _whole(value: Any) -> int | None:

@@ -1,7 +1,7 @@
 """Finds run directories at any depth and reads them, whatever state they are in: ``load(["outputs"])``.
 
-Nothing that lies in a folder stops the others from being read. What is no sound run is left out with a reason; what is
-not dlrun's is passed over in silence.
+Whatever lies in a folder, the other folders are still read. A damaged run is left out with a reason; a folder that has
+no run.json is only searched for runs below it.
 """
 
 import gc
@@ -23,18 +23,18 @@ from dlrun.runs.runs import Runs
 
 DATA = "data.digest"
 LEFT_OUT = ("format", "config", "classes", "command", "resumed")
-RECENT = 1_000_000_000  # ns: files younger than that may change again without another size or time
+RECENT = 1_000_000_000  # ns: a file younger than that may still change without its size or time changing
 
 
 def load(paths: Iterable[str | os.PathLike[str]] = (rundir.OUTPUTS,)) -> Runs:
     """The runs at and below some folders.
 
     Args:
-      paths: run directories, sweeps, or folders of them. Links are followed; what is found twice counts once, and what
-        begins with a dot is not looked into.
+      paths: run directories, sweeps, or folders of them. Links are followed; a run that is found twice counts once, and
+        folders whose names begin with a dot are not searched.
 
     Raises:
-      InvalidConfig: when a path is not a folder.
+      InvalidConfig: if a path is not a folder.
     """
     roots = [os.fspath(path) for path in paths]
     wrong = [f"{r}: {'not a folder' if os.path.exists(r) else 'no such folder'}" for r in roots if not os.path.isdir(r)]
@@ -50,7 +50,7 @@ def _load(roots: list[str]) -> Runs:
     absolute = {path: os.path.abspath(path) for path in stamps}
     kept = cache.read(os.path.abspath(root) for root in roots)
     known = {path: k for path in stamps if (k := kept.get(absolute[path])) and k.stamp == stamps[path]}
-    # As one text: keys that all have are made once.
+    # Parsed as one text, so that Python makes each key once for all runs.
     records = dict(zip(known, json.loads(f"[{','.join(k.record for k in known.values())}]"), strict=True))
     old = time.time_ns() - RECENT
     for path in [path for path in stamps if path not in records]:
@@ -72,14 +72,14 @@ def _load(roots: list[str]) -> Runs:
 
 
 def load_one(path: str, *, damaged: bool = False) -> Run:
-    """The run of a directory.
+    """The run in a directory that a command names.
 
     Args:
-      damaged: whether a directory whose run.json can't be read will do: it has the status ``damaged``, the
+      damaged: whether to accept a directory whose run.json can't be read. Its run has the status ``damaged``, the
         configuration as Hydra wrote it, and its rows.
 
     Raises:
-      InvalidConfig: when there is none; the line says what is there instead.
+      InvalidConfig: if there is no run; the message says what is there instead.
     """
     if not os.path.isdir(path):
         raise InvalidConfig([f"{path}: {_missing(path)}"])
@@ -89,7 +89,9 @@ def load_one(path: str, *, damaged: bool = False) -> Run:
     if not os.path.lexists(os.path.join(path, rundir.RUN)):
         raise InvalidConfig([f"{path}: {_runs_inside(path)}"])
     file = os.path.join(path, rundir.RUN)
-    foreign = stamp(file) != "-" and atomic.read_json(Path(file)) is not None  # sound, but no run that we can read
+    foreign = (
+        stamp(file) != "-" and atomic.read_json(Path(file)) is not None
+    )  # sound JSON, but of something else, or of a newer dlrun
     left = any(stamp(os.path.join(path, name)) != "-" for name in (rundir.METRICS, rundir.CONFIG))
     if not damaged or foreign or not left:
         raise InvalidConfig([f"{path}: {record}"])
@@ -98,10 +100,10 @@ def load_one(path: str, *, damaged: bool = False) -> Run:
 
 
 def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
-    """Run directories at and below folders: those with a run.json. Why others could not be looked into: ``skipped``."""
+    """Yields the folders with a run.json at and below ``roots``; puts into ``skipped`` why others can't be read."""
     seen: set[tuple[int, int]] = set()
     waiting = [root if root == "/" else root.rstrip("/") for root in reversed(list(roots))]
-    links: list[str] = []  # afterwards, so that a run is named by its own path if that is below a root
+    links: list[str] = []  # looked into last, so that a run below a root is named by its own path
     while waiting or links:
         folder = waiting.pop() if waiting else links.pop(0)
         try:
@@ -128,9 +130,9 @@ def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
 
 
 def read(path: str) -> dict[str, Any] | str:
-    """What run.json and summary.json of a run say, as plain JSON; or why it is none.
+    """What a run's run.json and summary.json say, as plain JSON; or the reason why they can't be read, as text.
 
-    Gives ``run``, ``config`` and ``summary``, all flat, and perhaps ``damage``: what could not be read.
+    The keys are ``run``, ``config`` and ``summary``, each with dotted keys, and perhaps ``damage``: what is missing.
     """
     try:
         run = _parsed(f"{path}/{rundir.RUN}")
@@ -151,7 +153,7 @@ def read(path: str) -> dict[str, Any] | str:
         facts[DATA] = facts.pop("data")
     facts["command"] = shlex.join(map(str, command)) if isinstance(command, list) else ""
     record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
-    if run["status"] == "completed":  # else it is that of before the run went on
+    if run["status"] == "completed":  # else the summary is from before the run was resumed
         try:
             summary = _parsed(f"{path}/{rundir.SUMMARY}")
             record["summary"] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
@@ -163,15 +165,17 @@ def read(path: str) -> dict[str, Any] | str:
 
 
 def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
-    """The configuration; of a run.json that has none, as Hydra wrote it."""
+    """The configuration by dotted key: from run.json, or if that has none, from the file that Hydra wrote."""
     config = run.get("config")
     if "config" not in run:
-        import yaml  # here, as few need it
+        import yaml  # slow to import, and rarely needed
 
         try:
             file = Path(path, rundir.CONFIG)
-            config = yaml.safe_load(file.read_bytes()) if file.is_file() else None  # a pipe would be waited for
-            config = json.loads(json.dumps(config))  # dates of YAML are no values of ours
+            config = (
+                yaml.safe_load(file.read_bytes()) if file.is_file() else None
+            )  # reading from a pipe would wait forever
+            config = json.loads(json.dumps(config))  # fails for YAML's dates, which no configuration has
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             config = None
     return rundir.flat(config) if isinstance(config, dict) else {}
@@ -189,7 +193,7 @@ def _missing(path: str) -> str:
 
 
 def _runs_inside(path: str) -> str:
-    """Why a folder is no run, and which runs are in it."""
+    """Says why a folder is no run, and which runs are in it."""
     try:
         with os.scandir(path) as entries:
             names = [e.name for e in entries if os.path.isfile(os.path.join(e.path, rundir.RUN))]
@@ -206,7 +210,7 @@ def _runs_inside(path: str) -> str:
 
 
 def _parsed(file: str) -> Any:
-    if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(os.stat(file).st_mode):  # reading from a pipe would wait forever
         raise ValueError("not a file")
     with open(file, "rb", buffering=0) as f:
         return json.loads(f.read())
@@ -217,7 +221,7 @@ def _stamp(path: str) -> str:
 
 
 def _changed(stamps: str) -> float:
-    """When the younger of the files was written, in ns; of a run.json that went away, never."""
+    """When the newer of the two files was written, in ns; infinity if run.json is gone."""
     first, *more = [int(s.split(":")[1]) if s != "-" else None for s in stamps.split()]
     return math.inf if first is None else max([first, *(m for m in more if m is not None)])
 
@@ -227,13 +231,13 @@ def _join(folder: str, name: str) -> str:
 
 
 def natural(name: str) -> tuple[int, str]:
-    """Sorts the runs of a sweep by their numbers."""
+    """A key to sort by, which puts the numbered runs of a sweep in the order of their numbers."""
     return (int(name), "") if name.isdecimal() and len(name) < 10 else (1 << 40, name)
 
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Without looking for garbage cycles, of which there are none, among a million new objects."""
+    """Switches the garbage collector off: a million new objects hold no cycles, and looking for them takes long."""
     enabled = gc.isenabled()
     gc.disable()
     try:

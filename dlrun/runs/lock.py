@@ -1,4 +1,4 @@
-"""The lock of a run directory: one process works in it."""
+"""The lock of a run directory: only one process at a time works in it."""
 
 import errno
 import fcntl
@@ -13,10 +13,10 @@ from dlrun.runs.rundir import LOCK
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Holds the directory for this process; raises :class:`InUse` when another one does.
+    """Locks the directory for this process; raises :class:`InUse` if another process has locked it.
 
-    The system lets go of the lock when the process ends, however it ends: a stale one can't be. Raises
-    :class:`InvalidConfig` where nothing may be written.
+    The system releases the lock when the process ends, however it ends, so no stale lock can remain. Raises
+    :class:`InvalidConfig` if the directory can't be written to.
     """
     try:
         handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -34,7 +34,7 @@ def locked(directory: Path) -> Iterator[None]:
         _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
         try:
             yield
-        finally:  # where nothing was done, nothing has changed
+        finally:  # gives the file the text that it had before
             with suppress(OSError):
                 _rewrite(handle, before)
     finally:
@@ -47,13 +47,13 @@ def _rewrite(handle: int, text: bytes) -> None:
 
 
 def in_use(directory: Path) -> bool:
-    """Whether a process works in the directory. Writes nothing: it may be somebody else's."""
+    """Whether a process works in the directory. Writes nothing: the directory may be somebody else's."""
     try:
         handle = os.open(directory / LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers don't take each other for a run
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a shared lock: two readers don't take each other for a run
         return False
     except BlockingIOError:
         return True

@@ -1,6 +1,6 @@
 """Which states lie in a run's ``checkpoints/``, and which of them are sound. Needs no JAX.
 
-A step without a manifest that matches its files to the letter does not exist.
+A state is sound if its manifest, a list of SHA-256 sums, matches its files byte for byte. Others do not count.
 """
 
 import contextlib
@@ -10,34 +10,34 @@ from pathlib import Path
 
 STATE = "state.safetensors"
 LOOP = "loop"
-"""In the metadata of STATE: plain values that go with the arrays, as JSON."""
-LONGEST = 10**8  # bytes of a header of safetensors
+"""Key in the metadata of STATE: plain values that were saved with the arrays, as JSON."""
+LONGEST = 10**8  # bytes that the header of a safetensors file may have
 MANIFEST = "manifest.sha256"
 PART = ".saving-"
-"""Begins the name of a step's folder until it is complete."""
+"""The name of a step's folder begins with this while it is written."""
 ASIDE = ".unsound-"
-"""Begins the name of a step's folder that no longer counts: one that was damaged, or is about to be deleted."""
+"""The name of a step's folder begins with this once it no longer counts: damaged, or about to be deleted."""
 
 
 def steps(directory: Path) -> list[int]:
-    """Steps that have a folder, in order, sound or not."""
+    """The steps that have a folder, sound or not, in ascending order."""
     with contextlib.suppress(OSError):
         return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
     return []
 
 
 def sound(directory: Path) -> list[int]:
-    """Steps whose manifest matches their files, in order."""
+    """The steps that are sound, in ascending order."""
     return [step for step in steps(directory) if verify(directory / str(step))]
 
 
 def last_sound(directory: Path) -> int | None:
-    """The last step whose manifest matches its files; None where there is none."""
+    """The last step that is sound; None if none is."""
     return next((step for step in reversed(steps(directory)) if verify(directory / str(step))), None)
 
 
 def verify(folder: Path) -> bool:
-    """Whether the files of a step are exactly those of its manifest, bit for bit."""
+    """Whether a step's folder holds exactly the files of its manifest, byte for byte."""
     try:
         return (folder / MANIFEST).read_bytes() == manifest(folder).encode()
     except OSError:
@@ -45,13 +45,13 @@ def verify(folder: Path) -> bool:
 
 
 def manifest(folder: Path) -> str:
-    """SHA-256 sum and name of every file below a folder, sorted, in the format of ``sha256sum``."""
+    """The text of a manifest: SHA-256 sum and name of every file in a folder, sorted, as ``sha256sum`` prints them."""
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return "".join(f"{_sha256(folder / f)}  {f}\n" for f in files if not f.endswith(MANIFEST))
 
 
 def best(folder: Path) -> int | None:
-    """The step that was best when a step was saved; None before the first evaluation. Raises ValueError if unknown."""
+    """Which step was best when this one was saved; None before the first evaluation. ValueError if unreadable."""
     try:
         with (folder / STATE).open("rb") as file:  # begins with the length of its header, which is JSON
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST)))

@@ -1,4 +1,4 @@
-"""All there is to say of one run, as plain values: what its files tell, and which files there are."""
+"""Everything that ``dlrun show-run`` shows of a run, as plain values: what its files say, and which files it has."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ LOG_LINES, LOG_BYTES = 12, 1 << 14
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What there is to say of a run, as plain values: its run.json and summary.json, and what lies beside them."""
+    """What run.json and summary.json say of a run, and what lies beside them, as plain values."""
     found, again = run.results(), _resumed(run)
     words = [*_command(run), *(word for one in again for word in one["overrides"])]
     return {
@@ -44,7 +44,7 @@ def chosen(words: Iterable[str], config: dict[str, Any]) -> list[str]:
 
 
 def checkpoints(run: Run, best: Any) -> list[dict[str, Any]]:
-    """The saved states, by step; ``whole`` are those that were written to their end."""
+    """The saved states, by step; ``whole`` says whether a state was completely written."""
     folder = run.directory / rundir.CHECKPOINTS
     found = []
     for step in manifest.steps(folder):
@@ -55,7 +55,7 @@ def checkpoints(run: Run, best: Any) -> list[dict[str, Any]]:
 
 
 def files(run: Run) -> dict[str, int]:
-    """Bytes of the files in its directory, and of its folders, whose names end with a slash."""
+    """Bytes of each file and folder in a run's directory; names of folders end with a slash."""
     try:
         with os.scandir(run.path) as entries:
             names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
@@ -70,7 +70,7 @@ def _command(run: Run) -> list[str]:
 
 
 def _resumed(run: Run) -> list[dict[str, Any]]:
-    """When a run went on, the overrides that it did so with, and what of its data had changed."""
+    """When a run was resumed, with which overrides, and what had changed in its data."""
     file = run.directory / rundir.RUN
     record = (atomic.read_json(file) if stamp(str(file)) != "-" else None) or {}
     listed = record.get("resumed")
@@ -82,7 +82,7 @@ def _resumed(run: Run) -> list[dict[str, Any]]:
 
 
 def _written(run: Run) -> str | None:
-    """When its last row was written, as run.json tells times."""
+    """When a run's last row was written, in ISO format with the local offset."""
     try:
         when = (run.directory / rundir.METRICS).stat().st_mtime
     except OSError:

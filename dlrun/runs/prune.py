@@ -1,6 +1,6 @@
-"""Which states of a run are to go, and their deletion.
+"""Chooses which saved states of a run to delete, and deletes them.
 
-A state is renamed before it is deleted: cut off at any moment, every state is whole or does not exist.
+A state is renamed before it is deleted, so that whenever the process is killed, every state is whole or does not count.
 """
 
 import os
@@ -14,12 +14,12 @@ from dlrun.runs.lock import InUse, in_use, locked
 from dlrun.runs.run import Run
 
 
-class Left(Exception):
-    """A run is left alone; why."""
+class LeftAlone(Exception):
+    """No state of a run may be deleted; the message says why."""
 
 
 class State(NamedTuple):
-    """The folder of a state; ``step`` is None where that was set aside, or never completed."""
+    """The folder of a state; ``step`` is None if it was set aside as unsound, or never completely written."""
 
     name: str
     step: int | None
@@ -28,11 +28,12 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of a run's states.
+    """Which states of a run are deleted, and which are kept.
 
     Args:
-      folder: where they lie.
-      kept: why, by step.
+      folder: where the states are.
+      kept: why each step is kept.
+      gone: the states to delete.
     """
 
     folder: Path
@@ -45,76 +46,76 @@ class Plan:
 
 
 def plan(run: Run, keep: tuple[str, ...]) -> Plan:
-    """What is to be deleted of a run.
+    """Chooses the states of a run to delete.
 
     Args:
-      keep: which states are to stay: ``best``, ``last``, both or none.
+      keep: which states to keep: ``best``, ``last``, both or none.
 
     Raises:
-      Left: where a state that is to stay is not there, or a process works in the directory.
-      OSError: where its states can't be looked at.
+      LeftAlone: if a state to keep does not exist, or a process works in the directory.
+      OSError: if the folder of states can't be read.
     """
     if in_use(run.directory):
-        raise Left("in use")
+        raise LeftAlone("in use")
     return _plan(run, keep)
 
 
 def delete(run: Run, keep: tuple[str, ...]) -> Plan:
-    """Deletes states of a run; gives what was.
+    """Deletes states of a run; returns what was deleted and kept.
 
     Raises:
-      Left: as :func:`plan`, and where a state that is to stay is damaged, or the run went on meanwhile.
-      OSError: where something can't be deleted.
+      LeftAlone: as :func:`plan`, and if a state to keep is damaged, or the run was resumed meanwhile.
+      OSError: if something can't be deleted.
     """
     try:
         with locked(run.directory):
             now = loading.read(run.path)
             if isinstance(now, str) or now["run"] != run.facts:
-                raise Left("it changed meanwhile")
+                raise LeftAlone("it changed meanwhile")
             found = _plan(run, keep)
             for step in found.kept:
                 if not manifest.verify(found.folder / str(step)):
-                    raise Left(f"its state of step {step}, which is to stay, is damaged")
+                    raise LeftAlone(f"its state of step {step}, which is to stay, is damaged")
             for state in found.gone:
                 aside = state.name if state.step is None else f"{manifest.ASIDE}{state.name}"
                 os.rename(found.folder / state.name, found.folder / aside)
                 shutil.rmtree(found.folder / aside)
             return found
     except InUse:
-        raise Left("in use") from None
+        raise LeftAlone("in use") from None
 
 
 def _plan(run: Run, keep: tuple[str, ...]) -> Plan:
     folder = run.directory / rundir.CHECKPOINTS
     if folder.is_symlink():
-        raise Left(f"its {rundir.CHECKPOINTS} are a link")
+        raise LeftAlone(f"its {rundir.CHECKPOINTS} are a link")
     found = _states(folder)
     numbered = [state.step for state in found if state.step is not None]
     whole = [step for step in numbered if (folder / str(step) / manifest.MANIFEST).is_file()]
     if keep and numbered and not whole:
-        raise Left("none of its states is whole")
+        raise LeftAlone("none of its states is whole")
     kept: dict[int, str] = {}
     for which in keep if whole else ():
         step = max(whole) if which == "last" else _best(run, folder, max(whole))
         if step not in whole:
-            raise Left(f"its best state, of step {step}, is not there")
+            raise LeftAlone(f"its best state, of step {step}, is not there")
         kept[step] = f"{kept[step]}, {which}" if step in kept else which
     return Plan(folder, kept, [state for state in found if state.step not in kept])
 
 
 def _best(run: Run, folder: Path, last: int) -> int:
-    """The step of the best state; of a run that was never evaluated, its last."""
+    """The step of the best state; of a run that was never evaluated, the last step."""
     step = run.summary.get("best/step")
     if not isinstance(step, int):
         try:
             step = manifest.best(folder / str(last))
         except ValueError:
-            raise Left(f"its state of step {last} does not tell which is the best") from None
+            raise LeftAlone(f"its state of step {last} does not tell which is the best") from None
     return last if step is None else step
 
 
 def _states(folder: Path) -> list[State]:
-    """The states of a run, in order, those first that were set aside. Links are none."""
+    """The states of a run in ascending order, after those that were set aside. Links are left out."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -1,7 +1,7 @@
-"""A run as its directory tells it: what made it, what came out.
+"""A run as its directory describes it: what made it, and its results.
 
-A run that completed is known from run.json and summary.json. Its rows are read when something else is asked for, and
-the answers, not the rows, are kept.
+For a completed run, run.json and summary.json answer most questions. For others its rows are read, and the answers, not
+the rows, are kept in the cache.
 """
 
 import json
@@ -16,12 +16,12 @@ from dlrun.runs.metric_names import ROW_KEYS, better
 from dlrun.runs.values import finite
 
 At = Literal["best", "last", "min", "max"] | int
-"""Which of a metric's values: of the best state, the last, the smallest, the largest, or that at a step."""
-MOST_STEPS = 2**53  # which floats tell apart
+"""Which value of a metric: that of the best state, the last, the smallest, the largest, or that at a step."""
+MOST_STEPS = 2**53  # larger whole numbers are not exact as floats
 
 
 def stamp(file: str) -> str:
-    """Size and time of a file as text, which differ when its content does; ``-`` where there is no regular file."""
+    """Size and time of a file as text, which changes when the file does; ``-`` if there is no regular file."""
     try:
         found = os.stat(file)
     except OSError:
@@ -33,11 +33,11 @@ class Run:
     """A run.
 
     Args:
-      path: its directory, as it was found.
-      facts: of run.json, flat: ``seed``, ``start``, ``end``, ``seconds``, ``steps_per_second``, ``git.commit`` …
-      config: the configuration, flat: value by dotted key.
-      summary: the metrics and numbers of summary.json; empty for a run that did not complete.
-      damage: what could not be read of it, else None.
+      path: its directory, as it was named or found.
+      facts: what run.json says, by dotted key: ``seed``, ``start``, ``end``, ``seconds``, ``git.commit`` …
+      config: the configuration, by dotted key.
+      summary: the metrics and other numbers of summary.json; empty for a run that did not complete.
+      damage: which of its files can't be read; None if all can.
     """
 
     __slots__ = ("_answers", "_known", "changed", "config", "damage", "facts", "path", "status", "summary")
@@ -63,17 +63,17 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, read anew."""
+        """The rows of metrics.jsonl, read from the file each time."""
         file = self.directory / rundir.METRICS
         return rundir.read_metrics(self.directory) if stamp(str(file)) != "-" else []
 
     @property
     def main(self) -> tuple[str, Literal["min", "max"]]:
-        """The metric that chose the best state, and whether it should be ``min`` or ``max``."""
+        """The metric that chose the best state, and whether its best value is the ``min`` or the ``max``."""
         return self.main_among(lambda: self._digest["last"])
 
     def main_among(self, metrics: Callable[[], Iterable[str]]) -> tuple[str, Literal["min", "max"]]:
-        """The same, where the names of its metrics are known."""
+        """As :attr:`main`; ``metrics`` returns the names of the run's metrics, if these are needed."""
         name = self.summary.get("metric") or self.config.get("checkpoint.metric")
         if not isinstance(name, str):
             name = "val/accuracy" if "val/accuracy" in metrics() else "val/loss"
@@ -88,15 +88,15 @@ class Run:
         return self._digest["last"]
 
     def metric(self, name: str, at: At = "best") -> float | None:
-        """A metric's value, or None where there is none that is finite.
+        """A metric's value; None if there is none, or it is not finite.
 
         Args:
           name: with its split, such as ``val/accuracy``.
-          at: ``best``: of the state that validation chose (of a run without summary: by its rows so far); ``last``;
-            ``min``, ``max``: over all rows; a step: the latest by then, of a run that got there. The test split is
-            evaluated once, so that all but a step mean the same.
+          at: ``best``: at the state that validation chose (without a summary: by the rows so far); ``last``: in the
+            last row; ``min``, ``max``: over all rows; a step: the latest value up to that step, if the run got there.
+            The test split is evaluated only once, so for it all but a step mean the same.
         """
-        if self.summary and name not in self.summary:  # it has the last row of each split
+        if self.summary and name not in self.summary:  # a summary has the metrics of each split's last row
             return None
         if isinstance(at, int):
             return self._at(name, at)
@@ -112,7 +112,7 @@ class Run:
         return self._at(name, step) if isinstance(step, int) else None
 
     def time_to(self, metric: str, target: float) -> tuple[int, float] | None:
-        """Steps and seconds of training to the first value as good as ``target``; None if it was not reached."""
+        """Steps and seconds of training until a metric was first as good as ``target``; None if it never was."""
         if self.summary and metric not in self.summary:
             return None
         mode = self.main[1] if self.main[0] == metric else better(metric)
@@ -139,7 +139,7 @@ class Run:
         return found | ({"best/step": reached[0]} if reached else {}) | best
 
     def value(self, name: str) -> Any:
-        """A value by its column's name: of the configuration, of run.json, or a metric at its best; None if absent."""
+        """The value of a column: of the configuration, of run.json, or a metric at its best; None if there is none."""
         if name in self.config:
             return self.config[name]
         if name == "status":
@@ -150,7 +150,7 @@ class Run:
 
     @property
     def kept(self) -> tuple[str, str]:
-        """What was found out from the rows, and of what they were: for the cache."""
+        """For the cache: the stamp of metrics.jsonl, and what was computed from its rows, as JSON."""
         return self._known[0], json.dumps(self._answers)
 
     @property
@@ -175,7 +175,7 @@ class Run:
         values: dict[str, list[float]] = {}
         steps: dict[str, list[Any]] = {}
         names: dict[tuple[Any, str], str] = {}
-        for row in rows:  # a million, where many runs are compared
+        for row in rows:  # a million rows, if many runs are compared
             split, step = row.get("split"), row.get("step")
             for key, value in row.items() if isinstance(split, str) else ():
                 if (type(value) is float and value - value == 0) or (value := finite(value)) is not None:

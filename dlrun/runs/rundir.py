@@ -1,4 +1,4 @@
-"""The run directory: the only file that knows names inside it. Needs neither JAX nor Hydra."""
+"""The files of a run directory: their names, and how they are written and read. Needs neither JAX nor Hydra."""
 
 import contextlib
 import json
@@ -31,11 +31,11 @@ STUDY = "study.db"
 
 
 def create(directory: Path) -> bool:
-    """Makes a run directory that nobody else has; False when it exists and is not empty."""
+    """Makes a run directory for this process alone; False if it exists and is not empty."""
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
         return False
-    try:  # of several processes that see it empty only one makes the file
+    try:  # if several processes see it empty, only one of them can make this file
         os.close(os.open(directory / LOCK, os.O_CREAT | os.O_EXCL, 0o644))
     except FileExistsError:
         return False
@@ -48,7 +48,7 @@ def update_run(directory: Path, **changes: Any) -> None:
 
 
 def read_data(directory: Path) -> dict[str, Any]:
-    """data.json; of a run that was made before there were fingerprints, with the numbers of rows that run.json has."""
+    """What data.json says. Runs from before there were fingerprints of data get the row counts of run.json instead."""
     data = read_json(directory / DATA) or {}
     if not isinstance(data.get("fingerprint"), dict):
         rows = (read_json(directory / RUN) or {}).get("rows") or {}
@@ -57,7 +57,7 @@ def read_data(directory: Path) -> dict[str, Any]:
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a torn last line is left out."""
+    """The rows of metrics.jsonl, without a last line that is incomplete."""
     return list(_rows(directory / METRICS))
 
 
@@ -70,7 +70,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def parsed(text: str) -> Iterator[dict[str, Any]]:
-    """The rows in a piece of metrics.jsonl; what follows its last newline is torn."""
+    """The rows in a piece of metrics.jsonl; what follows the last newline is incomplete, and left out."""
     for line in text.split("\n")[:-1]:
         try:
             row = json.loads(line)
@@ -81,7 +81,7 @@ def parsed(text: str) -> Iterator[dict[str, Any]]:
 
 
 def keep_history(directory: Path) -> Path:
-    """Copies the records of a run whose data changed to a folder of their own, as a whole; gives it."""
+    """Copies the records of a run whose data changed to a new folder below ``history``; returns that folder."""
     folder = directory / HISTORY
     folder.mkdir(exist_ok=True)
     number = 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0)
@@ -95,14 +95,14 @@ def keep_history(directory: Path) -> Path:
 
 
 def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Drops the rows of metrics.jsonl that ``keep`` says no to, and a torn last line."""
+    """Keeps the rows of metrics.jsonl for which ``keep`` is true, and drops the others and an incomplete last line."""
     file = directory / METRICS
     if file.exists():
         write(file, "".join(json.dumps(row) + "\n" for row in _rows(file) if keep(row)))
 
 
 class Metrics:
-    """Appends rows to metrics.jsonl, each one whole and handed to the system before the next."""
+    """Appends rows to metrics.jsonl. Each is handed to the system as a whole, so a killed process loses none."""
 
     def __init__(self, directory: Path):
         self.file = (directory / METRICS).open("ab", buffering=0)

@@ -1,4 +1,4 @@
-"""Many runs: in what they differ, by what they group."""
+"""Many runs: their columns, in which of them they differ, and how they are grouped by them."""
 
 import json
 import os
@@ -20,12 +20,12 @@ NOT_RECORDED = "not recorded"
 
 
 class Runs(Sequence[Run]):
-    """Runs that were found, and what was not one.
+    """A sequence of runs that were found, and the folders that were left out.
 
     Args:
       runs: in the order of their directories.
       skipped: why a folder was left out, by path.
-      kept: what the cache is to hold of a run; None for nothing.
+      kept: returns what the cache should hold of a run; None for nothing.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Runs(Sequence[Run]):
         return iter(self.runs)
 
     def of(self, runs: Iterable[Run]) -> "Runs":
-        """Some of them."""
+        """The same with other runs, chosen from these."""
         return Runs(list(runs), self.skipped, self._kept)
 
     def where(self, condition: str) -> "Runs":
-        """Those for which a condition holds, such as ``model.name=resnet and optim.lr<0.01 and status=completed``."""
+        """The runs for which a condition such as ``model.name=resnet and optim.lr<0.01`` holds."""
         return self.of(self._asked(list(filter(parse(condition, self.column), self.runs))))
 
     def metric(self, name: str, at: At = "best") -> list[float | None]:
@@ -63,11 +63,11 @@ class Runs(Sequence[Run]):
         return self._asked([run.time_to(metric, target) for run in self.runs])
 
     def main(self) -> tuple[str, Literal["min", "max"]] | None:
-        """The metric that most of them chose their best state by, and whether it should be ``min`` or ``max``."""
+        """The metric by which most runs chose their best state, and whether its best is the ``min`` or the ``max``."""
         return self._mains.most_common(1)[0][0] if self._mains else None
 
     def direction(self, metric: str) -> Literal["min", "max"]:
-        """Whether a metric is better when smaller or larger: as the runs say whose main one it is, else by name."""
+        """``min`` or ``max``, the better value of a metric: as the runs say that chose by it, else by its name."""
         for (name, mode), _ in self._mains.most_common():
             if name == metric:
                 return mode
@@ -82,7 +82,9 @@ class Runs(Sequence[Run]):
         """All keys of their configurations."""
         found = _all(run.config for run in self.runs)
         sections = {section: i for i, section in enumerate(dict.fromkeys(map(_section, found)))}
-        return sorted(found, key=lambda key: sections[_section(key)])  # those of some runs beside their like
+        return sorted(
+            found, key=lambda key: sections[_section(key)]
+        )  # keys that only some runs have go beside those of their section
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -93,13 +95,13 @@ class Runs(Sequence[Run]):
     def differing(self) -> list[str]:
         """The keys whose values differ between runs, in the order of the configuration.
 
-        What follows from a choice does not count: keys of an option are held against runs of the same option alone, so
-        that runs which differ in nothing but ``model=mlp`` and ``model=resnet`` differ in ``model.name``. So does what
-        some runs don't have, being older than a key.
+        What follows from a choice does not count: keys of an option are compared only among runs with the same option.
+        So runs with ``model=mlp`` and ``model=resnet`` that are otherwise equal differ in ``model.name`` alone. Nor
+        does a key count because older runs don't have it.
         """
         choice = {key: f"{_section(key)}.name" for key in self.keys}
         choices = [key for key in self.keys if choice[key] == key]
-        first: dict[tuple[Any, ...], dict[str, Any]] = {}  # what the runs of a combination of options have first
+        first: dict[tuple[Any, ...], dict[str, Any]] = {}  # the first values seen, by combination of options
         alike = dict.fromkeys(self.keys)
         for run in self.runs:
             config = run.config
@@ -117,13 +119,13 @@ class Runs(Sequence[Run]):
 
     @property
     def grouping(self) -> list[str]:
-        """The keys that tell groups apart: those that differ, but seeds and what only says how a run is made."""
+        """The keys that tell groups apart: those that differ, except seeds and those that say how a run is executed."""
         return [key for key in self.differing if not (key.endswith(SEEDS) or how_it_ran(key))]
 
     @cached_property
     def unrecorded(self) -> dict[str, Any]:
-        """Settings that some runs don't have, being older than these, by what such runs count as: null or false where
-        others have that, else :data:`NOT_RECORDED`. What another option of a choice does not have is no setting.
+        """Settings that are newer than some runs, and the value that those runs count as having: null or false if other
+        runs have that value, else :data:`NOT_RECORDED`. Keys that only some options of a choice have are left out.
         """
         configured, found = [run for run in self.runs if run.config], {}
         for key in self.keys:
@@ -135,7 +137,7 @@ class Runs(Sequence[Run]):
         return found
 
     def groups(self, keys: Sequence[str] | None = None) -> dict[tuple[Any, ...], "Runs"]:
-        """Runs by the values of some columns, a list as a tuple; by default of those that tell groups apart."""
+        """Runs by their values of some columns (lists as tuples); by default, of the columns that tell groups apart."""
         names = self.grouping if keys is None else [self.column(key) for key in keys]
         found: dict[tuple[Any, ...], list[Run]] = {}
         for run in self.runs:
@@ -143,10 +145,10 @@ class Runs(Sequence[Run]):
         return {values: self.of(runs) for values, runs in found.items()}
 
     def column(self, name: str) -> str:
-        """The whole name of a column: ``act`` stands for ``act.name``, ``accuracy`` for ``val/accuracy``.
+        """The full name of a column: ``act`` stands for ``act.name``, ``accuracy`` for ``val/accuracy``.
 
         Raises:
-          InvalidConfig: when no run has it.
+          InvalidConfig: if no run has it.
         """
         for full in (name, f"{name}.name"):
             if full in self.columns:
@@ -159,7 +161,7 @@ class Runs(Sequence[Run]):
         raise InvalidConfig([f"{show(name)}: no such column{near}"])
 
     def records(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """A dictionary a run: directory, status, the keys that differ, metrics at their best; or the columns named."""
+        """A dictionary per run: directory, status, keys that differ, metrics at their best; or the named columns."""
         if columns is None:
             columns = ["directory", "status", *self.differing, "steps_per_second", "seconds", *self.metrics]
             names = {column: column for column in columns}
@@ -169,17 +171,17 @@ class Runs(Sequence[Run]):
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """:meth:`records` as a ``pandas.DataFrame``, where pandas is installed."""
-        import pandas  # pyright: ignore[reportMissingImports]  # a notebook's, none of ours
+        import pandas  # pyright: ignore[reportMissingImports]  # for notebooks; dlrun does not depend on it
 
         return pandas.DataFrame(self.records(columns))
 
     @cached_property
     def columns(self) -> dict[str, None]:
-        """Names of all columns but the metrics: facts of run.json and keys of the configurations."""
+        """Names of all columns except metrics: facts of run.json and keys of the configurations."""
         return dict.fromkeys(["directory", "status", *self.keys, *_all(run.facts for run in self.runs)])
 
     def _asked(self, answer: T) -> T:
-        """Keeps for the next time what had to be read from rows."""
+        """Returns an answer, after writing to the cache what had to be read from rows for it."""
         if changed := [run for run in self.runs if run.changed]:
             kept = {os.path.abspath(run.path): self._kept(run) for run in changed}
             cache.write({path: k for path, k in kept.items() if k})

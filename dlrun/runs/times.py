@@ -1,4 +1,4 @@
-"""Times as run.json tells them and as people type them, as instants: runs of other time zones are in one order."""
+"""Times as run.json has them and as people type them, turned into seconds: so runs of all time zones can be sorted."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 TIMES = ("start", "end")
-"""The columns that are times."""
+"""The columns that hold times."""
 ALLOWED = "a time such as 2026-11-23, 2026-11-23T05:22 or 2026-11-23T05:22:39, local unless Z or +01:00 follows"
 FORM = re.compile(
     r"[12]\d{3}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?\s?(Z|[+-]\d\d(:?\d\d)?)?)?)?)?",
@@ -20,10 +20,10 @@ def now() -> str:
 
 
 def instant(told: Any) -> float | None:
-    """Seconds since 1970 of a time; None for what is none.
+    """A time in seconds since 1970; None for what is no time.
 
-    A time without offset is local, by the rules of the day that it names (of an hour that the clocks repeat, the first
-    time). A day, month or year is the moment at which it begins.
+    A time without an offset is local, with the offset of its day (if clocks go through its hour twice, the first time).
+    A day, month or year stands for the moment at which it begins.
     """
     if not isinstance(told, str) or not FORM.fullmatch(told):
         return None

@@ -327,7 +327,7 @@ def test_a_look_reads_what_changed(monkeypatch: pytest.MonkeyPatch):
         for more in ((), (val(5, 0.9), val(6, 0.9)), ()):
             add(folders[0], *more)
             for run in runs:
-                watched.standing(run)
+                watched.live_state(run)
             taken.append(0)
     assert taken == [1, 2, 3, 3, 4, *[1, 2, 3, 3] * 2, 0, 5, 6, 0, 0]
 

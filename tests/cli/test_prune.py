@@ -197,7 +197,7 @@ def test_a_run_in_use_is_left_alone(dlrun):
     with locked(runs[0]), locked(runs[1]):
         outcome = dlrun("prune", "--keep", "none", "--delete", "--unfinished")
         assert outcome.err == "left alone: outputs/resumed: in use\nleft alone: outputs/running: in use\n"
-        with pytest.raises(prune.Left, match="in use"):
+        with pytest.raises(prune.LeftAlone, match="in use"):
             prune.delete(load()[1], ())
     assert outcome.code == 0
     assert list(map(left, runs)) == [list(STEPS), list(STEPS), []]
@@ -207,7 +207,7 @@ def test_a_run_that_went_on_meanwhile_is_left_alone():
     folder = made("a")
     (run,) = load()
     rundir.update_run(folder, status="stopped")
-    with pytest.raises(prune.Left, match="changed meanwhile"):
+    with pytest.raises(prune.LeftAlone, match="changed meanwhile"):
         prune.delete(run, ())
     assert left(folder) == list(STEPS)
 

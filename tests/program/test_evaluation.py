@@ -21,7 +21,7 @@ from dlrun.program.compiled import MOST_EVALUATED, Engine
 from dlrun.program.nonfinite import unsound
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic
-from dlrun.runs.live import Rows as Standing
+from dlrun.runs.live import Rows as LiveRows
 from dlrun.runs.loading import load
 from dlrun.train.position import Position
 from tests.conftest import QUICK
@@ -239,7 +239,7 @@ def test_readers_take_no_best_from_an_evaluation_that_is_no_result(tmp_path) -> 
     ]
     atomic.write_json(tmp_path / "run.json", {"format": 1, "status": "running", "config": {}})
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert Standing(tmp_path).read().most["val/accuracy"] == 0.5
+    assert LiveRows(tmp_path).read().most["val/accuracy"] == 0.5
     (run,) = load([tmp_path])
     assert run.metric("val/accuracy") == 0.5
     assert run.metric("val/accuracy", "last") == 0.9

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlrun.runs import atomic, checkpoint
-from dlrun.runs.live import Rows, standing
+from dlrun.runs.live import Rows, live_state
 from dlrun.runs.loading import load
 from dlrun.train.pace import Pace
 from tests.digest import digest
@@ -132,7 +132,7 @@ def test_the_time_that_is_left_is_by_the_runs_own_pace(tmp_path):
     atomic.write_json(tmp_path / "run.json", {"format": 1, **facts})
     (tmp_path / "metrics.jsonl").write_text('{"step": 60, "epoch": 3, "split": "train", "loss": 1, "time": 3.0}\n')
     (run,) = load([tmp_path])
-    at = standing(run, Rows(tmp_path))
+    at = live_state(run, Rows(tmp_path))
     assert (at.speed, at.left) == (5.0, 8.0)
 
 
