@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from dlrun.cli import prepare
-from dlrun.config import catalogue, composition, ignored
+from dlrun.config import catalogue, composition, ignored, records
+from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
 from dlrun.errors import InvalidConfig, show
 from dlrun.runs import rundir
@@ -84,7 +85,7 @@ def folder_like(word: str) -> bool:
     return "/" in _name(word) or section not in ignored.SECTIONS
 
 
-def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Config, list[str]]:
+def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[str]]:
     """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
 
     Groups that the run's version did not know have the options of today's defaults.
@@ -94,7 +95,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Co
         raise InvalidConfig([f"{directory}: no such folder"])
     if not file.is_file():
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
-    cfg = composition.load(file)
+    cfg = records.load(file)
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
         if group not in catalogue.NOT_OF_A_RUN:
             cfg.setdefault(group, {"name": option})
@@ -106,15 +107,15 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[composition.Co
     stray += [_choice(text) for text in choices if not _again(before, chosen, *text.split("=", 1))]
     how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
     stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
-    cfg, found = composition.override(cfg, [text for text in overrides if text not in [*choices, *how]])
+    cfg, found = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
     after, _ = composition.plain(cfg)
     return cfg, stray + found + _forbidden(rundir.flat(before), rundir.flat(after))
 
 
-def accept(directory: Path, cfg: composition.Config) -> None:
+def accept(directory: Path, cfg: Config) -> None:
     """Saves ``cfg`` as the directory's configuration, and appends to its log.txt from now on."""
     logging.basicConfig(level=logging.INFO, handlers=[log_file.handler(directory)], force=True)
-    composition.save(cfg, directory / rundir.CONFIG)
+    records.save(cfg, directory / rundir.CONFIG)
 
 
 def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

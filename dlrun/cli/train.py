@@ -12,7 +12,7 @@ from dlrun.errors import InvalidConfig
 
 def train(overrides: list[str], args: argparse.Namespace) -> int:
     """Composes, checks, and only then makes the run directory and trains. The last line on stdout is the directory."""
-    from dlrun.config import composition, ignored
+    from dlrun.config import composition, directories, ignored, records
 
     prepare.text([*overrides, *map(str, args.config_dir), os.getcwd()])
     hydra = composition.loader(args.config_dir)
@@ -21,7 +21,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     if args.cfg:
         if found:
             raise InvalidConfig(found)
-        print(composition.text(cfg, args.cfg, resolve=args.resolve))
+        print(records.text(cfg, args.cfg, resolve=args.resolve))
         return 0
     trust = prepare.trust(args)
     if args.multirun:
@@ -32,7 +32,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     if not setup.first:  # of several processes: it trains, but has no directory
         return prepare.run(setup, Path(os.devnull))
     prepare.notice(cfg, args)
-    return composition.run(hydra, cfg, lambda directory: prepare.run(setup, directory))
+    return directories.run(hydra, cfg, lambda directory: prepare.run(setup, directory))
 
 
 def sweep(

@@ -1,36 +1,19 @@
-"""From overrides to plain values, by Hydra; with cli.py the only file that knows Hydra and OmegaConf."""
+"""From overrides to plain values: Hydra composes, and here all that is wrong with the overrides is found and worded."""
 
-import concurrent.futures
-import copy
-import os
-import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.plugins import Plugins
-from hydra.core.utils import run_job
-from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
-from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from dlrun.config import catalogue, ignored
-from dlrun.config.overrides import _twice, one_duration, parse, said
+from dlrun.config import catalogue, directories, ignored
+from dlrun.config.hydra_adapter import Config, Hydra, HydraError, Override
+from dlrun.config.overrides import one_duration, parse, said, twice
 from dlrun.errors import InvalidConfig, nearest, show
-from dlrun.runs import atomic, rundir
 
-Config: TypeAlias = DictConfig
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
+REFUSALS = (HydraError, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
+"""What composing may raise, whatever the overrides and the user's files hold."""
 _ABSENT = object()
 OWN_TARGETS = ("hydra.", "hydra_plugins.", "dlrun.")
 
@@ -40,39 +23,25 @@ def loader(config_dirs: list[Path]) -> Hydra:
     for folder in config_dirs:
         if not folder.is_dir():
             raise InvalidConfig([f"--config-dir {folder}: no such folder"])
-    search = ConfigSearchPathImpl()
-    search.append("hydra", "pkg://hydra.conf")
-    for number, folder in enumerate(config_dirs):
-        search.append(f"user{number}", f"file://{folder.resolve()}")
-    search.append("main", f"file://{catalogue.conf()}")
-    search.append("schema", "structured://")
-    Plugins.instance()  # registers the kinds of config sources
-    GlobalHydra.instance().clear()
-    setbase("1.3")
-    OmegaConf.register_new_resolver("run_dir", _fresh_name, use_cache=True, replace=True)
-    return Hydra.create_main_hydra2("dlrun", search)
-
-
-def _fresh_name(root: str) -> str:
-    return os.path.join(root, time.strftime("%Y-%m-%d"), f"{time.strftime('%H-%M-%S')}-{secrets.token_hex(3)}")
+    directories.register()
+    return Hydra([folder.resolve() for folder in config_dirs], catalogue.conf())
 
 
 def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tuple[Config, list[str]]:
     """The whole configuration, Hydra's part included, and what is wrong with the overrides.
 
-    Where Hydra refuses, naming the first thing it dislikes, the overrides are taken one by one: so all problems are
-    known, and the values that remain can still be checked.
+    Hydra refuses a command for the first thing that is wrong with it. Then the overrides are taken one by one, so that
+    all problems become known, and the values of the good ones can still be checked.
     """
-    mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    found = _twice(overrides)
+    found = twice(overrides)
     try:
-        cfg = _composed(hydra, overrides, mode)
+        cfg = hydra.compose(overrides, multirun=multirun)
     except REFUSALS:
-        cfg, refused = _piecewise(hydra, overrides, mode)
+        cfg, refused = _piecewise(hydra, overrides, multirun=multirun)
         found += refused
     for text in one_duration(overrides)[len(overrides) :]:  # not typed, so not among the overrides on record
         OmegaConf.update(cfg, text.partition("=")[0], None, force_add=True)
-    return cfg, found + ignored.of_experiments(hydra, cfg, overrides, mode) + _not_ours(cfg)
+    return cfg, found + ignored.of_experiments(hydra, cfg, overrides, multirun=multirun) + forbidden(cfg)
 
 
 def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
@@ -108,8 +77,11 @@ def targets(node: Any, path: str = "") -> list[str]:
     return found
 
 
-def _not_ours(cfg: Config) -> list[str]:
-    """What a configuration must not hold wherever it comes from: imports, or another layout of the run directory."""
+def forbidden(cfg: Config) -> list[str]:
+    """Problems with what no configuration may hold, wherever it comes from.
+
+    Such as things to import, several options of a group, or another layout of the run directory.
+    """
     found = targets(OmegaConf.to_container(cfg, resolve=False))
     if "hydra" in cfg:
         several = {
@@ -135,156 +107,75 @@ def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
     return found
 
 
-def run(hydra: Hydra, cfg: Config, task: Callable[[Path], Any]) -> Any:
-    """Creates the run directory exclusively, writes ``.hydra/``, sets up log.txt, and calls ``task`` with it."""
-    directory = create(cfg, "hydra.run.dir")
-    with open_dict(cfg):
-        for group in catalogue.NOT_OF_A_RUN:
-            cfg.pop(group, None)
-    done = concurrent.futures.Future()  # rather than Hydra's JobReturn, which prints tracebacks of its own
+def assign(cfg: Config, override: Override) -> list[str]:
+    """Gives a key its value, and says what is wrong with that.
 
-    def job(_: Config) -> None:
-        try:
-            done.set_result(task(directory))
-        except BaseException as error:
-            done.set_exception(error)
-
-    run_job(
-        task_function=job,
-        config=cfg,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks()),
-    )
-    return done.result()
-
-
-def create(cfg: Config, key: str) -> Path:
-    """Makes the directory that ``key`` names, which nobody else may have."""
-    while True:
-        name = _directory(cfg, key)
-        if not name or not isinstance(name, str):
-            raise InvalidConfig([f"{key}={show(name)}: not allowed; allowed: a folder's name"])
-        try:
-            if rundir.create(Path(name)):
-                return Path(name)
-        except (OSError, ValueError) as error:
-            raise InvalidConfig([f"{key}={show(name)}: can't be made: {getattr(error, 'strerror', error)}"]) from None
-        if "run_dir" not in raw(cfg, key):
-            raise InvalidConfig([f"{key}={show(name)}: already in use; to go on with a run: dlrun resume DIR"])
-        OmegaConf.clear_cache(cfg)  # somebody drew the same name in the same second: draw again
-
-
-def named_directory(cfg: Config, key: str) -> str | None:
-    """The directory that ``key`` names, where it is the user's name rather than a fresh one."""
-    name = _directory(cfg, key)
-    return name if isinstance(name, str) and name and "run_dir" not in raw(cfg, key) else None
-
-
-def _directory(cfg: Config, key: str) -> Any:
+    Unknown keys and values of any type are taken: :func:`dlrun.config.plan.plan` checks them later, all at once.
+    """
+    key = override.key
     try:
-        return OmegaConf.select(cfg, key)
-    except OmegaConfBaseException as error:
-        raise InvalidConfig([f"{key}={show(raw(cfg, key))}: {said(error)}"]) from None
+        if not key:
+            return [f"{override.text}: has no key; allowed: key=value"]
+        if override.deletes:
+            return [f"{override.text}: unknown key"] if _absent(cfg, override) else []
+        if not override.sweeps:
+            OmegaConf.update(cfg, key, override.value, merge=False, force_add=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        return [f"{override.text}: {said(error)}"]
+    return []
 
 
-def raw(cfg: Config, key: str) -> str:
-    """A value of Hydra's part as it is written, references and all."""
-    node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
-    for part in key.split(".")[1:]:
-        node = node[part]
-    return str(node)
-
-
-def text(cfg: Config, part: str, *, resolve: bool) -> str:
-    """A configuration as YAML: the ``job``'s part, ``hydra``'s, or ``all``."""
-    keys = {"job": [k for k in cfg if k != "hydra"], "hydra": ["hydra"], "all": list(cfg)}[part]
-    HydraConfig.instance().set_config(cfg)
-    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, keys), resolve=resolve).rstrip()
-
-
-def load(file: Path) -> Config:
-    """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
-    try:
-        cfg = OmegaConf.load(file)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InvalidConfig([f"{file}: can't be read: {said(error)}"]) from None
-    if not isinstance(cfg, DictConfig) or not cfg:
-        raise InvalidConfig([f"{file}: can't be read: it holds no keys"])
-    return cfg
-
-
-def override(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
-    """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
-    cfg, found = copy.deepcopy(cfg), [*_twice(overrides), *ignored.typed(overrides)]
-    for text in one_duration(overrides):
-        parsed, problem = parse(text)
-        if parsed is not None and (parsed.is_sweep_override() or parsed.type is not OverrideType.CHANGE):
-            problem = f"{text}: not allowed here; allowed: key=value"
-        found += _set(cfg, parsed) if parsed and not problem else [problem]
-    ignored.taken(cfg)
-    return cfg, found + _not_ours(cfg)
-
-
-def save(cfg: Config, file: Path) -> None:
-    """Writes a configuration the way Hydra does, atomically."""
-    atomic.write(file, OmegaConf.to_yaml(cfg))
-
-
-def _composed(hydra: Hydra, overrides: list[str], mode: RunMode) -> Config:
-    return hydra.compose_config("config", [*overrides, f"hydra.mode={mode.name}"], mode)
-
-
-def _piecewise(hydra: Hydra, overrides: list[str], mode: RunMode) -> tuple[Config, list[str]]:
+def _piecewise(hydra: Hydra, overrides: list[str], *, multirun: bool) -> tuple[Config, list[str]]:
     """What the good ones of the overrides give, and what is wrong with the others."""
-    groups = hydra.config_loader.list_groups("")
+    groups = hydra.groups()
     choices, values, found = [], [], []
     for text in overrides:
-        parsed, problem = parse(text)
-        if parsed is None:
+        override, problem = parse(text)
+        if override is None:
             found.append(problem)
-        elif parsed.is_sweep_override():
-            values.append(parsed)
-            if mode is RunMode.RUN:
+        elif override.sweeps:
+            values.append(override)
+            if not multirun:
                 found.append(f"{text}: several values need a sweep: dlrun -m {text}")
-        elif parsed.key_or_group in groups or parsed.key_or_group.startswith(("hydra.", "hydra/")):
+        elif override.key in groups or override.of_hydra:
             try:
-                _composed(hydra, [*choices, text], mode)
+                hydra.compose([*choices, text], multirun=multirun)
                 choices.append(text)
             except REFUSALS as refusal:
-                found.append(_refused(hydra, _composed(hydra, choices, mode), parsed, refusal))
+                cfg = hydra.compose(choices, multirun=multirun)
+                found.append(_refused(hydra, cfg, override, refusal))
         else:
-            values.append(parsed)
+            values.append(override)
     try:
-        cfg = _composed(hydra, choices, mode)
+        cfg = hydra.compose(choices, multirun=multirun)
     except REFUSALS as refusal:  # the user's own configs are broken, whatever the overrides
         raise InvalidConfig([*found, said(refusal)]) from None
     # A key that a file leaves out may be given all the same: the component's signature knows it, or nothing does.
-    amended = [("++" if v.type is OverrideType.CHANGE and _absent(cfg, v) else "") + str(v.input_line) for v in values]
-    found += [problem for v in values for problem in _set(cfg, v)]
+    amended = [("++" if v.changes and _absent(cfg, v) else "") + v.text for v in values]
+    found += [problem for v in values for problem in assign(cfg, v)]
     if not found:
         try:
-            return _composed(hydra, [*choices, *amended], mode), []
+            return hydra.compose([*choices, *amended], multirun=multirun), []
         except REFUSALS as refusal:
             found.append(said(refusal))
     return cfg, found
 
 
-def _refused(hydra: Hydra, cfg: Config, parsed: Override, refusal: Exception) -> str:
+def _refused(hydra: Hydra, cfg: Config, override: Override, refusal: Exception) -> str:
     """Why an option can't be chosen, or a key of Hydra's part can't be set."""
-    group, value = parsed.key_or_group, parsed.value()
+    group, value = override.key, override.value
     if unknown := _unknown(cfg, group):
         return unknown
     if group == catalogue.EXPERIMENT and (problem := ignored.refused(hydra, value, str(refusal))):
         return problem
-    known = hydra.config_loader.get_group_options(group)
-    if not known or parsed.package or parsed.is_delete() or (isinstance(value, str) and value in known):
-        return f"{parsed.input_line}: {said(refusal)}"
+    known = hydra.options(group)
+    if not known or override.package or override.deletes or (isinstance(value, str) and value in known):
+        return f"{override.text}: {said(refusal)}"
     return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
 
 
 def _unknown(cfg: Config, key: str) -> str | None:
-    """What to say of a key ``hydra.…`` that there is not."""
+    """What to say of a key ``hydra.…`` that does not exist; None of one that does."""
     names, node = key.split("."), OmegaConf.to_container(cfg, resolve=False)
     for i, name in enumerate(names if names[0] == "hydra" else []):
         if not isinstance(node, dict):
@@ -298,26 +189,11 @@ def _unknown(cfg: Config, key: str) -> str | None:
     return None
 
 
-def _absent(cfg: Config, parsed: Override) -> bool:
+def _absent(cfg: Config, override: Override) -> bool:
     try:
-        return OmegaConf.select(cfg, parsed.key_or_group, default=_ABSENT) is _ABSENT
+        return OmegaConf.select(cfg, override.key, default=_ABSENT) is _ABSENT
     except (OmegaConfBaseException, ValueError):  # a.b below an a that is no section
         return True
-
-
-def _set(cfg: Config, parsed: Override) -> list[str]:
-    """Sets a key, known or not and whatever the type: that is for the check of all values to say."""
-    key = parsed.key_or_group
-    try:
-        if not key:
-            return [f"{parsed.input_line}: has no key; allowed: key=value"]
-        if parsed.is_delete():
-            return [f"{parsed.input_line}: unknown key"] if _absent(cfg, parsed) else []
-        if not parsed.is_sweep_override():
-            OmegaConf.update(cfg, key, parsed.value(), merge=False, force_add=True)
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return [f"{parsed.input_line}: {said(error)}"]
-    return []
 
 
 def _container(value: Any) -> Any:

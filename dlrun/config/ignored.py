@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.hydra import Hydra
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 from dlrun.config import catalogue
 from dlrun.config.catalogue import EXPERIMENT
+from dlrun.config.hydra_adapter import Config, Hydra, HydraError
 from dlrun.config.schema import keys as keys_of
 from dlrun.config.settings import Settings
 from dlrun.errors import show
@@ -53,7 +51,7 @@ def typed(overrides: list[str]) -> list[str]:
     ]
 
 
-def taken(cfg: DictConfig) -> list[str]:
+def taken(cfg: Config) -> list[str]:
     """The keys in the section ``experiment``, which is taken out of a configuration: no run reads it."""
     if EXPERIMENT not in cfg:
         return []
@@ -63,7 +61,7 @@ def taken(cfg: DictConfig) -> list[str]:
     return list(_leaves(plain))
 
 
-def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: RunMode) -> list[str]:
+def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun: bool) -> list[str]:
     """Problems with the experiments of a composed configuration, whose section ``experiment`` is taken out of it."""
     found, left = typed(overrides), taken(cfg)
     keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
@@ -71,13 +69,11 @@ def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: Ru
     if not keys and not strange and own.parent == catalogue.conf():
         return found
     try:
-        parts = [
-            p for p in hydra.config_loader.compute_defaults_list("config", overrides, mode).defaults if p.config_path
-        ]
-    except HydraException:  # it refuses some of the overrides, as is told
+        parts = hydra.parts(overrides, multirun=multirun)
+    except HydraError:  # it refuses some of the overrides, as is told
         parts = []
-    files = {p.config_path: p for p in parts if str(p.config_path).startswith(f"{EXPERIMENT}/")}
-    sections = {path: str(p.package or "").split(".")[0] for path, p in files.items()}
+    files = {p.path: p for p in parts if p.path.startswith(f"{EXPERIMENT}/")}
+    sections = {path: p.section.split(".")[0] for path, p in files.items()}
     headless = [path for path, section in sections.items() if section not in SECTIONS]
     wordy = [path for path in files if strange and path not in headless and _keyless(_file(hydra, path))]
     headless += wordy
@@ -88,7 +84,7 @@ def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: Ru
     if keys or headless:
         stray = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)}); allowed: its keys at the top level"
         found += [_headless(_file(hydra, path)) for path in headless] or [stray]
-    order = [p.config_path for p in parts if p.config_path in files or p.primary]
+    order = [p.path for p in parts if p.path in files or p.primary]
     if files and order[-1:] == ["config"]:
         found.append(
             f"{own}: its own keys come after those of experiments, which they replace; "
@@ -97,7 +93,7 @@ def of_experiments(hydra: Hydra, cfg: DictConfig, overrides: list[str], mode: Ru
     return found
 
 
-def of_a_record(cfg: DictConfig, file: Path) -> list[str]:
+def of_a_record(cfg: Config, file: Path) -> list[str]:
     """Problems with the section ``experiment`` in the configuration of a run, which was made without heeding it."""
     if not (keys := taken(cfg)):
         return []
@@ -146,8 +142,7 @@ def _headless(file: Path) -> str:
 
 def _file(hydra: Hydra, path: str) -> Path:
     """The file of a configuration that Hydra found."""
-    folders = [Path(s.path.removeprefix("file://")) for s in hydra.config_loader.get_search_path().get_path() if s.path]
-    return next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), Path(f"{path}.yaml"))
+    return next((file for folder in hydra.folders if (file := folder / f"{path}.yaml").is_file()), Path(f"{path}.yaml"))
 
 
 def _key(text: str) -> str:

@@ -1,23 +1,26 @@
 """Overrides such as ``optim.lr=0.1``, in Hydra's grammar: read, quoted, and what is wrong with them."""
 
 import re
+from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import ConfigCompositionException, HydraException
 from yaml import YAMLError
 
-from dlrun.config import catalogue, ignored
+from dlrun.config import catalogue, hydra_adapter, ignored
+from dlrun.config.hydra_adapter import Hydra, HydraError, Override
 from dlrun.errors import show
 
 SPECIAL = re.compile(r"token|mismatched input '=' expecting <EOF>")
 
 
-def parse(text: str) -> tuple[Override | None, str]:
-    """An override as Hydra reads it, or why it can't be read."""
+def parse(text: str, hydra: Hydra | None = None) -> tuple[Override | None, str]:
+    """An override as Hydra reads it, or why it can't be read.
+
+    Args:
+      hydra: knows the options that ``glob(*)`` stands for.
+    """
     try:
-        return OverridesParser.create().parse_override(text), ""
-    except HydraException as error:
+        return (hydra_adapter.read if hydra is None else hydra.read)(text), ""
+    except HydraError as error:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if SPECIAL.search(str(error)) else ""
         why = said(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
         return None, f"{show(text)}: can't be read as key=value: {why}{quote}"
@@ -25,11 +28,31 @@ def parse(text: str) -> tuple[Override | None, str]:
 
 def quoted(text: str) -> str:
     """Text as the value of an override that stands for itself, whatever it holds."""
-    return QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes()
+    return hydra_adapter.as_typed(hydra_adapter.in_quotes(text.replace("${", "\\${")))
+
+
+def typed(element: Any) -> str:
+    """A value as it is typed in an override: text in quotes where it would be read as something else."""
+    return hydra_adapter.as_typed(_quoted_where_needed(element))
+
+
+def _quoted_where_needed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_quoted_where_needed(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _quoted_where_needed(v) for k, v in value.items()}
+    if not isinstance(value, str):
+        return value
+    read = parse(f"x={hydra_adapter.as_typed(value)}")[0]
+    same = bool(value) and read is not None and not read.sweeps and read.element == value
+    return value if same else hydra_adapter.in_quotes(value)
 
 
 def one_duration(overrides: list[str]) -> list[str]:
-    """``steps=500`` alone takes the place of the default ``epochs``, and the other way round."""
+    """The overrides, and ``epochs=null`` where they give ``steps`` alone, or the other way round.
+
+    ``steps=500`` alone takes the place of the default number of epochs.
+    """
     given = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     for key, other in (("steps", "epochs"), ("epochs", "steps")):
         if given.get(key, "null") != "null" and other not in given:
@@ -37,8 +60,11 @@ def one_duration(overrides: list[str]) -> list[str]:
     return overrides
 
 
-def _twice(overrides: list[str]) -> list[str]:
-    """Choices that are made more than once. Of a key's values the last counts, so that a script's can be changed."""
+def twice(overrides: list[str]) -> list[str]:
+    """Problems with groups that are chosen from more than once.
+
+    A key may be given again: its last value counts, so that what a script sets can be changed after it.
+    """
     names = [text.lstrip("+").split("=")[0] for text in overrides]
     return [
         f"{group}: chosen {names.count(group)} times; allowed: once, or a sweep: dlrun -m {group}=a,b"
@@ -49,8 +75,7 @@ def _twice(overrides: list[str]) -> list[str]:
 
 def said(error: BaseException) -> str:
     """What an exception says, on one line."""
-    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        error = error.__cause__
+    error = hydra_adapter.cause(error)
     if isinstance(error, YAMLError):
         return " ".join(str(error).split())
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]

@@ -4,14 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log
-from hydra.types import HydraContext
-
-from dlrun.config import composition
+from dlrun.config import directories
+from dlrun.config.hydra_adapter import Config, Hydra
 from dlrun.config.overrides import one_duration
 from dlrun.errors import InvalidConfig
 from dlrun.runs import atomic, loading, rundir
@@ -19,12 +13,12 @@ from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.names import names
 
 
-def searches(cfg: composition.Config) -> bool:
+def searches(cfg: Config) -> bool:
     """Whether the sweep is a search, of ``hydra/sweeper=optuna``."""
     return "_target_" not in cfg.hydra.sweeper
 
 
-def foreign(cfg: composition.Config) -> bool:
+def foreign(cfg: Config) -> bool:
     """Whether the user chose another sweeper or launcher of Hydra's.
 
     Raises:
@@ -41,11 +35,11 @@ def foreign(cfg: composition.Config) -> bool:
 
 def sweep(
     hydra: Hydra,
-    cfg: composition.Config,
+    cfg: Config,
     overrides: list[str],
     found: list[str],
     trust: tuple[str, ...],
-    train: Callable[[composition.Config, Path], Any],
+    train: Callable[[Config, Path], Any],
 ) -> int:
     """Checks the configurations of a grid's runs, and trains them through Hydra; 1 when one did not complete.
 
@@ -57,21 +51,16 @@ def sweep(
         names(cfg, Space(hydra, cfg, overrides).grid(trust, found), {})
     elif found:
         raise InvalidConfig(found)
-    elif "job." not in (subdir := composition.raw(cfg, "hydra.sweep.subdir")):  # what its runs are is not known yet
+    elif "job." not in (
+        subdir := directories.as_written(cfg, "hydra.sweep.subdir")
+    ):  # what its runs are is not known yet
         raise InvalidConfig([f"hydra.sweep.subdir={subdir}: the same for all runs; allowed: ${{hydra.job.num}}"])
-    directory = composition.create(cfg, "hydra.sweep.dir")
-    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-
-    def task(cfg: composition.Config) -> None:
-        train(cfg, Path(HydraConfig.get().runtime.output_dir))
-
-    sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-    sweeper.sweep(arguments=one_duration(list(cfg.hydra.overrides.task)))
+    directory = directories.create(cfg, "hydra.sweep.dir")
+    hydra.sweep(cfg, one_duration(list(cfg.hydra.overrides.task)), train)
     print(directory, flush=True)
     runs = [atomic.read_json(Path(run, rundir.RUN)) or {} for run in loading.find([str(directory)], {})]
     return int(not runs or any(run.get("status") != "completed" for run in runs))
 
 
-def _is_grid(cfg: composition.Config) -> bool:
+def _is_grid(cfg: Config) -> bool:
     return str(cfg.hydra.sweeper.get("_target_")).rpartition(".")[2] == "BasicSweeper"

@@ -3,12 +3,12 @@
 import sys
 from typing import Any
 
-from dlrun.config import composition
+from dlrun.config import composition, directories
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
-from dlrun.runs import rundir
 from dlrun.runs.status import OVER
-from dlrun.sweep.conduct import conducted, directory, launcher_of, main_metric, small_footprint
+from dlrun.runs import rundir
+from dlrun.sweep.conduct import conducted, launcher_of, main_metric, small_footprint
 from dlrun.sweep.folder import Folder, digest, read, taken_from
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.job import Job
@@ -31,7 +31,7 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     jobs = space.grid(asked.trust, found, most if isinstance(most, int) else Launcher.max_jobs)
     launcher = launcher_of([job.plan for job in jobs])
     devices.initialize(jobs[0].plan.settings)
-    where = directory(asked.cfg)
+    where = directories.named(asked.cfg, "hydra.sweep.dir")
     there = None if where is None else read(where)
     folder = None if there is None or where is None else Folder(where, described(asked, space.swept))
     if folder is not None:
@@ -54,7 +54,7 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
             same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
         names(asked.cfg, jobs, folder.entries if folder else {})
         if folder is None:
-            folder = Folder(composition.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
+            folder = Folder(directories.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
         metric, mode = main_metric(folder, groups)
 
         def train(running: Trainer) -> None:

@@ -5,10 +5,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from dlrun.config import composition
 from dlrun.config.plan import Plan
 from dlrun.errors import InvalidConfig
 from dlrun.program.misfits import reported
@@ -85,12 +82,6 @@ def launcher_of(plans: list[Plan]) -> Launcher:
     with reported(found, "launcher", fatal=True):
         return plans[0].choices["launcher"]()
     raise AssertionError
-
-
-def directory(cfg: Any) -> Path | None:
-    """The sweep's directory where the user names one."""
-    named = composition.named_directory(cfg, "hydra.sweep.dir")
-    return None if named is None else Path(named)
 
 
 def main_metric(folder: Folder, groups: Sequence[Group]) -> tuple[str, str]:

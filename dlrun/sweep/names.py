@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dlrun.config import composition
+from dlrun.config import directories
+from dlrun.config.hydra_adapter import refer_to
 from dlrun.config.overrides import said
 from dlrun.errors import InvalidConfig
 from dlrun.sweep.folder import Entry, is_name
@@ -26,18 +26,18 @@ def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, s
     elif {parent for path in paths for parent in path.parents}.intersection(paths):
         problem = "one run within another"
     if problem:
-        shown = composition.raw(cfg, "hydra.sweep.subdir")
+        shown = directories.as_written(cfg, "hydra.sweep.subdir")
         raise InvalidConfig([f"hydra.sweep.subdir={shown}: {problem}; allowed: ${{hydra.job.num}}"])
     return found
 
 
 def subdirectory(cfg: Any, job: Job) -> str:
     """The name of a job's directory in its sweep's."""
-    name = composition.raw(cfg, "hydra.sweep.subdir")
+    name = directories.as_written(cfg, "hydra.sweep.subdir")
     if name == "${hydra.job.num}":
         return str(job.number)
     whole = OmegaConf.create({**job.written, **yaml.safe_load(hydra_text(job, Path()))})
-    HydraConfig.instance().cfg = whole  # pyright: ignore[reportAttributeAccessIssue]  # for ${hydra:...}
+    refer_to(whole)
     try:
         return str(whole.hydra.sweep.subdir)
     except OmegaConfBaseException as error:

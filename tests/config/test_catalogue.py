@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dlrun.config import catalogue, components, composition, plan
+from dlrun.config import catalogue, components, composition, plan, records
 from dlrun.config.schema import allowed, keys, problems
 from dlrun.config.settings import Settings
 
@@ -24,7 +24,7 @@ each_option = pytest.mark.parametrize(("group", "name", "file"), OPTIONS, ids=ID
 
 def load(file: Path) -> dict[str, Any]:
     """A file's keys, numbers as OmegaConf reads them: 1e-3 is one."""
-    cfg = composition.load(file)
+    cfg = records.load(file)
     return {k: v for k, v in composition.plain(cfg)[0].items() if k not in ("defaults", "hydra")}
 
 

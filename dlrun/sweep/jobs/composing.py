@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
 from dlrun.config import composition
+from dlrun.config.hydra_adapter import Hydra
 from dlrun.errors import InvalidConfig
 from dlrun.sweep.jobs.job import HydraPart
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf._utils import OmegaConfDumper
 
 from dlrun.config import catalogue
 
@@ -17,13 +16,31 @@ if TYPE_CHECKING:  # it imports jax
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # pyright: ignore[reportGeneralTypeIssues]
-    """What OmegaConf writes, ten times as fast: text that reads as a number is quoted, nothing is an alias."""
+    """Writes what ``OmegaConf.to_yaml`` writes, ten times as fast."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-_Dumper.add_representer(str, OmegaConfDumper.str_representer)
+_BOOLS = {form(word) for word in ("y", "yes", "n", "no", "true", "false", "on", "off")
+          for form in (str.lower, str.title, str.upper)}  # fmt: skip
+
+
+def _represented(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text as YAML, in quotes where it would be read as a number or as true or false."""
+    style = "'" if text in _BOOLS or _is(int, text) or _is(float, text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _is(number: type[int] | type[float], text: str) -> bool:
+    try:
+        number(text)
+    except ValueError:
+        return False
+    return True
+
+
+_Dumper.add_representer(str, _represented)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from hydra._internal.hydra import Hydra
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, RangeSweep
 from omegaconf import OmegaConf
 
-from dlrun.config import catalogue, composition
-from dlrun.config.overrides import one_duration, parse
+from dlrun.config import catalogue
+from dlrun.config.hydra_adapter import Config, Hydra, Override, plain
+from dlrun.config.overrides import one_duration, parse, typed
 from dlrun.errors import InvalidConfig, show
 from dlrun.sweep.jobs.composing import Composer, Setting, is_plain
 from dlrun.sweep.jobs.job import Job, key_of
@@ -35,34 +34,33 @@ class Space:
       problems: what is wrong with ``hydra.sweeper.params``; what is wrong with the command is known from composing it.
     """
 
-    def __init__(self, hydra: Hydra, cfg: composition.Config, overrides: list[str]):
+    def __init__(self, hydra: Hydra, cfg: Config, overrides: list[str]):
         self.overrides: dict[str, Override] = {}
         self.problems: list[str] = []
-        self._groups = frozenset(hydra.config_loader.list_groups(""))
+        self._groups = frozenset(hydra.groups())
         params = [f"{key}={value}" for key, value in (OmegaConf.select(cfg, "hydra.sweeper.params") or {}).items()]
         own = []
         for text in [*params, *overrides]:
-            parsed, problem = parse(text)
-            if parsed is not None and parsed.is_hydra_override() and parsed.is_sweep_override():
-                parsed, problem = None, f"{text}: not allowed; allowed: one value, as it is none of a run's"
-            if parsed is None:
+            override, problem = parse(text, hydra)
+            if override is not None and override.of_hydra and override.sweeps:
+                override, problem = None, f"{text}: not allowed; allowed: one value, as it is none of a run's"
+            if override is None:
                 self.problems += [f"hydra.sweeper.params: {problem}"] if text in params else []
-            elif parsed.is_hydra_override():
+            elif override.of_hydra:
                 own.append(text)
             else:
-                parsed.config_loader = hydra.config_loader  # for glob(*)
-                self.overrides[parsed.get_key_element()] = parsed
+                self.overrides[override.name] = override
         self._composer = Composer(hydra, own)
 
     @cached_property
     def axes(self) -> dict[str, "Axis"]:
         """The keys with several values."""
-        return {name: Axis(parsed) for name, parsed in self.overrides.items() if parsed.is_sweep_override()}
+        return {name: Axis(override) for name, override in self.overrides.items() if override.sweeps}
 
     @property
     def swept(self) -> dict[str, list[Any]]:
         """The values of a grid by key."""
-        return {name: [Override._convert_value(e) for e in axis.elements] for name, axis in self.axes.items()}
+        return {name: [plain(e) for e in axis.elements] for name, axis in self.axes.items()}
 
     def grid(self, trust: tuple[str, ...] = (), found: Iterable[str] = (), max_jobs: int = 10_000) -> list[Job]:
         """A job for every combination of the values, in the order of Hydra's sweeper; the first key changes last.
@@ -83,7 +81,7 @@ class Space:
             command = " ".join(axis.text for axis in self.axes.values())
             found.append(f"-m {show(command)}: {runs} runs; allowed: at most launcher.max_jobs={max_jobs}")
             raise InvalidConfig(dict.fromkeys(found))
-        values = {name: [self._setting(axis.parsed, e) for e in axis.elements] for name, axis in self.axes.items()}
+        values = {name: [self._setting(axis.override, e) for e in axis.elements] for name, axis in self.axes.items()}
         points = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
         return self._jobs(points, trust, found)
 
@@ -97,12 +95,11 @@ class Space:
         for texts in words:
             point = {}
             for text in texts:
-                parsed, problem = parse(text)
-                if parsed is None:
+                override, problem = parse(text)
+                if override is None:
                     raise InvalidConfig([problem])
-                name = parsed.get_key_element()
-                if (own := self.overrides.get(name)) is None or own.is_sweep_override():
-                    point[name] = self._setting(parsed, parsed._value)
+                if (own := self.overrides.get(override.name)) is None or own.sweeps:
+                    point[override.name] = self._setting(override, override.element)
             points.append(point)
         jobs = self._jobs(points, trust, self.problems)
         return [replace(job, number=n) for job, n in zip(jobs, numbers or range(len(jobs)), strict=True)]
@@ -113,7 +110,7 @@ class Space:
         )
 
         jobs, lines = [], {line: list(range(len(points))) for line in found}
-        fixed = {name: self._fixed(p) for name, p in self.overrides.items() if not p.is_sweep_override()}
+        fixed = {name: self._fixed(o) for name, o in self.overrides.items() if not o.sweeps}
         for i, point in enumerate(points):
             names = dict.fromkeys([*self.overrides, *point])
             settings = [point[name] if name in point else fixed[name] for name in names]
@@ -133,40 +130,39 @@ class Space:
             raise InvalidConfig(_worded(lines, [{k: s.text for k, s in point.items()} for point in points]))
         return jobs
 
-    def _setting(self, parsed: Override, element: Any) -> Setting:
+    def _setting(self, override: Override, element: Any) -> Setting:
         """An override with one of its values."""
-        key, value = parsed.key_or_group, Override._convert_value(element)
-        choice = self._is_choice(parsed) and not isinstance(value, dict)
-        plain = not choice and parsed.type is not OverrideType.DEL and is_plain(key, value)
-        text = f"{parsed.get_key_element()}={typed(element)}"
-        return Setting(text, "" if choice else key, value, not plain, parsed.is_add())
+        key, value = override.key, plain(element)
+        choice = self._is_choice(override) and not isinstance(value, dict)
+        late = not choice and not override.deletes and is_plain(key, value)
+        text = f"{override.name}={typed(element)}"
+        return Setting(text, "" if choice else key, value, not late, override.adds)
 
-    def _fixed(self, parsed: Override) -> Setting:
+    def _fixed(self, override: Override) -> Setting:
         """An override with one value for all runs; what shuffle([1,2]) drew is drawn once, as in Hydra."""
-        line = str(parsed.input_line)
-        text = f"{parsed.get_key_element()}={typed(parsed._value)}" if "shuffle(" in line else line
-        choice = self._is_choice(parsed) and not isinstance(parsed.value(), dict)
-        return Setting(text, "" if choice else parsed.key_or_group)
+        shuffled = "shuffle(" in override.text
+        text = f"{override.name}={typed(override.element)}" if shuffled else override.text
+        choice = self._is_choice(override) and not isinstance(override.value, dict)
+        return Setting(text, "" if choice else override.key)
 
-    def _is_choice(self, parsed: Override) -> bool:
-        key = parsed.key_or_group
-        return key in self._groups or "/" in key or parsed.package is not None
+    def _is_choice(self, override: Override) -> bool:
+        return override.key in self._groups or "/" in override.key or override.package is not None
 
 
 class Axis:
     """The values of a key, which may be far too many to enumerate.
 
     Args:
-      parsed: the override: ``a,b``, ``choice(a,b)``, ``range(0,4)`` or ``glob(*)``, tagged, shuffled or sorted.
+      override: with ``a,b``, ``choice(a,b)``, ``range(0,4)`` or ``glob(*)``, tagged, shuffled or sorted.
     """
 
-    def __init__(self, parsed: Override):
-        self.parsed, self.text = parsed, str(parsed.input_line)
+    def __init__(self, override: Override):
+        self.override, self.text = override, override.text
 
     @cached_property
     def problems(self) -> list[str]:
         """Why it makes no grid."""
-        if self.parsed.is_interval_sweep():
+        if self.override.interval is not None:
             allowed = "a,b or range(0,5); hydra/sweeper=optuna searches intervals"
             return [f"{self.text}: has no list of values for a grid; allowed: {allowed}"]
         try:
@@ -179,43 +175,25 @@ class Axis:
     @property
     def twice(self) -> list[str]:
         """Values that are given more than once, as typed."""
-        if isinstance(self.parsed.value(), RangeSweep):
+        if self.override.range is not None:
             return []
-        times = Counter(typed(e) for e in self.parsed.sweep_iterator())
+        times = Counter(map(typed, self.override.elements()))
         return [text for text, n in times.items() if n > 1]
 
     @cached_property
     def count(self) -> int:
         """How many values there are, at most; exact where they were enumerated or are whole numbers."""
-        if not isinstance(sweep := self.parsed.value(), RangeSweep):
+        if self.override.range is None:
             return len(self.elements)
-        numbers = sweep.range()
-        if isinstance(numbers, range):
-            return max(0, -((numbers.start - numbers.stop) // numbers.step))
+        numbers = self.override.numbers
         start, stop, step = numbers.start, numbers.stop, numbers.step
-        return max(0, math.ceil((stop - start) / step))  # pyright: ignore[reportOperatorIssue] they are decimals
+        whole = isinstance(numbers, range)
+        return max(0, -((start - stop) // step) if whole else math.ceil((stop - start) / step))
 
     @cached_property
     def elements(self) -> list[Any]:
         """The values as parsed, text that was quoted as such; each once. 1, 1.0, "1" and true are four."""
-        return list({repr(Override._convert_value(e)): e for e in self.parsed.sweep_iterator()}.values())
-
-
-def typed(value: Any) -> str:
-    """A value as it is typed in an override: text in quotes where it would be read as something else."""
-    return Override._get_value_element_as_str(_quoted(value))
-
-
-def _quoted(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_quoted(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _quoted(v) for k, v in value.items()}
-    if not isinstance(value, str):
-        return value
-    read = parse(f"x={Override._get_value_element_as_str(value)}")[0]
-    same = bool(value) and read is not None and not read.is_sweep_override() and read._value == value
-    return value if same else QuotedString(value, Quote.single)
+        return list({repr(plain(e)): e for e in self.override.elements()}.values())
 
 
 def _other_duration(settings: list[Setting]) -> list[Setting]:

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
 from omegaconf import OmegaConf
 
-from dlrun.config import catalogue
+from dlrun.config import catalogue, hydra_adapter
 from dlrun.config.overrides import one_duration
 from dlrun.runs import atomic
 from dlrun.sweep.search.domain import SearchSpace
@@ -38,11 +36,11 @@ def write(
 
 def text(directory: Path, name: str, space: SearchSpace, trial: Trial, groups: Collection[str]) -> str:
     """An experiment file of a trial: the options that it chooses, and the values of the other keys."""
-    parser, chosen, values, left = OverridesParser.create(), [], OmegaConf.create(), []
+    chosen, values, left = [], OmegaConf.create(), []
     for word in one_duration(space.overrides(trial.values)):
-        override = parser.parse_override(word)
-        key, value = override.key_or_group, override.value()
-        if override.type is OverrideType.DEL or override.package or key.startswith("hydra"):
+        override = hydra_adapter.read(word)
+        key, value = override.key, override.value
+        if override.deletes or override.package or key.startswith("hydra"):
             left.append(word)
         elif key == catalogue.EXPERIMENT:
             chosen = [*(value if isinstance(value, list) else [value]), *chosen]

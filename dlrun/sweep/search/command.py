@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dlrun.config import catalogue, composition
+from dlrun.config import catalogue, directories
 from dlrun.config.settings import in_steps
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig
@@ -15,7 +15,7 @@ from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.status import FAILED, OVER
 from dlrun.sweep.command import described
-from dlrun.sweep.conduct import conducted, directory, launcher_of
+from dlrun.sweep.conduct import conducted, launcher_of
 from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
@@ -40,7 +40,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     given: Any = OmegaConf.to_container(asked.cfg.hydra.sweeper)
     options = searching.options(given)
     words = [text for text in asked.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
-    wanted = search_space(words, options.params, hydra.config_loader)
+    wanted = search_space(words, options.params, hydra)
     space = Space(hydra, asked.cfg, asked.overrides)
     space.problems += found
     probes = space.jobs_of(list(wanted.probes()), asked.trust)
@@ -50,7 +50,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     setup = groups[0].setups[0]
     known = [f"val/{name}" for name in setup.program.task.names]
     aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
-    where = directory(asked.cfg)
+    where = directories.named(asked.cfg, "hydra.sweep.dir")
     searching.check(wanted, options, aims, where or Path("nowhere"))
     there = None if where is None else read(where)
     if where is not None and there is not None and there["jobs"] and not (where / rundir.STUDY).exists():
@@ -71,7 +71,7 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         runs = trials * options.seeds
         print(about([cost([setup], launcher, min(runs, options.batch * options.seeds))], runs, 1))
         return 0
-    made = where if there is not None and where is not None else composition.create(asked.cfg, "hydra.sweep.dir")
+    made = where if there is not None and where is not None else directories.create(asked.cfg, "hydra.sweep.dir")
     folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
     same_data(groups, folder.data(), folder.directory)
 

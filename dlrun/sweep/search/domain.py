@@ -12,11 +12,8 @@ from decimal import Decimal
 from itertools import product
 from typing import Any, TypeAlias
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
-from hydra.errors import HydraException
-
+from dlrun.config import hydra_adapter
+from dlrun.config.hydra_adapter import Hydra, HydraError, Override
 from dlrun.errors import InvalidConfig, show
 
 
@@ -47,13 +44,7 @@ class Options:
 
     def plain(self, value: Any) -> Any:
         """What Optuna chose, as a plain value."""
-        return OverridesParser.create().parse_override(f"key={value}").value()
-
-    def distribution(self) -> Any:
-        """As Optuna's."""
-        from optuna.distributions import CategoricalDistribution
-
-        return CategoricalDistribution(self.texts)
+        return hydra_adapter.read(f"key={value}").value
 
 
 @dataclass(frozen=True)
@@ -100,14 +91,6 @@ class Numbers:
     def plain(self, value: Any) -> float:
         return int(value) if self.whole else float(self.text(value))
 
-    def distribution(self) -> Any:
-        """As Optuna's."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
-
 
 Domain: TypeAlias = Options | Numbers
 
@@ -151,40 +134,37 @@ class SearchSpace:
         }
 
 
-def search_space(
-    overrides: list[str], params: dict[str, Any] | None = None, loader: ConfigLoader | None = None
-) -> SearchSpace:
+def search_space(overrides: list[str], params: dict[str, Any] | None = None, hydra: Hydra | None = None) -> SearchSpace:
     """The space that a command spans; :class:`InvalidConfig` tells all that is wrong with it.
 
     Args:
       overrides: as typed; those of Hydra's own part are passed over.
       params: further ones by key, from a configuration; one of the command line takes its place.
-      loader: knows the options of the groups, for ``glob``.
+      hydra: knows the options that ``glob(*)`` stands for.
     """
-    parser, found = OverridesParser.create(), []
+    read, found = hydra_adapter.read if hydra is None else hydra.read, []
     given: list[list[Override]] = []
     for words in ([f"{key}={_typed(value)}" for key, value in (params or {}).items()], overrides):
         given.append([])
         for word in words:
             try:
-                given[-1] += [o for o in [parser.parse_override(word)] if not o.is_hydra_override()]
-            except HydraException as error:
+                given[-1] += [o for o in [read(word)] if not o.of_hydra]
+            except HydraError as error:
                 found.append(f"{word}: {' '.join(str(error).splitlines()[0].split())}")
     typed = {_key(o) for o in given[1]}
     parsed = [o for o in given[0] if _key(o) not in typed] + given[1]
     times = [_key(o) for o in parsed]
     domains: dict[str, Domain] = {}
     for o in parsed:
-        o.config_loader = loader
-        if not o.key_or_group:
-            found.append(f"{o.input_line}: has no key; allowed: key=value")
-        elif o.is_sweep_override():
+        if not o.key:
+            found.append(f"{o.text}: has no key; allowed: key=value")
+        elif o.sweeps:
             if times.count(_key(o)) > 1:
                 found.append(f"{_key(o)}: given {times.count(_key(o))} times; allowed: once, as it is searched")
             try:
-                domains[o.get_key_element()] = _domain(o)
-            except (ValueError, HydraException) as error:
-                found.append(f"{o.input_line}: {error}")
+                domains[o.name] = _domain(o)
+            except (ValueError, HydraError) as error:
+                found.append(f"{o.text}: {error}")
     if not domains and not found:
         example = "'optim.lr=tag(log, interval(1e-4, 1e-1))' act=relu,gelu"
         found.append(
@@ -192,11 +172,11 @@ def search_space(
         )
     if found:
         raise InvalidConfig(dict.fromkeys(found))
-    return SearchSpace(domains, tuple(str(o.input_line) for o in parsed if not o.is_sweep_override()))
+    return SearchSpace(domains, tuple(o.text for o in parsed if not o.sweeps))
 
 
 def _key(override: Override) -> str:
-    return override.get_key_element().lstrip("+~")
+    return override.name.lstrip("+~")
 
 
 def _typed(value: Any) -> str:
@@ -208,24 +188,21 @@ def _typed(value: Any) -> str:
 
 def _domain(override: Override) -> Domain:
     """Raises ValueError where nothing, or what can't be, is to be chosen from."""
-    sweep: Any = override._value
-    tags = sweep.tags if isinstance(sweep, Sweep) else set()
+    tags = override.tags
     if unknown := sorted(tags - {"log", "int"}):
         raise ValueError(f"unknown tag {', '.join(unknown)}; known: log, int")
-    if isinstance(sweep, IntervalSweep):
-        return _numbers(sweep.start, sweep.end, None, tags)
-    if isinstance(sweep, RangeSweep):
-        return _numbers(sweep.start, sweep.stop, sweep.step, tags)
+    if override.interval is not None:
+        return _numbers(*override.interval, None, tags)
+    if override.range is not None:
+        return _numbers(*override.range, tags)
     if tags:
         raise ValueError(f"tag {', '.join(sorted(tags))} is for numbers; allowed: interval(a, b) or range(a, b)")
-    if isinstance(sweep, Sweep):
-        sweep.shuffle = False  # pyright: ignore[reportAttributeAccessIssue]  # the order is part of the study
-    texts = tuple(override.sweep_iterator(transformer=Transformer.str))
+    texts = override.texts()  # in the order that they were typed in, which is part of the study
     if not texts:
         raise ValueError("no values; allowed: at least one")
     if twice := next((text for text in texts if texts.count(text) > 1), None):
         raise ValueError(f"{twice} is there twice; allowed: different values")
-    return Options(texts)  # pyright: ignore[reportArgumentType]
+    return Options(texts)
 
 
 def _numbers(low: Any, high: Any, step: Any, tags: set[str]) -> Numbers:

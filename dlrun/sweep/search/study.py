@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import InvalidConfig
 from dlrun.runs import rundir
-from dlrun.sweep.search.domain import SearchSpace
+from dlrun.sweep.search.domain import Domain, Options, SearchSpace
 
 if TYPE_CHECKING:
     import optuna
@@ -42,6 +42,17 @@ class Trial:
     results: dict[str, float]
 
 
+def distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
+    """Optuna's equivalent of a domain."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(domain, Options):
+        return CategoricalDistribution(domain.texts)
+    if domain.whole:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
 class Study:
     """Asks for trials and remembers what came of them.
 
@@ -55,7 +66,7 @@ class Study:
 
     def __init__(self, study: "optuna.Study", space: SearchSpace, metrics: list[str], sampler: str, seed: int):
         self.study, self.space, self.metrics, self.sampler, self.seed = study, space, metrics, sampler, seed
-        self.distributions = {key: domain.distribution() for key, domain in space.domains.items()}
+        self.distributions = {key: distribution(domain) for key, domain in space.domains.items()}
 
     def ask(self) -> Trial | None:
         """A new trial, written down before it is given; None after the last point of a grid."""

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from dlrun.config import composition, plan
-from dlrun.config.overrides import parse
+from dlrun.config.overrides import parse, typed
 from dlrun.errors import InvalidConfig
-from dlrun.sweep.jobs.job import Job, hydra_text
-from dlrun.sweep.jobs.space import Space, _worded, typed
+from dlrun.sweep.jobs.job import Job, dumped, hydra_text
+from dlrun.sweep.jobs.space import Space, _worded
 
 
 @pytest.fixture(scope="module")
@@ -316,15 +317,16 @@ PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) |
 def test_typed_values_are_read_as_they_are(value: Any) -> None:
     parsed, problem = parse(f"x={typed(value)}")
     assert not problem
-    assert repr(parsed.value()) == repr(value)
+    assert repr(parsed.value) == repr(value)
 
 
-def test_hydra_yaml_is_what_hydra_writes(hydra: Any) -> None:
+def test_hydra_yaml_is_what_hydra_writes() -> None:
+    hydra = composition.loader([])
     words = ["act=relu,gelu", "seed=0,1", "++optim.lr=0.1", "hydra.job.config.override_dirname.exclude_keys=[seed]"]
     cfg, found = composition.compose(hydra, words, multirun=True)
-    made = Space(hydra, cfg, words).grid(found=found)
+    made, theirs = Space(hydra, cfg, words).grid(found=found), GlobalHydra.instance().config_loader()
     for job in made:
-        whole = hydra.config_loader.load_sweep_config(cfg, job.overrides)  # as Hydra's own launcher does
+        whole = theirs.load_sweep_config(cfg, job.overrides)  # as Hydra's own launcher does
         whole.hydra.job.id = whole.hydra.job.num = job.number
         whole.hydra.runtime.output_dir = str(Path("sweep/x").absolute())
         wanted = OmegaConf.to_yaml(OmegaConf.masked_copy(whole, ["hydra"]))
@@ -338,3 +340,11 @@ def test_jobs_travel(hydra: Any) -> None:
     assert there.plan == job.plan
     assert there.config == job.config
     assert hydra_text(there, Path("x")) == hydra_text(job, Path("x"))
+
+
+@pytest.mark.parametrize("text", [
+    "y", "Yes", "oN", "off", "NULL", "~", "1", "1_0", "0x1f", "1e3", "1E+3", ".5", "inf", "nan", "-.inf", "", " ", "é",
+    "a: b", "- a", "2020-01-01", "#", "${x}", "a\nb", "'", '"', "1:30", "0o7", "???", "@", "!x",
+])  # fmt: skip
+def test_text_is_written_as_omegaconf_writes_it(text: str) -> None:
+    assert dumped({"a": text, "b": [text]}) == OmegaConf.to_yaml({"a": text, "b": [text]})

@@ -124,12 +124,11 @@ def test_space_is_that_of_hydras_plugin(word: str) -> None:
         "a=tag(log,interval(1,3))": "FloatDistribution(high=3.0, log=True, low=1.0, step=None)",
         "a=range(1,3)": "IntDistribution(high=3, log=False, low=1, step=1)",
     }
-    assert str(search_space([word]).domains["a"].distribution()) == expected[word]
+    assert str(study.distribution(search_space([word]).domains["a"])) == expected[word]
 
 
 def test_space_of_all_options_of_a_group() -> None:
-    loader = composition.loader([]).config_loader
-    found = search_space(["norm=glob(*,exclude=b*)"], loader=loader)
+    found = search_space(["norm=glob(*,exclude=b*)"], hydra=composition.loader([]))
     names = [n for n in catalogue.options("norm", [catalogue.conf()]) if n[0] != "b"]
     assert found.domains == {"norm": Options(tuple(names))}
 
@@ -175,7 +174,7 @@ def test_probes_hold_every_end() -> None:
 )
 def test_space_refuses(words: str, says: str) -> None:
     with pytest.raises(InvalidConfig) as refused:
-        search_space(words.split(), loader=composition.loader([]).config_loader)
+        search_space(words.split(), hydra=composition.loader([]))
     (line,) = refused.value.problems
     assert says in line
     assert "\n" not in line
@@ -334,8 +333,8 @@ def test_points_are_typed_and_plain(tmp_path: Path) -> None:
         assert values["b"] in range(16, 129, 16)
         assert values["f"] in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
         typed = [parse(word)[0] for word in point.overrides]
-        assert {o.get_key_element(): o.value() for o in typed} == {"epochs": 3, **values}
-        assert [o.is_add() for o in typed] == [False] * 5 + [True]
+        assert {o.name: o.value for o in typed} == {"epochs": 3, **values}
+        assert [o.adds for o in typed] == [False] * 5 + [True]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "qmc", "grid"])

@@ -1,0 +1,55 @@
+"""Configurations as YAML: printed, written to a run's directory, read from there, and changed where a run goes on."""
+
+import copy
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dlrun.config import ignored
+from dlrun.config.composition import assign, forbidden
+from dlrun.config.hydra_adapter import Config, refer_to
+from dlrun.config.overrides import one_duration, parse, said, twice
+from dlrun.errors import InvalidConfig
+from dlrun.runs import atomic
+
+
+def text(cfg: Config, part: str, *, resolve: bool) -> str:
+    """A composed configuration as YAML.
+
+    Args:
+      part: ``job`` for all but Hydra's part, ``hydra`` for that alone, or ``all``.
+      resolve: whether references between keys are filled in.
+    """
+    keys = {"job": [k for k in cfg if k != "hydra"], "hydra": ["hydra"], "all": list(cfg)}[part]
+    refer_to(cfg)
+    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, keys), resolve=resolve).rstrip()
+
+
+def load(file: Path) -> Config:
+    """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
+    try:
+        cfg = OmegaConf.load(file)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise InvalidConfig([f"{file}: can't be read: {said(error)}"]) from None
+    if not isinstance(cfg, Config) or not cfg:
+        raise InvalidConfig([f"{file}: can't be read: it holds no keys"])
+    return cfg
+
+
+def save(cfg: Config, file: Path) -> None:
+    """Writes a configuration the way Hydra does, atomically."""
+    atomic.write(file, OmegaConf.to_yaml(cfg))
+
+
+def changed(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
+    """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
+    cfg, found = copy.deepcopy(cfg), [*twice(overrides), *ignored.typed(overrides)]
+    for text in one_duration(overrides):
+        override, problem = parse(text)
+        if override is not None and (override.sweeps or not override.changes):
+            problem = f"{text}: not allowed here; allowed: key=value"
+        found += assign(cfg, override) if override and not problem else [problem]
+    ignored.taken(cfg)
+    return cfg, found + forbidden(cfg)
