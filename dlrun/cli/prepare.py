@@ -1,7 +1,6 @@
 """What every command that trains or inspects a run does first: trust, check, prepare."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,22 @@ def text(words: list[str]) -> None:
 
 
 def trust(args: argparse.Namespace) -> tuple[str, ...]:
+    """The packages that the user trusts on this command; from now on their modules can be imported."""
     from dlrun.config.components import importable, trusted
 
-    # Passed on in the environment, so that a launcher's processes trust what this command trusts.
-    os.environ["DLRUN_TRUST"] = " ".join([*args.trust, os.environ.get("DLRUN_TRUST", "")]).strip()
-    if trust := trusted([]):
-        importable(args.config_dir, trust)
+    trust = trusted(args.trust)
+    importable(args.config_dir, trust)
     return trust
 
 
-def checked(cfg: Any, found: list[str]) -> Any:
+def checked(cfg: Any, found: list[str], trust: tuple[str, ...]) -> Any:
     """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, ``found`` included."""
-    from dlrun.config import components, composition, plan
+    from dlrun.config import composition, plan
 
     values, unresolved = composition.plain(cfg)
     if unresolved:
         raise InvalidConfig([*found, *unresolved])
-    return plan.plan(values, components.trusted([]), found)
+    return plan.plan(values, trust, found)
 
 
 def prepare(checked: Any) -> Any:

@@ -54,8 +54,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
 
         return train.train(asked.overrides, args)
     cfg, found = configuration(directory, overrides)
-    prepare.trust(args)
-    setup = prepare.prepare(prepare.checked(cfg, found))
+    setup = prepare.prepare(prepare.checked(cfg, found, prepare.trust(args)))
     how = {"resumed": overrides, "accept_data": args.accept_data}
     return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +20,15 @@ from dlrun.check.charts import CHARTS
 def show(words: list[str], args: argparse.Namespace) -> int:
     """Prints and draws what the words name."""
 
+    trust = prepare.trust(args)
+
     def checked(overrides: list[str]) -> Any:
         from dlrun.config import composition
 
-        prepare.trust(args)
-        return prepare.checked(*composition.compose(composition.loader(args.config_dir), overrides))
+        return prepare.checked(*composition.compose(composition.loader(args.config_dir), overrides), trust)
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # meanings hold letters that not every encoding has
-    trust = prepare.trust(args) if args.trust or os.environ.get("DLRUN_TRUST") else ()
     draw_or_tell(words, args.config_dir, trust, save=args.save, checked=checked, prepared=prepare.prepare)
     return 0
 

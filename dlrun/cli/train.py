@@ -28,7 +28,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
         return sweep(hydra, cfg, overrides, found, trust, args)
     if args.dry_run:
         raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
-    setup = prepare.prepare(prepare.checked(cfg, found))
+    setup = prepare.prepare(prepare.checked(cfg, found, trust))
     if not setup.first:  # of several processes: it trains, but has no directory
         return prepare.run(setup, Path(os.devnull))
     prepare.notice(cfg, args)
@@ -47,20 +47,28 @@ def sweep(
             raise InvalidConfig(
                 ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
             )
-        return by_hydra.sweep(hydra, cfg, overrides, found, trust, partial(job, args=args))
+        return by_hydra.sweep(
+            hydra,
+            cfg,
+            overrides,
+            found,
+            trust,
+            partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug),
+        )
     asked = request.Asked(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
     how = search.search if by_hydra.searches(cfg) else command.sweep
     return how(asked, hydra, found, dry_run=args.dry_run)
 
 
-def job(cfg: Any, directory: Path, *, args: argparse.Namespace) -> None:
-    """One run of a sweep by Hydra, perhaps in another process."""
+def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool) -> None:
+    """One run of a sweep by Hydra, perhaps in another process, which trusts what the command does."""
+    from dlrun.config.components import importable
 
     def run() -> int:
-        prepare.trust(args)
-        return prepare.run(prepare.prepare(prepare.checked(cfg, [])), directory, say=False)
+        importable(config_dirs, trust)
+        return prepare.run(prepare.prepare(prepare.checked(cfg, [], trust)), directory, say=False)
 
-    code = exit_codes.guarded(run, args.debug)
+    code = exit_codes.guarded(run, debug)
     if code > 128:
         raise SystemExit(code)  # a signal stops the sweep, not this run alone

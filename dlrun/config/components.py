@@ -80,8 +80,13 @@ def given(group: str, component: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def trusted(flags: list[str]) -> tuple[str, ...]:
-    """The packages trusted on this command: by ``--trust`` and by the environment variable ``DLRUN_TRUST``."""
-    return tuple(t for t in [*flags, *os.environ.get("DLRUN_TRUST", "").replace(",", " ").split()] if t)
+    """The packages that the user allows this command to import from.
+
+    Args:
+      flags: those that ``--trust`` names; the environment variable ``DLRUN_TRUST`` may name more. Spaces or commas
+        separate several.
+    """
+    return tuple(" ".join([*flags, os.environ.get("DLRUN_TRUST", "")]).replace(",", " ").split())
 
 
 class Own(MetaPathFinder):
@@ -101,9 +106,11 @@ class Own(MetaPathFinder):
 def importable(config_dirs: list[Path], trust: tuple[str, ...]) -> None:
     """Lets trusted modules be found in the working folder, and beside the user's configs and their YAML files.
 
-    After everything installed, so that a file there never takes the place of a module that we import; and those alone,
-    since libraries try many a module that is not installed.
+    These folders come after everything installed, so that a file there never takes the place of a module that we
+    import. Only trusted modules are found there, since libraries try to import many that are not installed.
     """
+    if not trust:
+        return
     above = [p for d in config_dirs for p in (d.resolve().parent, d.resolve())]
     beside = [d.resolve() / group for d in config_dirs for group in HOMES if (d / group).is_dir()]
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Own)]

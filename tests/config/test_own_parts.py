@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dlrun.config import components
 from tests.conftest import QUICK
 
 SHORT = ("epochs=1", "log.plot=false")
@@ -228,12 +229,11 @@ def test_never_imported_without_trust(dlrun: Callable, own: Callable, own_folder
     assert module not in sys.modules
 
 
-def test_resume_needs_trust_again(dlrun: Callable, own: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_needs_trust_again(dlrun: Callable, own: Callable) -> None:
     module = own(MODEL, model__mynet="name: MODULE:Net\n")
     words = ("--config-dir", "conf", "--trust", module)
     done = dlrun(*words, "model=mynet", *SHORT)
     assert done.code == 0, done.err
-    monkeypatch.delenv("DLRUN_TRUST")
     before = done.directory.joinpath("run.json").read_bytes()
     refused = dlrun("resume", str(done.directory), "epochs=2")
     assert refused.code == 2
@@ -284,3 +284,9 @@ def test_several_folders_the_first_wins(dlrun: Callable, own_folder: Path) -> No
 def test_own_groups_of_keys_are_refused(dlrun: Callable, own: Callable) -> None:
     own("", mystery__x="name: y\n")
     assert "mystery: unknown key" in dlrun("--config-dir", "conf", "+mystery=x").err
+
+
+def test_flags_and_the_environment_name_what_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert components.trusted(["one", "", "two, three"]) == ("one", "two", "three")
+    monkeypatch.setenv("DLRUN_TRUST", "four,five six")
+    assert components.trusted(["one"]) == ("one", "four", "five", "six")
