@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import dlrun
+from dlrun.cli.flags import TOOLS
+from dlrun.config.components import HOMES
+from dlrun.sweep.launchers.base import TRAINS
 
 ROOT = Path(dlrun.__file__).parent
 FLOORS = [
@@ -126,6 +129,11 @@ def private_names(module: str) -> set[str]:
     attributes = [n for n in nodes if isinstance(n, ast.Attribute) and re.match("_[^_]", n.attr)]
     defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
     return {n.attr for n in attributes} - {n.attr for n in attributes if isinstance(n.ctx, ast.Store)} - defined
+
+
+def test_modules_that_are_named_in_text_exist() -> None:
+    """Those that are imported only where they are needed, or by another process."""
+    assert {*HOMES.values(), *TOOLS.values(), TRAINS} - {*FILES} == set()
 
 
 def test_omegaconf_is_known_by_its_public_names() -> None:

@@ -42,7 +42,7 @@ def sweep(
     from dlrun.sweep import by_hydra, command, request
     from dlrun.sweep.search import command as search
 
-    if by_hydra.foreign(cfg):
+    if by_hydra.chosen(cfg):
         if args.dry_run:
             raise InvalidConfig(
                 ["--dry-run: not allowed with this hydra/launcher or hydra/sweeper; allowed: dlrun's own"]
@@ -55,7 +55,7 @@ def sweep(
             trust,
             partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug),
         )
-    asked = request.Asked(cfg, overrides, args.config_dir, trust)
+    asked = request.SweepRequest(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
     how = search.search if by_hydra.searches(cfg) else command.sweep
     return how(asked, hydra, found, dry_run=args.dry_run)

@@ -15,7 +15,6 @@ from dlrun.config import catalogue
 from dlrun.config.schema import keys
 from dlrun.errors import InvalidConfig, nearest, show
 
-# Where the names of a group are defined: a module of many, or a package with a module each.
 HOMES = {
     "model": "dlrun.models",
     "act": "dlrun.nn.activations",
@@ -28,9 +27,13 @@ HOMES = {
     "loss": "dlrun.objective.losses",
     "launcher": "dlrun.sweep.launchers",
 }
+"""The module that has a group's components, or the package that has a module for each.
+
+These are names, since all of them depend on this folder, and importing them would take seconds: only what a
+configuration chooses is imported. ``tests/test_imports.py`` holds that each of them exists.
+"""
 PACKAGES = ("model", "data", "launcher")
 
-# What the runner gives to a component of a group, by position.
 GIVEN: dict[str, tuple[str, ...]] = {
     "model": ("inputs", "outputs", "parts", "rngs"),
     "act": ("x",),
@@ -43,8 +46,9 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "loss": ("outputs", "targets", "smoothing"),
     "launcher": (),
 }
-# Likewise, where the component is a class, since it has parameters.
+"""What the runner gives to a component of a group, by position."""
 LEARNS: dict[str, tuple[str, ...]] = {"act": ("features", "rngs")}
+"""Likewise, where the component is a class, since it has parameters."""
 
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:

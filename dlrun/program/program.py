@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 
 from dlrun.config.choice import Choice
+from dlrun.config.plan import Plan
 from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.objective.metrics import Task
@@ -51,6 +52,20 @@ class Program:
     accumulate: int = 1
     loop: bool = True
     teacher: Callable[[Any, Array], Array] | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, inputs: Inputs, outputs: int, task: Task) -> "Program":
+        """What a plan's choices and settings make of data of this form."""
+        settings = plan.settings
+        return cls(
+            **{group: choice for group, choice in plan.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
+            inputs=inputs,
+            outputs=outputs,
+            task=task,
+            dtype=jnp.dtype(settings.precision),
+            matmul_precision=settings.matmul_precision,
+            accumulate=settings.accumulate,
+        )
 
     def build(self, key: Array, numbers: dict[str, Array]) -> nnx.Module:
         """The model, initialised from ``key``, with its dropout rate and initialisation scale from ``numbers``."""

@@ -168,15 +168,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
         problems.append(f"devices={settings.devices}: not allowed; allowed: {allowed}")
     devices = devices[: settings.devices]
     objective = task(data)
-    program = Program(
-        **{group: c for group, c in choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
-        inputs=data.inputs,
-        outputs=data.outputs,
-        task=objective,
-        dtype=jnp.dtype(settings.precision),
-        matmul_precision=settings.matmul_precision,
-        accumulate=settings.accumulate,
-    )
+    program = Program.of(plan, data.inputs, data.outputs, objective)
     problems += settings_misfits(plan, data, len(devices), [f"val/{k}" for k in objective.names])
     size = max(settings.batch_size, 2)
     batch = {"x": examples(data, size), "y": targets(data, size)}

@@ -73,14 +73,8 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
     checked = plan(run["config"], trust)
     inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
-    program = Program(
-        **{group: choice for group, choice in checked.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
-        inputs=inputs,
-        outputs=data["vocabulary"] if inputs.causal else len(data["classes"]),
-        task=UNMEASURED,
-        dtype=jnp.dtype(checked.settings.precision),
-        matmul_precision=checked.settings.matmul_precision,
-    )
+    outputs = data["vocabulary"] if inputs.causal else len(data["classes"])
+    program = Program.of(checked, inputs, outputs, UNMEASURED)
     numbers: dict[str, Any] = {k: np.float32(v) for k, v in checked.numbers.items()}
     graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers)
     state = jax.jit(lambda: step.init(program, jnp.uint32(0), numbers)[1])()

@@ -18,7 +18,7 @@ def searches(cfg: Config) -> bool:
     return "_target_" not in cfg.hydra.sweeper
 
 
-def foreign(cfg: Config) -> bool:
+def chosen(cfg: Config) -> bool:
     """Whether the user chose another sweeper or launcher of Hydra's.
 
     Raises:

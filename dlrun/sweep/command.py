@@ -14,11 +14,11 @@ from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
-from dlrun.sweep.request import Asked
+from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.trainer import Trainer
 
 
-def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     """Runs the sweep of a command; gives the exit code. The last line on stdout is the sweep's directory.
 
     Raises:
@@ -26,14 +26,14 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     """
     from dlrun.sweep.jobs.space import Space
 
-    space = Space(hydra, asked.cfg, asked.overrides)
-    most = composition.plain(asked.cfg)[0].get("launcher", {}).get("max_jobs", Launcher.max_jobs)
-    jobs = space.grid(asked.trust, found, most if isinstance(most, int) else Launcher.max_jobs)
+    space = Space(hydra, request.cfg, request.overrides)
+    most = composition.plain(request.cfg)[0].get("launcher", {}).get("max_jobs", Launcher.max_jobs)
+    jobs = space.grid(request.trust, found, most if isinstance(most, int) else Launcher.max_jobs)
     launcher = launcher_of([job.plan for job in jobs])
     devices.initialize(jobs[0].plan.settings)
-    where = directories.named(asked.cfg, "hydra.sweep.dir")
+    where = directories.named(request.cfg, "hydra.sweep.dir")
     there = None if where is None else read(where)
-    folder = None if there is None or where is None else Folder(where, described(asked, space.swept))
+    folder = None if there is None or where is None else Folder(where, described(request, space.swept))
     if folder is not None:
         jobs = belonging(folder, jobs)
     for axis in space.axes.values():
@@ -52,24 +52,24 @@ def sweep(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
             # Where nothing is to be trained, it is told all the same that the data is not that of the runs.
             kinds = {taken_from(job.plan.values): job for job in jobs}
             same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
-        names(asked.cfg, jobs, folder.entries if folder else {})
+        names(request.cfg, jobs, folder.entries if folder else {})
         if folder is None:
-            folder = Folder(directories.create(asked.cfg, "hydra.sweep.dir"), described(asked, space.swept))
+            folder = Folder(directories.create(request.cfg, "hydra.sweep.dir"), described(request, space.swept))
         metric, mode = main_metric(folder, groups)
 
         def train(running: Trainer) -> None:
             running.add(jobs)
             running.train(groups)
 
-        return conducted(asked, folder, launcher, metric, mode, train)
+        return conducted(request, folder, launcher, metric, mode, train)
 
 
-def described(asked: Asked, swept: dict[str, Any]) -> dict[str, Any]:
+def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
     """What sweep.json says of the command."""
     return {
         "command": ["dlrun", *sys.argv[1:]],
-        "overrides": asked.overrides,
-        "config_dirs": [str(d.resolve()) for d in asked.config_dirs],
+        "overrides": request.overrides,
+        "config_dirs": [str(d.resolve()) for d in request.config_dirs],
         "swept": swept,
     }
 

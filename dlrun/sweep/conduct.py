@@ -16,7 +16,7 @@ from dlrun.sweep import train_unit
 from dlrun.sweep.folder import Folder
 from dlrun.sweep.jobs.groups import Group
 from dlrun.sweep.launchers.base import Launcher
-from dlrun.sweep.request import Asked
+from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.status import Status, see
 from dlrun.sweep.trainer import Trainer
 from dlrun.train.run import notice
@@ -24,7 +24,12 @@ from dlrun.train.signals import Stop
 
 
 def conducted(
-    asked: Asked, folder: Folder, launcher: Launcher, metric: str, mode: str, train: Callable[[Trainer], str | None]
+    request: SweepRequest,
+    folder: Folder,
+    launcher: Launcher,
+    metric: str,
+    mode: str,
+    train: Callable[[Trainer], str | None],
 ) -> int:
     """Trains with the sweep's directory held, and tells in the end what came of it.
 
@@ -35,7 +40,7 @@ def conducted(
     with locked(folder.directory), Status(metric, mode) as status:
         ended, more = "failed", None
         with Stop(partial(notice, status)) as stop:
-            running = Trainer(asked, folder, launcher, status, stop)
+            running = Trainer(request, folder, launcher, status, stop)
             try:
                 more = train(running)
                 ended = "failed" if running.failed else "completed"
@@ -57,7 +62,7 @@ def conducted(
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
             where = next(filter(None, map(running.log, failed)), None)
             status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")
-    if asked.cfg.log.plot and not idle:
+    if request.cfg.log.plot and not idle:
         picture(status, folder)
     print(folder.directory, flush=True)
     return 128 + stop.signum if stop.signum else int(running.failed)

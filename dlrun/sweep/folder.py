@@ -44,17 +44,17 @@ class Folder:
 
     Args:
       directory: exists.
-      asked: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
+      described: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
     """
 
-    def __init__(self, directory: Path, asked: dict[str, Any]):
-        self.directory, self.asked = directory, asked
+    def __init__(self, directory: Path, described: dict[str, Any]):
+        self.directory, self.described = directory, described
         self.record = record = atomic.read_json(directory / rundir.SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
         self.start = record.get("start") or times.now()
         if "command" in record:  # what made it stays on record
-            again = {"time": times.now(), "command": asked["command"]}
-            self.asked = {**asked, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
+            again = {"time": times.now(), "command": described["command"]}
+            self.described = {**described, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
         self.written = 0.0
 
     def numbered(self, jobs: Sequence[Job]) -> list[Job]:
@@ -136,7 +136,7 @@ class Folder:
         self.written = time.monotonic()
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         end = None if status == "running" else times.now()
-        value = {"format": rundir.FORMAT, "status": status, **self.asked, "start": self.start, "end": end, **more}
+        value = {"format": rundir.FORMAT, "status": status, **self.described, "start": self.start, "end": end, **more}
         # A job a line: people read it, and thousands of jobs are written in a moment.
         lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
         text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]

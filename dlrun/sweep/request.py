@@ -1,21 +1,22 @@
-"""What the user asked of a sweep."""
+"""What the user asked for with ``dlrun -m``."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from dlrun.config.hydra_adapter import Config
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a sweep was asked for.
+class SweepRequest:
+    """The command of a sweep.
 
     Args:
       cfg: the composed configuration of the command.
-      overrides, config_dirs: of the command.
+      overrides, config_dirs: as they were typed.
       trust: packages that the user allowed on this command to be imported from.
     """
 
-    cfg: Any
+    cfg: Config
     overrides: list[str]
     config_dirs: list[Path]
     trust: tuple[str, ...]

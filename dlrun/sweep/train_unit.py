@@ -35,7 +35,7 @@ from dlrun.train.stacked import StackedState
 from dlrun.train.states import States
 from dlrun.train.training_run import TrainingRun
 
-log = logging.getLogger("dlrun.sweep.train_unit")  # also where it is run as a program
+log = logging.getLogger(__spec__.name)  # __name__ is another one where this is run as a program
 
 
 Codes = dict[int, int]

@@ -19,7 +19,7 @@ from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
-from dlrun.sweep.request import Asked
+from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.search.pruning import Pruner
 from dlrun.sweep.status import Status, see
 from dlrun.sweep.unit_job import UnitJob
@@ -33,13 +33,13 @@ class Trainer:
     """Trains the jobs of a sweep, some groups at a time.
 
     Args:
-      asked: by the user.
+      request: of the user.
       folder: of the sweep.
       launcher: where jobs are trained.
     """
 
-    def __init__(self, asked: Asked, folder: Folder, launcher: Launcher, status: Status, stop: Stop):
-        self.asked, self.folder, self.launcher = asked, folder, launcher
+    def __init__(self, request: SweepRequest, folder: Folder, launcher: Launcher, status: Status, stop: Stop):
+        self.request, self.folder, self.launcher = request, folder, launcher
         self.status, self.stop = status, stop
         self.failed = False
         self.engines: dict[str, Engine] = {}
@@ -58,7 +58,7 @@ class Trainer:
             if entry is not None and entry.digest != digest(job):
                 where = self.folder.path(job.number)
                 raise InvalidConfig([f"{where}: a run of another configuration; allowed: another hydra.sweep.dir"])
-        self.folder.add(jobs, names(self.asked.cfg, jobs, self.folder.entries))
+        self.folder.add(jobs, names(self.request.cfg, jobs, self.folder.entries))
         over = self.show([job.number for job in jobs])
         return [job for job in jobs if job.number not in over]
 
@@ -188,8 +188,8 @@ class Trainer:
                 "chunk": self.launcher.chunk,
                 "fail_fast": self.launcher.fail_fast,
             },
-            "trust": list(self.asked.trust),
-            "config_dirs": [str(d.resolve()) for d in self.asked.config_dirs],
+            "trust": list(self.request.trust),
+            "config_dirs": [str(d.resolve()) for d in self.request.config_dirs],
             "pruner": None if pruner is None else pruner.state(),
             "jobs": [
                 {

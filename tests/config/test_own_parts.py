@@ -1,5 +1,6 @@
 """A user's own parts: a YAML file and a Python file in any folder, trusted on the command line."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -290,3 +291,15 @@ def test_flags_and_the_environment_name_what_is_trusted(monkeypatch: pytest.Monk
     assert components.trusted(["one", "", "two, three"]) == ("one", "two", "three")
     monkeypatch.setenv("DLRUN_TRUST", "four,five six")
     assert components.trusted(["one"]) == ("one", "four", "five", "six")
+
+
+def test_jobs_of_hydras_own_launcher_trust_what_the_command_does(
+    dlrun: Callable, own: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlrun.sweep.by_hydra.chosen", lambda cfg: True)  # its basic launcher stands for the others
+    module = own(MODEL, model__mynet="name: MODULE:Net\n")
+    done = dlrun("--config-dir", "conf", "--trust", module, "-m", "model=mynet", "seed=0,1", "steps=1", SHORT[1])
+    assert done.code == 0, done.err
+    names = [yaml.safe_load((done.directory / job / ".hydra/config.yaml").read_text())["model"]["name"] for job in "01"]
+    assert names == [f"{module}:Net"] * 2
+    assert "DLRUN_TRUST" not in os.environ

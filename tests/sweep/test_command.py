@@ -301,7 +301,7 @@ def test_a_sweep_by_hydra_itself_comes_to_the_same(dlrun, own_folder, monkeypatc
     """Hydra's own launchers don't know of groups; its basic one, which dlrun takes the place of, stands for them."""
     how = ("-m", *SMALL, "steps=2", "hydra.sweep.dir=there")
     with monkeypatch.context() as patched:
-        patched.setattr("dlrun.sweep.by_hydra.foreign", lambda cfg: True)
+        patched.setattr("dlrun.sweep.by_hydra.chosen", lambda cfg: True)
         clash = dlrun(*how, "hydra.sweep.subdir=lr${optim.lr}", "seed=0,1")
         assert (clash.code, clash.out) == (2, "")
         assert clash.err.startswith("error: hydra.sweep.subdir=lr${optim.lr}: the same for several runs; allowed: ")

@@ -202,7 +202,7 @@ def test_the_record_keeps_what_made_the_sweep(there, dlrun, own_folder, monkeypa
 def test_a_job_is_followed_by_what_it_writes(tmp_path):
     from dlrun.sweep.folder import Entry, Folder
     from dlrun.sweep.launchers.local import Local
-    from dlrun.sweep.request import Asked
+    from dlrun.sweep.request import SweepRequest
     from dlrun.sweep.status import Status
     from dlrun.sweep.trainer import Trainer
 
@@ -213,7 +213,7 @@ def test_a_job_is_followed_by_what_it_writes(tmp_path):
     file = tmp_path / "0" / "metrics.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "0" / "run.json").write_text('{"status": "stopped"}')
-    trainer = Trainer(Asked(None, [], [], ()), folder, Local(workers=2), status, None)
+    trainer = Trainer(SweepRequest(None, [], [], ()), folder, Local(workers=2), status, None)
     assert trainer.show([0]) == set()
     assert (status.steps[0], status.best, status._left()) == ((20, 20, 0), {0: 0.5}, None), "of the time before"
     for step, accuracy in ((40, 0.7), (60, 0.6)):

@@ -15,7 +15,9 @@ from pydantic import Field
 from dlrun.config.schema import Count
 from dlrun.sweep.launchers.process import LOOK
 
-TRAIN = (sys.executable, "-P", "-m", "dlrun.sweep.train_unit")  # -P: nothing is imported from the working folder
+TRAINS = "dlrun.sweep.train_unit"
+"""The module that trains a unit: named rather than imported, since it imports what this folder holds."""
+TRAIN = (sys.executable, "-P", "-m", TRAINS)  # -P: nothing is imported from the working folder
 FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: what a command means to end with
 
 

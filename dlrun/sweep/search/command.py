@@ -19,7 +19,7 @@ from dlrun.sweep.conduct import conducted, launcher_of
 from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
-from dlrun.sweep.request import Asked
+from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.search import best
 from dlrun.sweep.search import search as searching
 from dlrun.sweep.search.domain import search_space
@@ -31,26 +31,26 @@ from dlrun.sweep.trainer import Trainer
 AT_BEST = "best/"
 
 
-def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     """Runs the search of a command; gives the exit code. The last line on stdout is the sweep's directory.
 
     Raises:
       InvalidConfig: with what is wrong with the space, or with a run at the ends of it, before anything is made.
     """
-    given: Any = OmegaConf.to_container(asked.cfg.hydra.sweeper)
+    given: Any = OmegaConf.to_container(request.cfg.hydra.sweeper)
     options = searching.options(given)
-    words = [text for text in asked.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    words = [text for text in request.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     wanted = search_space(words, options.params, hydra)
-    space = Space(hydra, asked.cfg, asked.overrides)
+    space = Space(hydra, request.cfg, request.overrides)
     space.problems += found
-    probes = space.jobs_of(list(wanted.probes()), asked.trust)
+    probes = space.jobs_of(list(wanted.probes()), request.trust)
     launcher = launcher_of([job.plan for job in probes])
     devices.initialize(probes[0].plan.settings)
     groups = grouped(probes)
     setup = groups[0].setups[0]
     known = [f"val/{name}" for name in setup.program.task.names]
     aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
-    where = directories.named(asked.cfg, "hydra.sweep.dir")
+    where = directories.named(request.cfg, "hydra.sweep.dir")
     searching.check(wanted, options, aims, where or Path("nowhere"))
     there = None if where is None else read(where)
     if where is not None and there is not None and there["jobs"] and not (where / rundir.STUDY).exists():
@@ -71,8 +71,8 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         runs = trials * options.seeds
         print(about([cost([setup], launcher, min(runs, options.batch * options.seeds))], runs, 1))
         return 0
-    made = where if there is not None and where is not None else directories.create(asked.cfg, "hydra.sweep.dir")
-    folder = Folder(made, described(asked, {key: [str(domain)] for key, domain in wanted.domains.items()}))
+    made = where if there is not None and where is not None else directories.create(request.cfg, "hydra.sweep.dir")
+    folder = Folder(made, described(request, {key: [str(domain)] for key, domain in wanted.domains.items()}))
     same_data(groups, folder.data(), folder.directory)
 
     def train(running: Trainer) -> str:
@@ -83,14 +83,14 @@ def search(asked: Asked, hydra: Any, found: list[str], *, dry_run: bool) -> int:
         def run(points: list[Point]) -> list[Outcome]:
             if pruner is not None:  # of an earlier process, and of workers
                 recall(pruner, folder, setup.metric)
-            jobs = space.jobs_of([p.overrides for p in points], asked.trust, [p.job for p in points])
+            jobs = space.jobs_of([p.overrides for p in points], request.trust, [p.job for p in points])
             known = {key: engine.setup for key, engine in running.engines.items()}
             running.train(grouped(running.add(jobs), known), pruner)
             return [outcome(folder, job.number, setup.metric) for job in jobs]
 
         return _told(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
 
-    return conducted(asked, folder, launcher, aims[0].metric, aims[0].mode, train)
+    return conducted(request, folder, launcher, aims[0].metric, aims[0].mode, train)
 
 
 def evaluations(setup: Setup) -> int:
