@@ -1,8 +1,8 @@
-"""What a user can say, read from the files in conf/: groups, options, keys and the comments beside them.
+"""What a user can choose and set, read from the files in conf/: groups, options, keys and the comments beside them.
 
-``dirs`` are folders laid out like conf/, the user's before the packaged one: an earlier file wins. Reads lines with
-regular expressions, since comments matter as much as values. Imports neither Hydra nor JAX: help and completion answer
-in a blink.
+``dirs`` are folders laid out like conf/, the user's before the packaged one: of files with the same name the first one
+counts. Lines are read with regular expressions, since the comments are needed as much as the values. Neither Hydra nor
+JAX is imported: help and completion answer at once.
 """
 
 import re
@@ -12,13 +12,15 @@ from pathlib import Path
 EXPERIMENT = "experiment"
 GROUPS = ("model", "act", "norm", "init", "optim", "schedule", "data", "augment", "loss", "launcher", EXPERIMENT)
 NOT_OF_A_RUN = {"launcher": "local"}
-"""Groups that say how runs are made, not what they are: no part of a run's values. With their usual options."""
+"""Groups that say how runs are launched, and so are no part of a run's own values, with their default options."""
 
 
 def conf() -> Path:
-    """The folder of packaged configs: inside an installed package, beside it in a checkout."""
+    """The folder of packaged configs: inside an installed package, beside it in a checkout.
+
+    An editable install leaves a copy in site-packages, which is never read: it is not inside the checkout's package.
+    """
     package = Path(__file__).resolve().parents[1]
-    # The copy that an editable install leaves in site-packages is not inside the checkout's package: it is never read.
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
@@ -34,31 +36,31 @@ class Entry:
 
 def groups(dirs: list[Path]) -> list[str]:
     """Names of the groups that have options in any of ``dirs``: ours in their order, then the user's."""
-    found = {file.parent.name for d in dirs for file in d.glob("*/*.yaml")} - {"hydra"}
-    return [g for g in GROUPS if g in found] + sorted(found - set(GROUPS))
+    names = {file.parent.name for d in dirs for file in d.glob("*/*.yaml")} - {"hydra"}
+    return [g for g in GROUPS if g in names] + sorted(names - set(GROUPS))
 
 
 def options(group: str, dirs: list[Path]) -> dict[str, Path]:
-    """The options of a group and their files; a file in an earlier folder wins."""
-    found: dict[str, Path] = {}
+    """The options of a group and their files."""
+    files: dict[str, Path] = {}
     for folder in dirs:
         for file in sorted((folder / group).glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return dict(sorted(found.items()))
+            files.setdefault(file.stem, file)
+    return dict(sorted(files.items()))
 
 
 def holds(folder: Path) -> bool:
-    """Whether a folder has a config.yaml or any option, as nested as may be."""
+    """Whether a folder has a config.yaml or any option, at any depth."""
     return (folder / "config.yaml").is_file() or any(folder.glob("*/**/*.yaml"))
 
 
 def misnamed(folder: Path) -> list[Path]:
-    """Files in the folders of groups that are not read, since their names end in ``.yml``."""
+    """Files in the folders of groups that nothing reads, since their names end in ``.yml``."""
     return sorted(file for group in GROUPS for file in (folder / group).glob("*.yml"))
 
 
 def config(dirs: list[Path]) -> Path:
-    """The config.yaml that counts."""
+    """The first config.yaml."""
     return next((file for d in dirs if (file := d / "config.yaml").is_file()), conf() / "config.yaml")
 
 
@@ -74,9 +76,9 @@ def headline(file: Path) -> str:
 
 
 def component(file: Path) -> str | None:
-    """The ``name`` in an option's file: the component that its keys are of."""
-    found = re.search(r"^name: *([\"']?)([^\s\"'#]+)\1", _text(file), re.MULTILINE)
-    return found[2] if found else None
+    """The ``name`` in an option's file: of the component whose keyword arguments its keys are; None without one."""
+    match = re.search(r"^name: *([\"']?)([^\s\"'#]+)\1", _text(file), re.MULTILINE)
+    return match[2] if match else None
 
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?:\s+(?P<value>[^\s#].*?))??(?:\s+#\s*(?P<comment>.*))?\s*$")
@@ -85,13 +87,13 @@ _LINE = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?:\s+(?P<value>[^\s#]
 def entries(file: Path) -> list[Entry]:
     """The keys of a YAML file, nested ones as dotted paths; ``defaults``, ``hydra`` and ``name`` are left out.
 
-    An indented comment on a line of its own goes on with the one beside the key above.
+    An indented comment on a line of its own continues the one beside the key above.
     """
-    found: list[Entry] = []
+    listed: list[Entry] = []
     stack: list[tuple[int, str]] = []
     for line in _text(file).splitlines():
-        if found and found[-1].comment and (more := re.match(r"^ +#\s*(.+?)\s*$", line)):
-            found[-1] = replace(found[-1], comment=f"{found[-1].comment} {more[1]}")
+        if listed and listed[-1].comment and (more := re.match(r"^ +#\s*(.+?)\s*$", line)):
+            listed[-1] = replace(listed[-1], comment=f"{listed[-1].comment} {more[1]}")
         match = _LINE.match(line)
         if not match:
             continue
@@ -101,8 +103,8 @@ def entries(file: Path) -> list[Entry]:
         path = [key for _, key in stack] + [match["key"]]
         stack.append((indent, match["key"]))
         if path[0] not in ("defaults", "hydra", "name"):
-            found.append(Entry(".".join(path), (match["value"] or "").strip(), match["comment"] or ""))
-    return found
+            listed.append(Entry(".".join(path), (match["value"] or "").strip(), match["comment"] or ""))
+    return listed
 
 
 def defaults(file: Path) -> dict[str, str]:
@@ -112,12 +114,12 @@ def defaults(file: Path) -> dict[str, str]:
 
 
 def brings(file: Path) -> dict[str, str]:
-    """The choices that an option makes in other groups unless the user makes them: option by group."""
+    """The options of other groups that an option brings along, unless the user chooses others: option by group."""
     return dict(re.findall(r"^ *- override /(\w+)(?:@[\w.]+)?: (\w+)", _text(file), re.MULTILINE))
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # unreadable: nothing can be told about it
+    except OSError:  # it can't be read: help goes on without it
         return ""

@@ -1,4 +1,4 @@
-"""A component with its values."""
+"""A component, such as an activation, with the values that are compiled into the program."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Choice:
-    """A component with its values: a hashable stand-in for a partial application, for a compiled function's key."""
+    """A component with values for its keyword arguments: a partial application.
+
+    It is hashable and equal to another of the same values, as ``functools.partial`` is not: JAX caches compiled
+    functions by such keys, and would compile again for every run of a sweep.
+    """
 
     component: Callable[..., Any]
     values: tuple[tuple[str, Any], ...] = ()

@@ -1,4 +1,4 @@
-"""Names of options as objects: our own, and those of modules that the user trusts."""
+"""Which class or function a name in a configuration stands for: one of ours, or of a module that the user trusts."""
 
 import functools
 import importlib
@@ -52,12 +52,16 @@ LEARNS: dict[str, tuple[str, ...]] = {"act": ("features", "rngs")}
 
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
-    """The component that a name stands for: one of ours, or ``package.module:attribute`` of a trusted package."""
-    return _foreign(group, name, trust) if ":" in name else _own(group, name)
+    """The component that a name stands for: one of ours, or ``package.module:attribute`` of a trusted package.
+
+    Raises:
+      InvalidConfig: where there is none, or it can't be imported, or does not take what the runner gives to it.
+    """
+    return _of_the_user(group, name, trust) if ":" in name else _packaged(group, name)
 
 
 @functools.cache  # a sweep asks for every run
-def _own(group: str, name: str) -> Callable[..., Any]:
+def _packaged(group: str, name: str) -> Callable[..., Any]:
     known = catalogue.options(group, [catalogue.conf()])
     if name in known:  # an alias is a file that names another
         name = catalogue.component(known[name]) or name
@@ -70,7 +74,7 @@ def _own(group: str, name: str) -> Callable[..., Any]:
         )
     home = HOMES[group]
     module = importlib.import_module(f"{home}.{name}" if group in PACKAGES else home)
-    plainly = name.replace("_", "")
+    plainly = name.replace("_", "")  # the module random_erasing may hold the class RandomErasing
     return next(
         v
         for k, v in vars(module).items()
@@ -93,8 +97,8 @@ def trusted(flags: list[str]) -> tuple[str, ...]:
     return tuple(" ".join([*flags, os.environ.get("DLRUN_TRUST", "")]).replace(",", " ").split())
 
 
-class Own(MetaPathFinder):
-    """Finds the trusted modules, and no others, in the user's folders."""
+class TrustedFinder(MetaPathFinder):
+    """Has Python's import find the trusted modules, and no others, in the user's folders."""
 
     def __init__(self, folders: list[Path], trust: tuple[str, ...]):
         self.folders, self.names = [*map(str, folders)], {name.split(".")[0] for name in trust}
@@ -103,7 +107,7 @@ class Own(MetaPathFinder):
         return self.spec(fullname) if path is None and fullname in self.names else None
 
     def spec(self, name: str) -> Any:
-        """What the folders have under a name."""
+        """The import machinery's description of a module in these folders; None where they have none of this name."""
         return PathFinder.find_spec(name, self.folders)
 
 
@@ -117,12 +121,13 @@ def importable(config_dirs: list[Path], trust: tuple[str, ...]) -> None:
         return
     above = [p for d in config_dirs for p in (d.resolve().parent, d.resolve())]
     beside = [d.resolve() / group for d in config_dirs for group in HOMES if (d / group).is_dir()]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Own)]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, TrustedFinder)]
     sys.modules.setdefault("dlrun.schema", importlib.import_module("dlrun.parts"))  # its name in earlier versions
-    sys.meta_path.append(Own([Path.cwd(), *above, *beside], trust))
+    sys.meta_path.append(TrustedFinder([Path.cwd(), *above, *beside], trust))
 
 
-def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
+def _of_the_user(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
+    """A component of the user's own, which must take what the runner gives to those of its group."""
     path = f"{group}.name={show(name)}"
     module_name, _, attribute = name.partition(":")
     package = module_name.split(".")[0]
@@ -150,14 +155,14 @@ def _foreign(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any
 
 
 def _helper(error: Exception) -> str:
-    """What helps where a module is missing that the user has, but does not trust."""
+    """Where an import failed for a module that the user has, but does not trust: the remedy, in words."""
     missing = str(error.name).split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    theirs = missing and any(isinstance(finder, Own) and finder.spec(missing) for finder in sys.meta_path)
+    theirs = missing and any(isinstance(finder, TrustedFinder) and finder.spec(missing) for finder in sys.meta_path)
     return f"; if it is yours too, allow importing it: --trust {missing}" if theirs else ""
 
 
 def _positional(component: Callable[..., Any]) -> list[str]:
-    """The names of the positional parameters."""
+    """The names of a component's positional parameters. Raises where its signature or a type in it can't be read."""
     keys(component)
     function = component.__init__ if inspect.isclass(component) else component
     names = [

@@ -1,7 +1,7 @@
-"""What Hydra composes without a word although no run would heed it: each is an error that names the remedy.
+"""What Hydra composes without complaint although no run would use it: here each is an error that names the remedy.
 
-The files of experiments whose keys land in a section that there is not, those that a config.yaml has the last word
-over, and overrides that belong to a sweep, or to a single run.
+These are experiments' files whose keys land in a section that nothing reads, or are replaced by those of the user's own
+config.yaml; and overrides that mean something only to a sweep, or only to a single run.
 """
 
 import re
@@ -23,12 +23,12 @@ HEADER = "# @package _global_"
 OF_A_SWEEP = re.compile(r"(launcher|hydra\.launcher|hydra/launcher|hydra\.sweeper|hydra/sweeper|hydra\.sweep)(\.|@|$)")
 OF_A_RUN = re.compile(r"hydra\.run(\.|$)")
 SECTIONS = {"", "_global_", "hydra", *keys_of(Settings), *catalogue.GROUPS} - {EXPERIMENT}
-"""Where a file's keys may land."""
+"""The sections that are read: where the keys of a file may land."""
 BOM = b"\xef\xbb\xbf"
 
 
 def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
-    """Problems with overrides that mean nothing to a single run, or nothing to a sweep."""
+    """Problems with overrides that mean nothing to a single run, or, with ``multirun``, nothing to a sweep."""
     found = []
     for text in overrides:
         key = _key(text)
@@ -42,7 +42,7 @@ def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
 
 
 def typed(overrides: list[str]) -> list[str]:
-    """Problems with overrides of keys below ``experiment``, which is a choice without keys."""
+    """Problems with overrides such as ``experiment.x=1``: an experiment is a choice that has no keys of its own."""
     keys = {text: _key(text) for text in overrides}
     below = {text: key.removeprefix(f"{EXPERIMENT}.") for text, key in keys.items() if key.startswith(f"{EXPERIMENT}.")}
     return [
@@ -52,7 +52,7 @@ def typed(overrides: list[str]) -> list[str]:
 
 
 def taken(cfg: Config) -> list[str]:
-    """The keys in the section ``experiment``, which is taken out of a configuration: no run reads it."""
+    """Takes the section ``experiment`` out of a configuration, as no run reads it; gives the keys that it had."""
     if EXPERIMENT not in cfg:
         return []
     with open_dict(cfg):
@@ -62,7 +62,10 @@ def taken(cfg: Config) -> list[str]:
 
 
 def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun: bool) -> list[str]:
-    """Problems with the experiments of a composed configuration, whose section ``experiment`` is taken out of it."""
+    """Problems with the experiments that a composed configuration was made of.
+
+    Sections that an experiment made and nothing reads are taken out of ``cfg``, so that they are told of only once.
+    """
     found, left = typed(overrides), taken(cfg)
     keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
     own, strange = _file(hydra, "config"), [key for key in cfg if key not in SECTIONS]
@@ -70,7 +73,7 @@ def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun:
         return found
     try:
         parts = hydra.parts(overrides, multirun=multirun)
-    except HydraError:  # it refuses some of the overrides, as is told
+    except HydraError:  # it refuses some of the overrides; the user is told of those elsewhere
         parts = []
     files = {p.path: p for p in parts if p.path.startswith(f"{EXPERIMENT}/")}
     sections = {path: p.section.split(".")[0] for path, p in files.items()}
@@ -94,7 +97,7 @@ def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun:
 
 
 def of_a_record(cfg: Config, file: Path) -> list[str]:
-    """Problems with the section ``experiment`` in the configuration of a run, which was made without heeding it."""
+    """Problems with the section ``experiment`` in the configuration of an earlier run, which did not use it."""
     if not (keys := taken(cfg)):
         return []
     why = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)})"
@@ -102,7 +105,7 @@ def of_a_record(cfg: Config, file: Path) -> list[str]:
 
 
 def refused(hydra: Hydra, chosen: Any, why: str) -> str | None:
-    """What to say of experiments that Hydra can't compose, where the reason is what their files begin with, or hold.
+    """What to say of experiments that Hydra can't compose because of their files' first line, or of what they hold.
 
     Args:
       chosen: the option, or the list of them.
@@ -116,7 +119,7 @@ def refused(hydra: Hydra, chosen: Any, why: str) -> str | None:
 
 
 def _keyless(file: Path) -> bool:
-    """Whether a file holds something, but no keys."""
+    """Whether a file holds something, but no keys, such as text."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -141,7 +144,7 @@ def _headless(file: Path) -> str:
 
 
 def _file(hydra: Hydra, path: str) -> Path:
-    """The file of a configuration that Hydra found."""
+    """The file that Hydra composes for a path such as ``experiment/mine``."""
     return next((file for folder in hydra.folders if (file := folder / f"{path}.yaml").is_file()), Path(f"{path}.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""From plain values to checked components: names become objects, values are held against their signatures."""
+"""From plain values to a checked plan: names become components, values are checked against their signatures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dlrun.config.settings import Settings
 from dlrun.errors import InvalidConfig, nearest, show
 
 OFF_AT_ZERO = ("dropout", "ema", "model.drop_path")
+"""Numbers that are taken out of the state where they are 0, since what they are for is then switched off."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Plan:
 
     Args:
       settings: the fixed part.
-      choices: the component of each group with the values that are compiled in.
-      numbers: the values that live in the training state, by path.
+      choices: the component of each group with the values that are compiled into the program.
+      numbers: the values that live in the training state, by key such as ``optim.lr``.
       values: everything about the run as plain values, defaults included.
       trust: packages that may be imported from.
     """
@@ -34,13 +35,16 @@ class Plan:
 
 
 def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] | None = None) -> Plan:
-    """Checks plain values; raises :class:`InvalidConfig` with all that is wrong with them.
+    """Checks plain values and finds the components that they name.
 
     Args:
       values: a configuration, as :func:`~dlrun.config.composition.plain` gives it. Keys that are left out have their
         defaults.
       trust: packages that the user allowed on this command to be imported from.
       found: problems found before, to be reported with the others.
+
+    Raises:
+      InvalidConfig: with all that is wrong with the values.
     """
     found, components, given = list(found or []), {}, {}
     for group in HOMES:
@@ -70,10 +74,10 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] |
         choices[group] = Choice(component, tuple(sorted(static.items())))
         if group not in catalogue.NOT_OF_A_RUN:
             complete[group] = {"name": values[group]["name"], **options}
-    del numbers["seed"]  # not a float32
+    del numbers["seed"]  # the state has it as an integer
     for name in OFF_AT_ZERO:
         if numbers.get(name) == 0:
-            del numbers[name]  # drawing masks that drop nothing would cost most of a small model's step
+            del numbers[name]  # in a small model, drawing masks that drop nothing would take most of a step
     return Plan(Settings.of(fixed), choices, {k: float(v) for k, v in numbers.items()}, complete, trust)
 
 
@@ -117,7 +121,7 @@ def _conflicts(settings: Settings) -> list[str]:
 
 
 def _traced(component: Callable[..., Any], values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The values that live in the training state; a number that is null is a choice, not a number."""
+    """The values that live in the training state, by key. One that is null is compiled in, as what it is for is off."""
     return {prefix + k: values[k] for k, key in keys(component).items() if key.traced and values.get(k) is not None}
 
 

@@ -2,8 +2,8 @@
 
 One rule holds for every model, activation, norm, initialiser, optimizer, schedule, data source and augmentation:
 *positional* parameters are given by the runner, *keyword-only* parameters are the keys of the YAML option. Their
-annotations carry type and range (``Annotated[float, Field(ge=0, lt=1)]``), their defaults the value when the option's
-file leaves the key out. :func:`problems` holds values against such a signature and words what is wrong for people.
+annotations carry type and range (``Annotated[float, Field(ge=0, lt=1)]``); their defaults are the values of keys that
+the option's file leaves out. :func:`problems` checks values against such a signature, and says what is wrong.
 """
 
 import copy
@@ -23,7 +23,7 @@ from dlrun.errors import nearest, show
 
 @dataclass(frozen=True)
 class Traced:
-    """Marks a number that lives in the training state, as float32: one compiled step serves every value of it."""
+    """Marks a number that lives in the training state, as float32: one compiled step serves all its values."""
 
 
 Count = Annotated[int, Ge(1), Lt(2**31)]
@@ -34,7 +34,7 @@ Rate = Annotated[float, Ge(0), Lt(1), Traced()]
 
 @dataclass(frozen=True)
 class Key:
-    """One key of an option: its type with constraints, and its default (``inspect.Parameter.empty`` when required)."""
+    """A key of an option: its type with constraints, and its default (``inspect.Parameter.empty`` where required)."""
 
     name: str
     annotation: Any
@@ -46,6 +46,7 @@ class Key:
 
     @functools.cached_property
     def traced(self) -> bool:
+        """Whether its value lives in the training state."""
         return any(isinstance(m, Traced) for m in _metadata(self.annotation))
 
     @functools.cached_property
@@ -55,33 +56,34 @@ class Key:
 
     @functools.cached_property
     def allowed(self) -> str:
+        """What it allows, in words."""
         return allowed(self.annotation)
 
 
 @functools.cache  # a sweep asks for every run
 def keys(component: Callable[..., Any]) -> dict[str, Key]:
-    """The keys of a component: its keyword-only parameters, in order. To be read only."""
-    # A module class has a metaclass that hides the signature of its constructor.
+    """The keys of a component: its keyword-only parameters, in order. The result is shared: don't change it."""
+    # The metaclass of NNX modules hides the signature of their constructors.
     function = component.__init__ if inspect.isclass(component) else component
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     made: dict[str, Any] = {f.name: f.default_factory for f in fields(component)} if is_dataclass(component) else {}
-    found = {}
+    known = {}
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY:
             default = p.default
             if made.get(p.name, MISSING) is not MISSING:  # a field whose default is made anew each time
                 default = made[p.name]()
-            found[p.name] = Key(p.name, Any if p.annotation is p.empty else p.annotation, default)
-    return found
+            known[p.name] = Key(p.name, Any if p.annotation is p.empty else p.annotation, default)
+    return known
 
 
 def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -> list[str]:
-    """What is wrong with ``values`` as keyword arguments of ``component``; empty when nothing is.
+    """What is wrong with ``values`` as keyword arguments of ``component``, a line each.
 
     Args:
       component: a callable whose keyword-only parameters are the schema.
       values: plain values by key.
-      path: the key's prefix in messages, such as ``optim``; empty for the top level.
+      path: the section that the keys are in, for messages, such as ``optim``; empty for the top level.
     """
     known, found = keys(component), []
     names = ", ".join(known) or "none"
@@ -102,13 +104,13 @@ def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -
 
 def filled(component: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
     """``values`` in the order of the signature, with the defaults of the keys that are left out."""
-    found = {}
+    full = {}
     for name, key in keys(component).items():
         if key.section and isinstance(values.get(name, {}), dict):
-            found[name] = filled(key.annotation, values.get(name, {}))
+            full[name] = filled(key.annotation, values.get(name, {}))
         elif name in values or not key.required:
-            found[name] = values[name] if name in values else copy.copy(key.default)
-    return found | {name: value for name, value in values.items() if name not in found}
+            full[name] = values[name] if name in values else copy.copy(key.default)
+    return full | {name: value for name, value in values.items() if name not in full}
 
 
 @functools.cache
@@ -126,7 +128,7 @@ def _mismatch(path: str, value: Any, key: Key) -> list[str]:
         return []
     kind = key.allowed + kind
     for i in where:
-        if i >= len(value):  # an item that is missing
+        if i >= len(value):  # it is missing
             break
         path, value, annotation = f"{path}[{i}]", value[i], _item(annotation)
         kind = allowed(annotation)
@@ -138,7 +140,7 @@ def _wrong(annotation: Any, value: Any) -> tuple[int, ...] | None:
     """None where ``value`` is of the type, else the indices of the item that is not; () for the value as a whole."""
     from pydantic_core import to_json
 
-    # As JSON, which knows the types that YAML knows: a list is also good for a tuple, a number never for text.
+    # Checked as JSON, which has the types that YAML has: a list is taken for a tuple, but a number never for text.
     return _judged(annotation, to_json(value, inf_nan_mode="constants"))
 
 
@@ -155,7 +157,7 @@ def _judged(annotation: Any, text: bytes) -> tuple[int, ...] | None:
 
 
 def _as_float32(value: Any) -> Any:
-    """What a number becomes in the training state: 1e39 infinite, 1e-50 zero, 0.99999999999 one."""
+    """What a number becomes in the training state: of 1e39 infinity, of 1e-50 zero, of 0.99999999999 one."""
     if not isinstance(value, float | int):
         return value
     try:
@@ -166,7 +168,7 @@ def _as_float32(value: Any) -> Any:
 
 
 def _item(annotation: Any) -> Any:
-    """What a list or tuple holds; looks through ``Annotated`` and unions."""
+    """The type of a list's or tuple's items, also within ``Annotated`` and unions; ``Any`` of other types."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (list, tuple) and args:
         return args[0]
@@ -176,17 +178,17 @@ def _item(annotation: Any) -> Any:
 
 
 def _metadata(annotation: Any) -> list[Any]:
-    """All ``Annotated`` metadata of a type, looking through unions."""
+    """All ``Annotated`` metadata of a type, also within unions."""
     if typing.get_origin(annotation) is Annotated:
-        base, *found = typing.get_args(annotation)
-        return found + _metadata(base)
+        base, *own = typing.get_args(annotation)
+        return own + _metadata(base)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [m for branch in typing.get_args(annotation) for m in _metadata(branch)]
     return []
 
 
 def literals(annotation: Any) -> list[str]:
-    """The words that a type enumerates with ``Literal``, looking through unions."""
+    """The words that a type enumerates with ``Literal``, also within unions."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return [str(a) for a in args]
@@ -215,17 +217,18 @@ def allowed(annotation: Any) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """The limits in a type's metadata, by their names: ``ge``, ``gt``, ``le``, ``lt``."""
+    limits: dict[str, Any] = {}
     for m in metadata:
         for item in getattr(m, "metadata", None) or [m]:
             for bound in ("ge", "gt", "le", "lt"):
                 if getattr(item, bound, None) is not None:
-                    found[bound] = getattr(item, bound)
-    return found
+                    limits[bound] = getattr(item, bound)
+    return limits
 
 
 def _ranged(kind: str, bounds: dict[str, Any]) -> str:
-    # A limit of the machine's rather than of the thing's is written as one.
+    # Limits that come from the size of integers are written as powers.
     shown = {k: {2**31: "2^31", 2**32: "2^32"}.get(v, str(v)) for k, v in bounds.items()}
     lower, upper = shown.get("ge", shown.get("gt")), shown.get("le", shown.get("lt"))
     if lower is not None and upper is not None:

@@ -1,4 +1,4 @@
-"""The fixed part of a configuration: types and ranges of the keys whose values and comments are in conf/config.yaml."""
+"""The keys that every run has, whatever it chooses: types and ranges. conf/config.yaml has values and comments."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -23,7 +23,7 @@ Sink = Literal["csv", "tensorboard", "mlflow", "wandb"]
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-    """How validation and test rows are cut when the data source brings none: seeded and stratified by class."""
+    """How validation and test rows are cut where the data source has none: seeded and stratified by class."""
 
     val: Amount = 0.1
     test: Amount = 0.2
@@ -79,7 +79,7 @@ class Logging:
 
 @dataclass(frozen=True, kw_only=True)
 class Distributed:
-    """Several processes, one a machine: arguments of ``jax.distributed.initialize``."""
+    """A run by several processes, one on each machine: arguments of ``jax.distributed.initialize``."""
 
     coordinator: Annotated[str, Field(pattern=r"^\S+:\d+$", description="host:port")] | None = None
     processes: Count = 1
@@ -88,7 +88,7 @@ class Distributed:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything about a run that is not the choice of a component."""
+    """Everything about a run except its choices of components."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32), Traced()] = 0
     epochs: Count | None = 30
@@ -116,7 +116,7 @@ class Settings:
 
     @classmethod
     def of(cls, values: dict) -> "Settings":
-        """Settings from nested plain values that were checked before."""
+        """Settings from nested plain values that were checked."""
         types: dict[str, Any] = {f.name: f.type for f in fields(cls)}
         return cls(**{k: types[k](**v) if isinstance(v, dict) else v for k, v in values.items()})
 

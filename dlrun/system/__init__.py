@@ -1,5 +1,5 @@
-"""What the machine, Python and the user's account give: folders, versions, memory, which JAX computes right numbers.
+"""What the machine, Python and the user's account are like: folders, versions, memory, which JAX computes correctly.
 
-Nothing here knows of runs or configurations. Start with :mod:`~dlrun.system.isolation`, which is imported before all
-else.
+Nothing here knows of runs or configurations. Start with :mod:`~dlrun.system.isolation`, which is imported before
+everything else.
 """

@@ -1,6 +1,6 @@
-"""Which versions of JAX and Flax compute right numbers, and what must be switched off for that.
+"""Which versions of JAX and Flax compute wrong numbers, or crash, and which flag of the compiler prevents it.
 
-Each entry was seen to be wrong, or is confirmed by JAX's developers; ``tests/probes.py`` looks for more.
+Each entry was seen to be so, or is confirmed by JAX's developers; ``tests/probes.py`` looks for more.
 """
 
 import importlib.metadata
@@ -18,16 +18,16 @@ BROKEN = {
 """Versions of jaxlib that are refused."""
 
 FLAGS = {"0.10.2": "--xla_cpu_experimental_ynn_fusion_type=-reduce"}
-"""By version of jaxlib, where a flag makes it right: without, sums of products take rows of others on CPU (jax#39103),
-and sums of many axes crash (jax#40412). Other versions may refuse the flag."""
+"""By version of jaxlib, a flag that it needs. Without this one, sums of products on CPU include rows of other arrays
+(jax#39103), and sums over many axes crash (jax#40412). Other versions may refuse the flag."""
 
 FLAX_FOR_JAX_0_11 = (0, 12, 10)  # earlier ones fail at import
 
 
 def check() -> None:
-    """Refuses versions that don't work, and switches off what computes wrong numbers.
+    """Refuses versions that don't work, and sets the flag that this version needs.
 
-    To be called before Flax is imported and before JAX opens a device, which is when it reads ``XLA_FLAGS``.
+    Call it before Flax is imported, and before JAX opens a device, which is when it reads ``XLA_FLAGS``.
     """
     jaxlib, flax = (importlib.metadata.version(package) for package in ("jaxlib", "flax"))
     if why := BROKEN.get(jaxlib):
@@ -38,7 +38,7 @@ def check() -> None:
             [f"flax {flax}: not usable with jaxlib {jaxlib}, which needs {wanted} or later; {_remedy()}"]
         )
     flag, given = FLAGS.get(jaxlib), os.environ.get("XLA_FLAGS", "")
-    if flag and flag.partition("=")[0] not in given:  # who sets it knows better
+    if flag and flag.partition("=")[0] not in given:  # a user who sets it has the last word
         os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
 
 

@@ -1,4 +1,4 @@
-"""What a result depends on beside its configuration: code, versions, machine."""
+"""What a result depends on besides its configuration: code, versions, machine."""
 
 import contextlib
 import importlib.metadata
@@ -57,9 +57,10 @@ def memory() -> int:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """Commit, null before the first one, and whether the work tree differs from it; None outside a git work tree.
+    """``commit`` of a git work tree and whether the tree is ``dirty``, which differs from it; None outside of one.
 
-    Where git can't tell, an ``error`` says why. A repository's settings are no reason to run anything of its choice.
+    The commit is null before the first one. Where git fails, ``error`` says why. A repository's settings can have git
+    run a program for ``status``, which is switched off.
     """
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch"]
     try:
@@ -77,7 +78,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 
 def _why(failed: Exception) -> str:
-    """Why git could not be asked, on a line."""
+    """Why git failed, on one line."""
     said = (getattr(failed, "stderr", None) or b"").decode(errors="replace").splitlines()
     return said[0] if said else "git is not installed" if isinstance(failed, FileNotFoundError) else str(failed)
 

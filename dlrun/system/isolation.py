@@ -1,9 +1,9 @@
 """Nothing is imported from the working folder: a file there is data, whatever it is called.
 
 A user's ``random.py`` or ``copy.py`` beside the data must neither break a run nor be executed by it. The program
-``dlrun`` does not look there, nor does ``python -P -m dlrun``; ``python -m dlrun`` does by Python's own rule until this
-module has its turn, and so do Python processes that others start (those of joblib, of Ray, of ``multiprocessing``),
-unless their environment tells otherwise. The user's own parts are found there once they are trusted: see
+``dlrun`` does not look there, nor does ``python -P -m dlrun``. ``python -m dlrun`` does, by Python's own rule, until
+this module is imported; so do Python processes that libraries start (joblib, Ray, ``multiprocessing``), unless an
+environment variable tells them otherwise. The user's own parts are found there once they are trusted: see
 :func:`dlrun.config.components.importable`.
 """
 
@@ -14,7 +14,7 @@ SAFE = "PYTHONSAFEPATH"
 
 
 def leave_the_working_folder() -> None:
-    """Takes the entry off sys.path that ``python -m`` put there. What is imported of this package stays found."""
+    """Takes the entry off sys.path that ``python -m`` put there. This package's modules are still found."""
     try:
         here = ("", os.getcwd())
     except OSError:  # it was deleted
@@ -24,10 +24,10 @@ def leave_the_working_folder() -> None:
 
 
 def of_children() -> None:
-    """Has the Python processes that this one starts, by whatever library, leave the working folder alone, too."""
+    """Keeps the Python processes that this one starts, by whatever library, from importing from there, too."""
     os.environ[SAFE] = "1"
     root = os.path.abspath(__file__)
     for _ in range(3):  # the folder that holds this package
         root = os.path.dirname(root)
-    if root not in sys.path:  # of a checkout that is not installed, in the working folder
+    if root not in sys.path:  # the package is a checkout in the working folder, and not installed
         os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), root])

@@ -13,19 +13,19 @@ def home() -> Path | None:
 
 
 def cache() -> Path | None:
-    """Where what can be made anew is kept between runs; None where there is no such folder."""
+    """The folder for what can be made again, kept between runs; None without a home folder."""
     return _named("XDG_CACHE_HOME", ".cache")
 
 
 def data() -> Path | None:
-    """Where what was fetched is kept; None where there is no such folder."""
+    """The folder for what was downloaded; None without a home folder."""
     return _named("XDG_DATA_HOME", ".local/share")
 
 
 def expanded(path: str) -> Path | None:
     """A path with ``~`` and ``~user`` filled in; None where there is no such home folder."""
-    found = os.path.expanduser(path)
-    return None if found.startswith("~") else Path(found)
+    full = os.path.expanduser(path)
+    return None if full.startswith("~") else Path(full)
 
 
 def _named(variable: str, below: str) -> Path | None:
