@@ -1,4 +1,4 @@
-"""Sweeps through other sweepers or launchers of Hydra's, which know nothing of groups: every run by itself."""
+"""Sweeps by another sweeper or launcher of Hydra's: it knows nothing of groups, so each run is compiled by itself."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from dlrun.sweep.names import names
 
 
 def searches(cfg: Config) -> bool:
-    """Whether the sweep is a search, of ``hydra/sweeper=optuna``."""
+    """Whether the sweep is a search: ``hydra/sweeper=optuna`` is dlrun's own, and the only one without a target."""
     return "_target_" not in cfg.hydra.sweeper
 
 
@@ -22,7 +22,7 @@ def chosen(cfg: Config) -> bool:
     """Whether the user chose another sweeper or launcher of Hydra's.
 
     Raises:
-      InvalidConfig: when such a launcher is to serve a search.
+      InvalidConfig: where the sweep is a search and the launcher is one of Hydra's, which can't serve it.
     """
     launcher = str(cfg.hydra.launcher.get("_target_")).rpartition(".")[2]
     if searches(cfg):
@@ -41,11 +41,15 @@ def sweep(
     trust: tuple[str, ...],
     train: Callable[[Config, Path], Any],
 ) -> int:
-    """Checks the configurations of a grid's runs, and trains them through Hydra; 1 when one did not complete.
+    """Checks a grid's configurations and has Hydra train its runs; gives the exit code, 1 if one did not complete.
 
     Args:
-      train: takes a run's configuration and directory, and does not raise: Hydra would print a traceback. May be called
-        in other processes.
+      found: problems found before.
+      train: takes a run's configuration and directory. It must not raise, as Hydra would print a traceback, and may be
+        called in other processes.
+
+    Raises:
+      InvalidConfig: with all that is wrong, before anything is made.
     """
     if _is_grid(cfg):
         names(cfg, Space(hydra, cfg, overrides).grid(trust, found), {})
@@ -53,7 +57,7 @@ def sweep(
         raise InvalidConfig(found)
     elif "job." not in (
         subdir := directories.as_written(cfg, "hydra.sweep.subdir")
-    ):  # what its runs are is not known yet
+    ):  # the sweeper chooses its runs as it goes
         raise InvalidConfig([f"hydra.sweep.subdir={subdir}: the same for all runs; allowed: ${{hydra.job.num}}"])
     directory = directories.create(cfg, "hydra.sweep.dir")
     hydra.sweep(cfg, one_duration(list(cfg.hydra.overrides.task)), train)

@@ -1,4 +1,4 @@
-"""``dlrun -m``: a sweep from its words to its runs."""
+"""``dlrun -m``: a grid from its command to its trained runs."""
 
 import sys
 from typing import Any
@@ -20,6 +20,11 @@ from dlrun.sweep.trainer import Trainer
 
 def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool) -> int:
     """Runs the sweep of a command; gives the exit code. The last line on stdout is the sweep's directory.
+
+    Args:
+      hydra: over the configs.
+      found: problems found before.
+      dry_run: tell what would be trained, and make nothing.
 
     Raises:
       InvalidConfig: with all that is wrong with any job, before anything is made.
@@ -49,7 +54,7 @@ def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool)
             print(report(jobs, groups, launcher, len(over)))
             return 0
         if folder is not None:
-            # Where nothing is to be trained, it is told all the same that the data is not that of the runs.
+            # Changed data is refused even where nothing is left to train.
             kinds = {taken_from(job.plan.values): job for job in jobs}
             same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
         names(request.cfg, jobs, folder.entries if folder else {})
@@ -65,7 +70,7 @@ def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool)
 
 
 def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
-    """What sweep.json says of the command."""
+    """What sweep.json records of the command; ``swept`` has the values by key."""
     return {
         "command": ["dlrun", *sys.argv[1:]],
         "overrides": request.overrides,
@@ -75,7 +80,11 @@ def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
 
 
 def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:
-    """The jobs with their numbers in a sweep that is there. Raises :class:`InvalidConfig` where it has none of them."""
+    """The jobs, with the numbers that they have in the sweep whose directory exists.
+
+    Raises:
+      InvalidConfig: where that is a search, or another sweep: none of its jobs is among these.
+    """
     if (folder.directory / rundir.STUDY).exists():
         allowed = f"allowed: a new folder, or dlrun resume {folder.directory}"
         raise InvalidConfig([f"hydra.sweep.dir={folder.directory}: the folder of a search; {allowed}"])

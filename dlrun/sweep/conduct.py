@@ -1,4 +1,4 @@
-"""What every sweep does around its training: its directory, launcher, figures, signals."""
+"""What grids and searches have in common around training: lock, signals, launcher, table and figure at the end."""
 
 import contextlib
 import os
@@ -31,10 +31,11 @@ def conducted(
     mode: str,
     train: Callable[[Trainer], str | None],
 ) -> int:
-    """Trains with the sweep's directory held, and tells in the end what came of it.
+    """Trains a sweep while its directory is locked, and tells in the end what came of it; gives the exit code.
 
     Args:
-      train: gives what else there is to tell.
+      metric, mode: what jobs are compared by, such as ``val/loss`` and ``min``.
+      train: trains with a trainer; gives further lines for the end, or None.
     """
     train_unit.quiet()
     with locked(folder.directory), Status(metric, mode) as status:
@@ -69,7 +70,7 @@ def conducted(
 
 
 def picture(status: Status, folder: Folder) -> None:
-    """The curves of all runs, once: a picture of each would take longer than to train it."""
+    """Draws the curves of all runs into one figure: a figure for each run would take longer than to train it."""
     runs = {number: rundir.read_metrics(folder.path(number)) for number in folder.entries}
     if any(runs.values()):
         from dlrun.display.figures import draw_sweep
@@ -80,7 +81,7 @@ def picture(status: Status, folder: Folder) -> None:
 
 
 def launcher_of(plans: list[Plan]) -> Launcher:
-    """The launcher that the jobs agree on. Raises :class:`InvalidConfig` where they don't, or it can't work here."""
+    """The launcher of the jobs. Raises :class:`InvalidConfig` where they name several, or it can't work here."""
     found: list[str] = []
     if len({plan.choices["launcher"] for plan in plans}) > 1:
         raise InvalidConfig(["launcher: several values; allowed: one, as it is none of a run's"])
@@ -90,7 +91,7 @@ def launcher_of(plans: list[Plan]) -> Launcher:
 
 
 def main_metric(folder: Folder, groups: Sequence[Group]) -> tuple[str, str]:
-    """What the sweep's jobs are compared by; of one whose jobs are over, what they were chosen by."""
+    """Metric and mode that the sweep's jobs are compared by; from their records where no job is left to train."""
     if groups:
         return groups[0].setups[0].metric, groups[0].setups[0].mode
     for entry in folder.entries.values():
@@ -101,20 +102,20 @@ def main_metric(folder: Folder, groups: Sequence[Group]) -> tuple[str, str]:
 
 
 def seconds(folder: Folder, number: int) -> float | None:
-    """How long a job trained; of stacked jobs, its share."""
+    """How long a job trained, in seconds; of a job in a stack, its share of the stack's time. None if unknown."""
     return (atomic.read_json(folder.path(number) / rundir.SUMMARY) or {}).get("seconds")
 
 
 @contextlib.contextmanager
 def small_footprint(launcher: Launcher) -> Iterator[None]:
-    """While other processes train, this one takes no memory of a GPU."""
+    """Keeps this process from reserving a GPU's memory where other processes train."""
     variable = "XLA_PYTHON_CLIENT_PREALLOCATE"
     before = os.environ.get(variable)
     if not launcher.inside:
         import jax
 
         os.environ[variable] = "false"
-        jax.devices()  # reads it
+        jax.devices()  # JAX reads the variable now, and not again
         os.environ.pop(variable)
         if before is not None:
             os.environ[variable] = before

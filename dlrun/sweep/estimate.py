@@ -1,4 +1,4 @@
-"""What a sweep would take, without making anything: jobs, groups, compilations, time and memory."""
+"""``--dry-run``: estimates a sweep's groups, compilations, time and memory, and makes no files."""
 
 import time
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from dlrun.sweep.launchers.base import Launcher
 from dlrun.system import environment
 from dlrun.train.states import DISPATCH_SECONDS
 
-MEASURED = 4  # groups that are compiled and timed; the others are taken to be like them
-SECONDS = 0.5  # of steps that are timed in each
+MEASURED = 4  # groups that are compiled and timed; the others are assumed to be like them
+SECONDS = 0.5  # for which steps of each are timed
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a group takes.
+    """What a group of jobs takes.
 
     Args:
-      jobs: in it.
-      compilations: of the training step.
+      jobs: how many there are.
+      compilations: of the training step, one for each size of stack.
       compiling: seconds of all of them.
       training: seconds of a job's training steps, on average.
       memory: bytes of this process, with the states of stacked jobs and what their evaluation takes.
@@ -44,10 +44,10 @@ class Cost:
 
 
 def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, over: int) -> str:
-    """Lines for a person."""
+    """The estimate of a grid, in lines for a person; ``over`` jobs are done already, and in none of the groups."""
     left = sum(len(group.jobs) for group in groups)
     lines = [f"{len(jobs)} {noun(len(jobs), 'job')}" + (f", {over} of them done" if over else "")]
-    compilations, found = 0, []
+    compilations, costs = 0, []
     for i, group in enumerate(groups):
         sizes = together(Engine(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
@@ -55,34 +55,39 @@ def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, ove
         lines.append(f"group {i}: {len(group.jobs)} {noun(len(group.jobs), 'job')}, {how}")
         lines += [f"  {job.number}  {' '.join(job.overrides)}" for job in group.jobs]
         if i < MEASURED:
-            found.append(cost(group.setups, launcher, len(group.jobs)))
+            costs.append(cost(group.setups, launcher, len(group.jobs)))
     compiled = f"{compilations} {noun(compilations, 'compilation')} of the training step"
     lines.append(f"{len(groups)} {noun(len(groups), 'group')}, {compiled}")
-    return "\n".join([*lines, about(found, left, len(groups))] if found else lines)
+    return "\n".join([*lines, about(costs, left, len(groups))] if costs else lines)
 
 
-def about(found: Sequence[Cost], jobs: int, groups: int) -> str:
-    """A line for a person: what so many jobs and groups take if they are like those that were measured."""
-    training = sum(cost.training * cost.jobs for cost in found) / sum(cost.jobs for cost in found) * jobs
-    compiling = sum(cost.compiling for cost in found) / len(found) * groups
-    memory, resident = max(cost.memory for cost in found), max(cost.resident for cost in found)
+def about(measured: Sequence[Cost], jobs: int, groups: int) -> str:
+    """What so many jobs and groups take if they are like those that were measured, in a line for a person."""
+    training = sum(cost.training * cost.jobs for cost in measured) / sum(cost.jobs for cost in measured) * jobs
+    compiling = sum(cost.compiling for cost in measured) / len(measured) * groups
+    memory, resident = max(cost.memory for cost in measured), max(cost.resident for cost in measured)
     return (
         f"about {clock(training)} of training steps and {clock(compiling)} of compiling one after the other, "
         f"{memory / 1e6:,.0f} MB of memory, of which {resident / 1e6:,.0f} MB for states and data "
-        f"(estimated from {len(found)} {noun(len(found), 'group')})"
+        f"(estimated from {len(measured)} {noun(len(measured), 'group')})"
     )
 
 
 def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
-    """How many jobs of a group are trained together each time."""
+    """The sizes of the stacks that so many jobs of a group are trained in, one after the other."""
     return capacity.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
 
 
 def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
-    """What a group of so many jobs takes, by compiling and timing its step; ``setups`` are those of some of them."""
+    """Compiles and times a group's training step.
+
+    Args:
+      setups: of some jobs of the group.
+      jobs: how many there are.
+    """
     engine = Engine(setups[0])
     sizes = together(engine, jobs, launcher)
-    compiling, step = measured(engine)
+    compiling, step = timed(engine)
     steps = sum(setup.total_steps for setup in setups) / len(setups)
     shapes = jax.eval_shape(pytree.flat, engine.setup.shapes)
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
@@ -95,8 +100,8 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
     return Cost(jobs, different, compiling * different, step * steps, memory, stacked + data)
 
 
-def measured(engine: Engine) -> tuple[float, float]:
-    """Seconds to compile the training step, and of a step: so many at once as in training."""
+def timed(engine: Engine) -> tuple[float, float]:
+    """Seconds to compile the training step, and seconds of a step, with as many steps a dispatch as in training."""
     setup = engine.setup
     feed, state = engine.feed(0), engine.start(setup.plan)
     totals = jax.device_put(engine.zeros(), setup.everywhere)

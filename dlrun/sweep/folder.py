@@ -1,6 +1,7 @@
-"""The sweep's directory: its record ``sweep.json``, a run directory for each job, and which jobs are there already.
+"""The sweep's directory: its record ``sweep.json``, and a run directory for each job.
 
-sweep.json says what was asked for and how far it came; what a job came to is in its own run.json, which is believed.
+sweep.json says what the command was and how far the sweep has come. Where it and a run's own run.json differ about the
+run's status, run.json is right.
 """
 
 import hashlib
@@ -19,17 +20,20 @@ from dlrun.runs.status import now
 from dlrun.sweep.jobs.job import Job, dumped, hydra_text
 
 UNITS = ".units"
-OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # beside the directories of jobs
-WRITE_SECONDS = 1.0  # a sweep of thousands of short jobs does not write its record at the end of each
+OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # what lies beside the directories of jobs
+WRITE_SECONDS = 1.0  # at least, between two writes of the record: there may be thousands of short jobs
 
 
 @dataclass
 class Entry:
-    """A job as sweep.json has it.
+    """A job as sweep.json records it.
 
     Args:
-      directory: below the sweep's.
+      job: its number.
+      directory: its name, relative to the sweep's.
+      overrides: what makes the same run by itself.
       digest: of its configuration.
+      status: of its run.
     """
 
     job: int
@@ -40,10 +44,10 @@ class Entry:
 
 
 class Folder:
-    """A sweep's directory.
+    """A sweep's directory, and its record.
 
     Args:
-      directory: exists.
+      directory: exists already.
       described: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
     """
 
@@ -52,26 +56,26 @@ class Folder:
         self.record = record = atomic.read_json(directory / rundir.SWEEP) or {}
         self.entries = {e["job"]: Entry(**e) for e in record.get("jobs", [])}
         self.start = record.get("start") or times.now()
-        if "command" in record:  # what made it stays on record
+        if "command" in record:  # the command that began the sweep stays on record
             again = {"time": times.now(), "command": described["command"]}
             self.described = {**described, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
         self.written = 0.0
 
     def numbered(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs with the numbers that those of the same configuration have here, and new ones for the others."""
+        """The jobs renumbered: as the job of the same configuration that is here, or else with the next free number."""
         here: dict[str, list[int]] = defaultdict(list)
         for entry in self.entries.values():
             here[entry.digest].append(entry.job)
         new = max(self.entries, default=-1) + 1
-        found = []
+        renumbered = []
         for job in jobs:
             numbers = here[digest(job)]
             if not numbers:
                 new, number = new + 1, new
             else:
                 number = numbers.pop(0)
-            found.append(replace(job, number=number))
-        return found
+            renumbered.append(replace(job, number=number))
+        return renumbered
 
     def add(self, jobs: Sequence[Job], names: dict[int, str]) -> None:
         """Adds jobs that are not here yet, in directories of these names."""
@@ -87,7 +91,7 @@ class Folder:
         return status(self.path(number))
 
     def changes(self, number: int) -> list[str]:
-        """What a job's run was resumed with by itself: it is not what the sweep would have made of it."""
+        """The overrides that a job's run was resumed with by itself: since then it is not what the sweep would make."""
         resumed = (atomic.read_json(self.path(number) / rundir.RUN) or {}).get("resumed")
         if not isinstance(resumed, list):
             return []
@@ -95,17 +99,20 @@ class Folder:
         return [str(text) for overrides in times if isinstance(overrides, list) for text in overrides]
 
     def data(self) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
-        """By what data was taken from: each run that took it, and its data.json."""
-        found = defaultdict(list)
+        """Which data the runs were trained on.
+
+        By where it was taken from (see :func:`taken_from`): the directory and data.json of each run that took it.
+        """
+        by_source = defaultdict(list)
         for number in sorted(self.entries):
             path = self.path(number)
             config = (atomic.read_json(path / rundir.RUN) or {}).get("config")
             if isinstance(config, dict) and (path / rundir.DATA).exists():
-                found[taken_from(config)].append((path, rundir.read_data(path)))
-        return dict(found)
+                by_source[taken_from(config)].append((path, rundir.read_data(path)))
+        return dict(by_source)
 
     def begin(self, job: Job) -> Path:
-        """Makes a job's directory with what Hydra writes there, unless that is done; gives it."""
+        """Makes a job's directory and the files that Hydra writes in a run's, unless they are there; gives its path."""
         path = self.path(job.number)
         hydra = path / ".hydra"
         if not (hydra / "overrides.yaml").is_file():
@@ -122,12 +129,12 @@ class Folder:
             self.write("running")
 
     def refresh(self) -> None:
-        """Reads anew what all jobs came to."""
+        """Updates all statuses from the runs' own records."""
         for number, entry in self.entries.items():
             entry.status = self.status(number)
 
     def says(self, status: str) -> bool:
-        """Whether sweep.json said so before this process, of the sweep and of each job."""
+        """Whether sweep.json, as this process found it, says this of the sweep, and what is known now of each job."""
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         return self.record.get("status") == status and self.record.get("jobs") == jobs
 
@@ -137,7 +144,7 @@ class Folder:
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         end = None if status == "running" else times.now()
         value = {"format": rundir.FORMAT, "status": status, **self.described, "start": self.start, "end": end, **more}
-        # A job a line: people read it, and thousands of jobs are written in a moment.
+        # One line for each job, for people to read, and since json's indentation is slow for thousands of jobs.
         lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
         text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]
         atomic.write(self.directory / rundir.SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
@@ -165,34 +172,34 @@ def read(directory: Path) -> dict[str, Any] | None:
 
 
 def status(directory: Path) -> str:
-    """What a job came to, from its run directory; ``running`` of a process that is gone is ``killed``."""
+    """The status of a job's run; ``pending`` before it began, ``killed`` where its process ended without a word."""
     run = atomic.read_json(directory / rundir.RUN)
     if run is None:
         return "pending"
     written = str(run.get("status"))
-    # A completed one that is not in use was killed where it has no summary, which is written last.
+    # The summary is written last: a run that says completed and has none is being ended, or was killed while it was.
     whole = written != "completed" or atomic.read_json(directory / rundir.SUMMARY) is not None
     return now(written if whole else "running", directory)
 
 
 def begun(directory: Path) -> bool:
-    """Whether a job goes on from what its run directory holds."""
+    """Whether a job was begun, so that it goes on from what its run directory holds."""
     return (directory / rundir.RUN).exists() or (directory / rundir.CHECKPOINTS).exists()
 
 
 def is_name(directory: str) -> bool:
-    """Whether a job's directory may have this name: below the sweep's, and none that the sweep itself has."""
+    """Whether a job's directory may have this name: within the sweep's, not hidden, and none of the sweep's own."""
     path = Path(directory)
     hidden = any(part.startswith(".") for part in path.parts)
     return bool(path.parts) and not path.is_absolute() and not hidden and path.parts[0] not in OWN
 
 
 def taken_from(values: dict[str, Any]) -> str:
-    """What of a configuration decides where the data comes from and how it is cut."""
+    """The part of a configuration that decides where the data comes from and how it is cut, as text."""
     how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
     return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)
 
 
 def digest(job: Job) -> str:
-    """Identifies a job's configuration."""
+    """Text that identifies a job's configuration."""
     return hashlib.sha256(json.dumps(job.plan.values, sort_keys=True, default=str).encode()).hexdigest()[:16]

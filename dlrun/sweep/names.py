@@ -1,4 +1,4 @@
-"""Names of the directories of jobs."""
+"""The names of jobs' directories, which ``hydra.sweep.subdir`` decides."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,17 @@ from dlrun.sweep.jobs.job import Job, hydra_text
 
 
 def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, str]:
-    """The directories of new jobs by number. Raises :class:`InvalidConfig` where one is not its job's alone."""
-    found = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
-    paths = [*map(Path, found.values()), *(Path(e.directory) for e in there.values())]
-    problem = next((f"{name!r} is no folder of a run's own" for name in found.values() if not is_name(name)), None)
+    """The names of new jobs' directories, by number.
+
+    Args:
+      there: the jobs that have a directory already.
+
+    Raises:
+      InvalidConfig: where two jobs would share a directory, or one would lie in another's.
+    """
+    chosen = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
+    paths = [*map(Path, chosen.values()), *(Path(e.directory) for e in there.values())]
+    problem = next((f"{name!r} is no folder of a run's own" for name in chosen.values() if not is_name(name)), None)
     if len(set(paths)) < len(paths):
         problem = "the same for several runs"
     elif {parent for path in paths for parent in path.parents}.intersection(paths):
@@ -28,11 +35,11 @@ def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, s
     if problem:
         shown = directories.as_written(cfg, "hydra.sweep.subdir")
         raise InvalidConfig([f"hydra.sweep.subdir={shown}: {problem}; allowed: ${{hydra.job.num}}"])
-    return found
+    return chosen
 
 
 def subdirectory(cfg: Any, job: Job) -> str:
-    """The name of a job's directory in its sweep's."""
+    """The name of a job's directory, relative to the sweep's."""
     name = directories.as_written(cfg, "hydra.sweep.subdir")
     if name == "${hydra.job.num}":
         return str(job.number)

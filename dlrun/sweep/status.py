@@ -70,7 +70,7 @@ class Status:
             self.live = None
 
     def note(self, text: str) -> None:
-        """A line for the person."""
+        """Prints a line."""
         if self.live is not None:
             self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -81,17 +81,17 @@ class Status:
         return f"job {number}: {self.jobs[number]}" if self.jobs.get(number) else f"job {number}"
 
     def warn(self, text: str) -> None:
-        """A warning, which many jobs may have, once."""
+        """Prints a warning, only once if many jobs have it."""
         if text not in self.told_once:
             self.told_once.add(text)
             self.note(f"warning: {text}")
 
     def job(self, number: int, log: Callable[[], Path | None]) -> "JobProgress":
-        """The display of a job; ``log`` gives its log as far as there is one."""
+        """The display of a job; ``log`` gives the file where more is said of it, if there is one."""
         return JobProgress(self, number, log)
 
     def failed(self, number: int, text: str, log: Path | None) -> None:
-        """Tells at once that a job failed, and where to read on."""
+        """Prints at once that a job failed, and the file where more is said."""
         self.note(f"{self.name(number)}: {text}{see(log)}")
 
     def lengthened(self, number: int, total: int) -> None:
@@ -128,7 +128,7 @@ class Status:
         self.tick()
 
     def tick(self) -> None:
-        """Now and then a line where there is no terminal."""
+        """Where there is no terminal, prints how far the sweep is now and then."""
         now = time.perf_counter()
         if self.live is None and now - self.told > max(SILENCE, 0.05 * (now - self.began)):
             self.told = now
@@ -138,7 +138,7 @@ class Status:
         return a < b if self.mode == "min" else a > b
 
     def value(self, job: int, value: Any) -> None:
-        """A job's metric at an evaluation; none of one that is no result."""
+        """Takes a job's metric at an evaluation; values that are no finite number are ignored."""
         if not isinstance(value, int | float) or not -math.inf < value < math.inf:
             return
         if job not in self.best or self.better(value, self.best[job]):
@@ -227,7 +227,7 @@ def _time(seconds: float) -> str:
 
 
 class JobProgress(Progress):
-    """The display of one job: its part of the sweep's. What it has to say goes to its log.txt, too."""
+    """The display of one job, a part of the sweep's. Its lines go to the job's log.txt, too."""
 
     def __init__(self, status: Status, number: int, log: Callable[[], Path | None]):
         super().__init__(status.metric)
@@ -264,12 +264,12 @@ class JobProgress(Progress):
 
 
 def see(file: Path | None) -> str:
-    """Names a file where to read on, if it is there and says anything."""
+    """Words that refer to a log, if the file exists and is not empty."""
     return f"; see {file}" if file is not None and file.is_file() and file.stat().st_size else ""
 
 
 def _short(text: str) -> str:
-    """An override for people: of the many digits that a search chose, the first four."""
+    """An override for people: a number of many digits, as searches choose them, has four."""
     key, _, value = text.partition("=")
     return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{6,}(e-?\d+)?", value) else text
 

@@ -1,4 +1,4 @@
-"""Trains groups of jobs: here, or as units that other processes take."""
+"""Trains groups of jobs: in this process, or in others, as units."""
 
 import json
 import time
@@ -25,8 +25,8 @@ from dlrun.sweep.status import Status, see
 from dlrun.sweep.unit_job import UnitJob
 from dlrun.train.signals import Stop
 
-ENGINES = 4  # that are kept: a search goes on with them
-LOOK = 2.0  # seconds between two looks at what worker processes have come to
+ENGINES = 4  # compiled groups that are kept, for the next trials of a search
+LOOK = 2.0  # seconds between two looks at the jobs of worker processes
 
 
 class Trainer:
@@ -48,7 +48,7 @@ class Trainer:
         self.units: dict[int, Path] = {}  # the files by which jobs were handed to other processes
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
-        """Takes jobs up; gives those that are not over yet.
+        """Adds jobs to the sweep; gives those that are still to be trained.
 
         Raises:
           InvalidConfig: where the directory of one has another configuration.
@@ -63,7 +63,7 @@ class Trainer:
         return [job for job in jobs if job.number not in over]
 
     def show(self, numbers: Sequence[int]) -> set[int]:
-        """Has jobs shown as what they came to before; gives those that are over."""
+        """Shows jobs with the statuses that their runs have already; gives those that are over."""
         before = {number: self.folder.status(number) for number in numbers}
         over = {n: s for n, s in before.items() if s in OVER}
         self.status.add({n: self.folder.entries[n].overrides for n in numbers}, over)
@@ -80,7 +80,7 @@ class Trainer:
         return set(over)
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
-        """Trains jobs until all of them ended, or a signal came, or one failed and that is to end it."""
+        """Trains jobs until all of them ended, or a signal came, or, with ``fail_fast``, one failed."""
         if not groups:
             return
         for group in groups:
@@ -116,7 +116,7 @@ class Trainer:
             )
 
     def _begin(self, job: Job) -> Path | None:
-        """Makes a job's directory; None where that can't be, which fails the job alone."""
+        """Makes a job's directory; None where that is not possible: then only this job fails."""
         try:
             return self.folder.begin(job)
         except OSError as error:
@@ -126,7 +126,7 @@ class Trainer:
             return None
 
     def _send(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
-        """Has units trained by other processes, several a group where there are more workers than groups."""
+        """Has other processes train the groups as units; several for each group where workers outnumber groups."""
         units: dict[Path, list[int]] = {}
         folder = self.folder.directory / UNITS
         folder.mkdir(exist_ok=True)
@@ -150,7 +150,7 @@ class Trainer:
         def look(numbers: list[int], *, ended: bool = False) -> None:
             for number in numbers:
                 now = self.folder.status(number)
-                # What it was before this time says nothing yet; a killed one is started again, or else lost: see below.
+                # A status from before says nothing yet. A job that is killed now is started again, or lost: see done().
                 if now == "running":
                     self._follow(number)
                 if number in over or now == "killed" or (now == seen[number] and not (ended and now in REPEATABLE)):
@@ -238,6 +238,6 @@ class Trainer:
         return next((file for file in places if file.is_file() and file.stat().st_size), None)
 
     def _look(self, number: int) -> None:
-        """Takes the best value of a run that is over from its directory."""
+        """Reads the best value of a run that is over from its summary."""
         summary = atomic.read_json(self.folder.path(number) / rundir.SUMMARY) or {}
         self.status.value(number, summary.get(f"best/{self.status.metric}"))

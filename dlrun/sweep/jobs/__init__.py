@@ -1,4 +1,4 @@
-"""The jobs of a sweep: overrides as points of a space, composed, checked, and grouped by the program they share.
+"""The jobs of a sweep: which ones a command makes, each composed and checked, in groups that share a program.
 
-Nothing here trains or writes. Start with :mod:`~dlrun.sweep.jobs.space`.
+Nothing here trains, or writes files. Start with :mod:`~dlrun.sweep.jobs.space`.
 """

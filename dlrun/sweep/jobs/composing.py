@@ -1,8 +1,8 @@
-"""Configurations of many runs through Hydra once for all that differ in plain values only.
+"""Composes the configurations of many jobs, through Hydra only once for all jobs that differ in plain values.
 
-Hydra takes 0.1 s to compose. Jobs that choose the same options and set the same keys share one composition, the *base*;
-what is then left is to give values to keys, in a copy of plain values, or, where the configuration holds references
-between keys, in OmegaConf's tree. Everything less plain than ``key=value`` is left to Hydra, as part of the base.
+Hydra takes 0.1 s to compose. Jobs that choose the same options and set the same keys share one composition, the *base*.
+Each then gives its own values to those keys: in a copy of the base as plain values, or, where the base holds references
+between keys, in OmegaConf's tree. Whatever is less simple than ``key=value`` is part of the base.
 """
 
 import re
@@ -29,7 +29,7 @@ class Setting:
       text: as it is typed.
       key: its key; empty where it chooses an option of a group, which Hydra does before it sets any key.
       value: as a plain value.
-      fixed: whether Hydra must see it: it chooses an option, or it is the same for all jobs.
+      fixed: whether Hydra must see it, as part of the base: it chooses an option, or it is the same for all jobs.
       adds: whether the key must be new: ``+key=value``.
     """
 
@@ -42,7 +42,14 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """The configuration of one run: plain ``values``, the same as ``written``, Hydra's part, and what is wrong."""
+    """The configuration of one job.
+
+    Args:
+      values: of the task's part, plain.
+      written: the same, with references between keys as they are written.
+      hydra: Hydra's part.
+      found: what is wrong with it.
+    """
 
     values: dict[str, Any]
     written: dict[str, Any]
@@ -51,18 +58,18 @@ class Composed:
 
 
 def is_plain(key: str, value: Any) -> bool:
-    """Whether an override only gives a value to a key: no reference, no section, no place in a list."""
+    """Whether an override gives a simple value to a simple key: no reference, no section, no index into a list."""
     parts = key.split(".")
     return bool(_PLAIN_KEY.fullmatch(key)) and parts[0] != "hydra" and parts[-1] != "_target_" and _literal(value)
 
 
 @dataclass
 class Composer:
-    """Composes runs, each configuration that several share once.
+    """Composes jobs, and keeps each base for the jobs that share it.
 
     Args:
-      hydra: Hydra over the configs.
-      overrides: of Hydra's own part, the same for all runs.
+      hydra: over the configs.
+      overrides: of Hydra's own part, the same for all jobs.
     """
 
     hydra: Hydra
@@ -70,7 +77,7 @@ class Composer:
     _bases: dict[tuple, "_Base | InvalidConfig"] = field(default_factory=dict)
 
     def compose(self, settings: list[Setting]) -> Composed:
-        """What ``config.compose`` and ``config.plain`` give for overrides. Raises :class:`InvalidConfig` as they do."""
+        """What :func:`~dlrun.config.composition.compose` and ``plain`` make of overrides, and raise for them."""
         late = _late(settings)
         while True:
             texts = tuple(s.text for s in settings if s not in late)
@@ -87,12 +94,17 @@ class Composer:
     def _base(self, overrides: list[str], late: list[Setting]) -> "_Base | InvalidConfig":
         try:
             return _Base(self.hydra, overrides, late)
-        except InvalidConfig as error:  # the user's configs can't be read: once is enough to know
+        except InvalidConfig as error:  # the user's configs can't be read: all jobs of this base fail alike
             return error
 
 
 class _Base:
-    """What Hydra composes for a signature, to give the values of ``late`` keys to."""
+    """What Hydra composes for some overrides; the keys of ``late`` settings are given their values afterwards.
+
+    Attributes:
+      refused: those of the ``late`` keys that Hydra must set after all.
+      literal: whether no value refers to a key, apart from those that are replaced.
+    """
 
     def __init__(self, hydra: Hydra, overrides: list[str], late: list[Setting]):
         self.cfg, self.found = composition.compose(hydra, overrides)
@@ -110,7 +122,7 @@ class _Base:
             for setting in late:
                 _set(values, setting)
             return Composed(values, values, self.hydra, self.found)
-        for setting in late:  # every job sets the same keys: nothing of the job before remains
+        for setting in late:  # every job sets all of these keys, so nothing of the job before it remains
             OmegaConf.update(self.cfg, setting.key, setting.value, force_add=True)
         values, unresolved = composition.plain(self.cfg)
         written: Any = OmegaConf.to_container(self.cfg, resolve=False, enum_to_str=True)
@@ -119,7 +131,7 @@ class _Base:
 
 
 def _late(settings: list[Setting]) -> list[Setting]:
-    """The settings that may be made after all others: a later one has the last word about its key, as in Hydra."""
+    """The settings that may be made after all others: not fixed, and no later one is about the same key or section."""
     return [
         s
         for i, s in enumerate(settings)
@@ -132,7 +144,7 @@ def _below(path: str, key: str) -> bool:
 
 
 def _settable(values: dict[str, Any], setting: Setting) -> bool:
-    """Whether the key has a value, or none yet in a section: what else may be there is for Hydra to change."""
+    """Whether the key has a value that is no section, or its section has no such key yet. Else Hydra must set it."""
     node: Any = values
     for part in setting.key.split("."):
         if not isinstance(node, dict):
@@ -151,13 +163,14 @@ def _set(values: dict[str, Any], setting: Setting) -> None:
 
 
 def _literal(value: Any) -> bool:
-    """Whether a value stands for itself: no reference, nothing that is still to be given, no section."""
+    """Whether a value stands for itself: no reference, no ``???`` that is still to be given, no section."""
     if isinstance(value, list):
         return all(map(_literal, value))
     return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values that are no sections, with their keys as dotted paths."""
     if isinstance(node, dict) and node:
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
@@ -166,13 +179,13 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _copy(value: Any) -> Any:
-    """A copy of plain values: ten times as fast as ``copy.deepcopy``."""
+    """A copy of plain values, ten times as fast as ``copy.deepcopy``."""
     if isinstance(value, dict):
         return {k: _copy(v) for k, v in value.items()}
     return [_copy(v) for v in value] if isinstance(value, list) else value
 
 
 def _of_a_sweep(node: dict[str, Any]) -> dict[str, Any]:
-    """Hydra's part of a run's configuration as that of a job in a sweep."""
+    """Hydra's part of a single run's configuration, changed to what a job of a sweep has."""
     overrides = [text.replace("hydra.mode=RUN", "hydra.mode=MULTIRUN") for text in node["overrides"]["hydra"]]
     return {**node, "mode": "MULTIRUN", "overrides": {**node["overrides"], "hydra": overrides}}

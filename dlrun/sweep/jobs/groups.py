@@ -1,4 +1,4 @@
-"""Which jobs share a program and its data, so that one compilation and one table on the device serve them all."""
+"""Which jobs share a program and its data, so that one compilation and one copy of the data serve them all."""
 
 import json
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from dlrun.train.sinks import missing
 LENGTH_AND_RECORDS = (
     "seed", "epochs", "steps", "on_nonfinite", "max_skipped", "early_stop", "checkpoint", "log",
 )  # fmt: skip
-"""Settings that the compiled functions do not depend on, beside the numbers in the state."""
+"""Settings that the compiled functions do not depend on; nor do they on the numbers in the state."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that differ in numbers, seed, length and records alone.
+    """Jobs that differ only in numbers of the state, seed, length and records.
 
     Args:
       key: text that no other group has.
-      setups: one a job; they share all but the plan.
+      setups: one for each job; they share all but the plan.
     """
 
     key: str
@@ -36,21 +36,21 @@ class Group:
 
 
 def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Group]:
-    """The groups of some jobs, in the order of their first ones. Makes all checks that need the data and the model.
+    """Groups jobs; makes all checks that need the data and the model. The groups are in the order of their first jobs.
 
     Args:
-      known: a setup of groups that there were before, by key.
+      known: of earlier groups, by key, a setup whose data and program are used again.
 
     Raises:
       InvalidConfig: with all that is wrong with any job.
     """
-    members: dict[str, list[Job]] = {}
+    by_key: dict[str, list[Job]] = {}
     for job in jobs:
-        members.setdefault(key(job.plan), []).append(job)
+        by_key.setdefault(key(job.plan), []).append(job)
     groups, found, loaded = [], [], {}
-    for text, some in members.items():
+    for text, members in by_key.items():
         setups, like = [], (known or {}).get(text)
-        for job in some:
+        for job in members:
             try:
                 lacking = missing(job.plan.settings.log.sinks)
                 like = alike(like, job.plan, lacking) if like else prepare(job.plan, loaded, lacking)
@@ -59,21 +59,21 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
                 found += error.problems
                 if not like:  # what is wrong with the program is wrong with all
                     break
-        groups.append(Group(text, some, setups))
+        groups.append(Group(text, members, setups))
     if found:
         raise InvalidConfig(dict.fromkeys(found))
     return groups
 
 
 def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[str, Any]]]], sweep: Path) -> None:
-    """Holds the data of groups against what all runs of their sweep were trained on; adds what is new to ``there``.
+    """Checks that the data of groups is what the runs of their sweep were trained on: runs are there to be compared.
 
     Args:
-      there: of :meth:`~dlrun.sweep.folder.Folder.data`.
+      there: what :meth:`~dlrun.sweep.folder.Folder.data` gives; data that no run has used yet is added.
       sweep: its directory.
 
     Raises:
-      InvalidConfig: where it changed, or runs differ in it, as they are to be compared.
+      InvalidConfig: where the data changed, or runs of the sweep differ in it.
     """
     found = []
     for group in groups:
@@ -89,7 +89,10 @@ def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[st
 
 
 def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
-    """Names the runs that were trained on other data than the first one, as those that accepted changed data alone."""
+    """Names the runs that were trained on other data than the first one was; empty where there are none.
+
+    A run that is resumed by itself may accept changed data.
+    """
     path, first = runs[0]
     others = [(run, words) for run, data in runs[1:] if (words := changes(first, data))]
     if not others:
@@ -99,7 +102,7 @@ def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
 
 
 def known(data: Dataset) -> dict[str, Any]:
-    """What a sweep knows data by, a part of data.json."""
+    """The part of data.json that a sweep compares data by."""
     return {"classes": list(data.classes), "fingerprint": data.fingerprint}
 
 
@@ -111,7 +114,7 @@ def key(plan: Plan) -> str:
 
 
 def _without(values: Any, numbers: dict[str, float], path: str = "") -> Any:
-    """Values with the numbers of the state left open; that there is one is part of the program."""
+    """Values with the word ``number`` in place of each number of the state: that it is there is part of the program."""
     if not isinstance(values, dict):
         return "number" if path in numbers else values
     return {k: _without(v, numbers, f"{path}.{k}" if path else k) for k, v in values.items()}

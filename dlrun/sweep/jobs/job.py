@@ -1,4 +1,4 @@
-"""One run of a sweep: what was asked for, checked, and the files of its ``.hydra`` folder."""
+"""A job of a sweep: its checked configuration, and the files of its ``.hydra`` folder."""
 
 import re
 import textwrap
@@ -51,7 +51,7 @@ class HydraPart:
 
     @cached_property
     def template(self) -> str:
-        """``.hydra/hydra.yaml`` with a line each for what is a job's own."""
+        """``.hydra/hydra.yaml``, with ``<own>`` for each value that is a job's own."""
         own = {section: dict.fromkeys(names, "<own>") for section, names in _OWN.items()}
         return dumped({"hydra": {**self.values, **{k: {**self.values[k], **own[k]} for k in own}}})
 
@@ -61,11 +61,11 @@ _OWN = {"overrides": ("task",), "job": ("override_dirname", "id", "num"), "runti
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A checked run of a sweep. Holds plain values only, so that it can be sent to another process.
+    """A checked job of a sweep. It can be pickled.
 
     Args:
-      number: its place in the sweep, from 0: the name of its directory.
-      overrides: what makes it, as a user would type it after ``dlrun``.
+      number: its place in the sweep, from 0.
+      overrides: what makes the same run by itself, as a user would type it after ``dlrun``.
       plan: the checked configuration.
       written: the task's configuration with references between keys as they are written.
       hydra: Hydra's part of the configuration.
@@ -79,7 +79,7 @@ class Job:
 
     @cached_property
     def config(self) -> str:
-        """``.hydra/config.yaml``; how the sweep is launched is no part of a run."""
+        """``.hydra/config.yaml``, without how the sweep is launched, which is no part of a run."""
         return dumped({k: v for k, v in self.written.items() if k not in catalogue.NOT_OF_A_RUN})
 
 

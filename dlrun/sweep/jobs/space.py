@@ -1,4 +1,4 @@
-"""From a command with several values to the runs that it asks for: every combination, or points that a search chose."""
+"""From a command with several values to its jobs: every combination of the values, or the points of a search."""
 
 import itertools
 import math
@@ -14,24 +14,25 @@ from omegaconf import OmegaConf
 from dlrun.config import catalogue
 from dlrun.config.hydra_adapter import Config, Hydra, Override, plain
 from dlrun.config.overrides import one_duration, parse, typed
+from dlrun.config.plan import plan
 from dlrun.errors import InvalidConfig, show
 from dlrun.sweep.jobs.composing import Composer, Setting, is_plain
 from dlrun.sweep.jobs.job import Job, key_of
 
-MOST = 20  # problems are told one by one; a grid may have one for every job
+MOST = 20  # problems that are shown: a grid may have one for every job
 
 
 class Space:
-    """The overrides of a sweep, and the runs that they make.
+    """The overrides of a sweep, and the jobs that they make.
 
     Args:
-      hydra: Hydra over the configs.
+      hydra: over the configs.
       cfg: the composed configuration of the sweep; ``hydra.sweeper.params`` in it come before the command's overrides.
       overrides: of the command. Of a key that is given several times the last counts, as in Hydra.
 
     Attributes:
-      overrides: each as parsed, by its key as typed, such as ``optim.lr`` or ``+x``.
-      problems: what is wrong with ``hydra.sweeper.params``; what is wrong with the command is known from composing it.
+      overrides: by name, such as ``optim.lr`` or ``+x``.
+      problems: what is wrong with ``hydra.sweeper.params``; composing has told what is wrong with the command.
     """
 
     def __init__(self, hydra: Hydra, cfg: Config, overrides: list[str]):
@@ -59,16 +60,16 @@ class Space:
 
     @property
     def swept(self) -> dict[str, list[Any]]:
-        """The values of a grid by key."""
+        """The values of a grid, plain, by key."""
         return {name: [plain(e) for e in axis.elements] for name, axis in self.axes.items()}
 
     def grid(self, trust: tuple[str, ...] = (), found: Iterable[str] = (), max_jobs: int = 10_000) -> list[Job]:
-        """A job for every combination of the values, in the order of Hydra's sweeper; the first key changes last.
+        """A job for every combination of the values, in the order of Hydra's sweeper: the last key varies fastest.
 
         Args:
           trust: packages that the user allowed on this command to be imported from.
           found: problems found before, to be reported with the others.
-          max_jobs: a larger grid is refused at once.
+          max_jobs: a larger grid is refused before any job is composed.
 
         Raises:
           InvalidConfig: with all that is wrong with any job.
@@ -86,10 +87,10 @@ class Space:
         return self._jobs(points, trust, found)
 
     def jobs_of(self, words: list[list[str]], trust: tuple[str, ...] = (), numbers: Sequence[int] = ()) -> list[Job]:
-        """A job for each list of overrides, every one with one value; raises as :meth:`grid` does.
+        """A job for each list of overrides, each of which has one value; raises as :meth:`grid` does.
 
         Args:
-          numbers: of the jobs; from 0 where there are none.
+          numbers: of the jobs; by default they count from 0.
         """
         points = []
         for texts in words:
@@ -105,10 +106,6 @@ class Space:
         return [replace(job, number=n) for job, n in zip(jobs, numbers or range(len(jobs)), strict=True)]
 
     def _jobs(self, points: list[dict[str, Setting]], trust: tuple[str, ...], found: Iterable[str]) -> list[Job]:
-        from dlrun.config.plan import (
-            plan,  # here, as it imports jax: what is wrong with the space itself is told at once
-        )
-
         jobs, lines = [], {line: list(range(len(points))) for line in found}
         fixed = {name: self._fixed(o) for name, o in self.overrides.items() if not o.sweeps}
         for i, point in enumerate(points):
@@ -139,7 +136,7 @@ class Space:
         return Setting(text, "" if choice else key, value, not late, override.adds)
 
     def _fixed(self, override: Override) -> Setting:
-        """An override with one value for all runs; what shuffle([1,2]) drew is drawn once, as in Hydra."""
+        """An override with one value for all jobs; ``shuffle([1,2])`` in it draws once for all, as in Hydra."""
         shuffled = "shuffle(" in override.text
         text = f"{override.name}={typed(override.element)}" if shuffled else override.text
         choice = self._is_choice(override) and not isinstance(override.value, dict)
@@ -150,7 +147,7 @@ class Space:
 
 
 class Axis:
-    """The values of a key, which may be far too many to enumerate.
+    """The several values of a key; a range may hold far too many to enumerate.
 
     Args:
       override: with ``a,b``, ``choice(a,b)``, ``range(0,4)`` or ``glob(*)``, tagged, shuffled or sorted.
@@ -161,7 +158,7 @@ class Axis:
 
     @cached_property
     def problems(self) -> list[str]:
-        """Why it makes no grid."""
+        """Why there is no grid of these values; empty where there is one."""
         if self.override.interval is not None:
             allowed = "a,b or range(0,5); hydra/sweeper=optuna searches intervals"
             return [f"{self.text}: has no list of values for a grid; allowed: {allowed}"]
@@ -182,7 +179,7 @@ class Axis:
 
     @cached_property
     def count(self) -> int:
-        """How many values there are, at most; exact where they were enumerated or are whole numbers."""
+        """How many values there are; of a range of fractions, where rounding has a say, at most."""
         if self.override.range is None:
             return len(self.elements)
         numbers = self.override.numbers
@@ -192,19 +189,24 @@ class Axis:
 
     @cached_property
     def elements(self) -> list[Any]:
-        """The values as parsed, text that was quoted as such; each once. 1, 1.0, "1" and true are four."""
+        """The values as elements, each once; 1, 1.0, "1" and true are four different ones."""
         return list({repr(plain(e)): e for e in self.override.elements()}.values())
 
 
 def _other_duration(settings: list[Setting]) -> list[Setting]:
-    """What goes without saying: with ``steps=500`` no epochs."""
+    """What is set along with a duration: with ``steps=500`` alone, ``epochs=null``."""
     texts = [s.text for s in settings]
     added = one_duration(texts)[len(texts) :]
     return [Setting(text, text.partition("=")[0], None, fixed=False) for text in added]
 
 
 def _worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[str]:
-    """Each problem once; where not all jobs have it, after the swept values that those have which do."""
+    """Each problem once; where only some jobs have it, after the values that are swept and that those jobs share.
+
+    Args:
+      lines: problems, with the indices of the jobs that have them.
+      points: the overrides of each job, by name.
+    """
     everywhere = {name: dict.fromkeys(p[name] for p in points if name in p) for p in points for name in p}
     told = []
     for line, jobs in lines.items():

@@ -1,7 +1,7 @@
 """Where the units of a sweep are trained, one file each: this machine, a SLURM cluster, Ray.
 
-A *unit* is some jobs of one group, described by a file. The command that trains it gets the file's path, trains the
-jobs into their directories, goes on from their checkpoints when it is started again, and ends with 0 when all are done,
-1 when one failed, 2 when the input was wrong, 130 or 143 when a signal stopped it after saving. Whatever else it ends
-with, it was killed or crashed: it is started again.
+A *unit* is some jobs of one group, described by a file. The command that trains it takes the file's path, trains the
+jobs in their directories, and goes on from their checkpoints when it is started again. It ends with 0 when all jobs are
+done, 1 when one failed, 2 when the input was wrong, 130 or 143 when a signal stopped it and the jobs are saved. Any
+other exit code means that it was killed or crashed: it is started again.
 """

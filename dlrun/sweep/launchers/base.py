@@ -18,36 +18,37 @@ from dlrun.sweep.launchers.process import LOOK
 TRAINS = "dlrun.sweep.train_unit"
 """The module that trains a unit: named rather than imported, since it imports what this folder holds."""
 TRAIN = (sys.executable, "-P", "-m", TRAINS)  # -P: nothing is imported from the working folder
-FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: what a command means to end with
+FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: how a unit's command ends unless it was killed
 
 
 class Task(ABC):
-    """A unit that was handed over."""
+    """A unit that was handed over for training, running or waiting for a machine."""
 
     @abstractmethod
     def code(self) -> int | None:
-        """The command's exit code, 128 + n where signal n killed it; None while it runs or waits."""
+        """The exit code of the unit's command, 128 + n where signal n killed it; None while it runs or waits."""
 
     @abstractmethod
     def stop(self) -> None:
         """Asks it to save and end."""
 
     def withdraw(self) -> bool:
-        """Takes it back where it still waits for a machine; whether it did."""
+        """Takes it back if it still waits for a machine; gives whether it did."""
         return False
 
 
 Start: TypeAlias = Callable[[list[Path]], list[Task]]
+"""Hands over units, given by their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launcher(ABC):
-    """The keys of all launchers.
+    """The keys that all launchers have.
 
     Args:
-      workers: units trained at a time.
+      workers: units that are trained at the same time.
       vmap: whether the jobs of a group are stacked; None decides by device.
-      chunk: jobs stacked at most; None for as many as fit into memory.
+      chunk: jobs in a stack at most; None for as many as fit into memory.
       max_jobs: more jobs than this are an error.
       fail_fast: whether nothing more is started once a job failed.
       retries: how often a unit whose process was killed is started again.
@@ -65,7 +66,7 @@ class Launcher(ABC):
 
     @property
     def inside(self) -> bool:
-        """Whether units are for this process to train, without :meth:`launch`."""
+        """Whether this process trains the jobs itself, without :meth:`launch`."""
         return False
 
     def launch(
@@ -83,9 +84,10 @@ class Launcher(ABC):
 
         Args:
           units: their files, in one folder, which all machines see under this path.
-          stop: gives the signal that asks to stop, once there was one: then what runs is asked to save and end, what
-            waits is left. A second signal is for the caller to end the process by, which ends local workers, too.
-          done: called with each unit that ended for good and its exit code; True where nothing more should be started.
+          stop: gives the number of the signal that this process got, if any. Then units that run are asked to save and
+            end, and those that wait are not started. At a second signal the caller ends the process, and with it
+            local workers.
+          done: called with each unit that ended for good, and its exit code; gives whether to start nothing more.
           poll: called several times a second.
           command: what trains a unit, which is its last argument.
         """
@@ -120,15 +122,15 @@ class Launcher(ABC):
                     time.sleep(LOOK)
 
     def _places(self, units: int) -> int:
-        """How many units are handed over at a time."""
+        """How many of so many units are handed over at the same time."""
         return self.workers or units
 
     @abstractmethod
     def _opened(self, units: Sequence[Path], command: Sequence[str]) -> contextlib.AbstractContextManager[Start]:
-        """What starts units, as long as it is open."""
+        """A context within which units can be started, by the function that it gives."""
 
 
 def _left(waiting: deque[Path], running: dict[Path, Task]) -> dict[Path, Task]:
-    """What runs on when nothing more is to be started."""
+    """Drops what waits, and takes back what it can; gives the units that run on."""
     waiting.clear()
     return {unit: task for unit, task in running.items() if not task.withdraw()}

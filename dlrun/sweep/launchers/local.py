@@ -19,8 +19,8 @@ FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 class Local(Launcher):
     """Trains units in this process, or in as many worker processes as ``workers`` says.
 
-    Workers have the GPUs in turn, and those that share one divide its memory. Each computes with its part of the CPU's
-    cores, by the variable NPROC, which XLA reads: a result's last bits depend on how many they are.
+    GPUs are given to workers in turn, and workers that share one divide its memory. Each worker computes with its part
+    of the CPU's cores, by the variable NPROC, which XLA reads: a result's last bits depend on their number.
     """
 
     @property
@@ -41,7 +41,7 @@ class Local(Launcher):
 
 
 class Worker(Task):
-    """A process with one of the free shares of the machine, which it gives back at its end."""
+    """A worker process. It takes one of the free shares of the machine, and gives it back at its end."""
 
     def __init__(self, command: Sequence[str], unit: Path, free: list[dict[str, str]]):
         self.free, self.shares = free, [free.pop(0)]
@@ -61,14 +61,14 @@ def shares(workers: int) -> list[dict[str, str]]:
     """Environment variables that divide this machine among workers."""
     from dlrun.system.environment import threads  # here, as it imports JAX
 
-    found = [{"NPROC": str(max(1, threads() // workers))} for _ in range(workers)]
+    divided = [{"NPROC": str(max(1, threads() // workers))} for _ in range(workers)]
     if devices := gpus():
         together = math.ceil(workers / len(devices))
-        for number, share in enumerate(found):
+        for number, share in enumerate(divided):
             share["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
             if together > 1 and FRACTION not in os.environ:
                 share[FRACTION] = f"{MEMORY / together:.3f}"
-    return found
+    return divided
 
 
 def gpus() -> list[str]:

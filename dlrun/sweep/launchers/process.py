@@ -1,4 +1,4 @@
-"""A process that trains a unit, and that ends when the one that started it does."""
+"""Processes that train a unit, and that end when the process that started them does."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Starts a unit's command, with its output added to the unit's log.
 
-    In a session of its own: Ctrl-C at the terminal is for the one that started it, who passes it on once.
+    The process has a session of its own, so that Ctrl-C at the terminal reaches only this process, which passes it on.
     """
     with log(unit).open("ab") as output:
         return subprocess.Popen(
@@ -42,9 +42,9 @@ def ended(process: "subprocess.Popen[bytes]") -> int | None:
 
 
 class Errand:
-    """A unit's process on another machine, for what runs there to call; gives the exit code.
+    """Starts a unit's command on another machine: a cluster's scheduler calls it there, and gets the exit code.
 
-    Both machines see the unit's folder: a file there is how the process is asked to stop, whatever lies between them.
+    Both machines see the unit's folder: a file that :meth:`stop` makes there asks the process to stop.
     """
 
     def __init__(self, command: Sequence[str], unit: Path, env: Mapping[str, str]):
@@ -59,7 +59,7 @@ class Errand:
         return start(self.command, self.unit, self.env, self.cwd)
 
     def attend(self, running: "subprocess.Popen[bytes]") -> int:
-        """Waits for the process, and passes on that it should stop."""
+        """Waits for the process to end, and sends SIGTERM to it once it is asked to stop; gives its exit code."""
         asked = False
         while (code := ended(running)) is None:
             if not asked and self.stops.exists():
@@ -69,17 +69,17 @@ class Errand:
         return code
 
     def stop(self) -> None:
-        """Called on this side."""
+        """Asks the process to stop; called on the machine of the sweep."""
         self.stops.touch()
 
     def started(self) -> bool:
-        """Whether the process was ever started, as seen from this side."""
+        """Whether the process was ever started; called on the machine of the sweep."""
         return log(self.unit).exists()
 
 
 @contextlib.contextmanager
 def deaf(signum: int) -> Iterator[None]:
-    """What is started meanwhile never hears a signal, nor does what it starts; here the signal only comes later."""
+    """Processes that are started within never get a signal, nor do theirs; this process gets it afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
     try:
         yield
@@ -88,10 +88,10 @@ def deaf(signum: int) -> Iterator[None]:
 
 
 def leash() -> None:
-    """Called by the command: has this process stopped, as by SIGTERM, when the one that started it is gone.
+    """Has this process send itself SIGTERM when the process that started it is gone; a unit's command calls it.
 
-    Whatever ended that one, SIGKILL included: standard input is a pipe whose other end nobody else holds. A process
-    that was asked to stop before takes it for the second signal, and ends at once.
+    That works even after SIGKILL: standard input is a pipe whose other end only the starting process holds. If this
+    process was asked to stop before, it is the second signal, and it ends at once.
     """
     if os.environ.pop(LEASH, None):
         threading.Thread(target=_follow, name="leash", daemon=True).start()

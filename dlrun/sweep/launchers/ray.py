@@ -25,10 +25,10 @@ KILLED = 128 + signal.SIGKILL
 
 @dataclass(frozen=True, kw_only=True)
 class Ray(Launcher):
-    """Hands each unit to Ray as a task, which waits for its resources; keys are named as Ray's.
+    """Hands each unit to Ray as a task, which waits for its resources. The keys have the names of Ray's.
 
-    The folder of the sweep and this installation must be on all machines under the same paths. A task whose machine is
-    lost is started again by the launcher, as ``retries`` says, not by Ray.
+    The folder of the sweep and this installation must be on all machines under the same paths. If a task's machine is
+    lost, the launcher starts the task again, as ``retries`` says; Ray does not.
     """
 
     address: Text | None = None
@@ -67,12 +67,12 @@ class Job(Task):
             return None
         try:
             return self.ray.get(self.result)
-        except self.ray.exceptions.RayTaskError as error:  # not the command failed, but what should start it
-            found, code = error, 1
+        except self.ray.exceptions.RayTaskError as error:  # the command did not fail: it could not be started
+            problem, code = error, 1
         except self.ray.exceptions.RayError as error:  # its machine is gone, or Ray's process there
-            found, code = error, KILLED
+            problem, code = error, KILLED
         with process.log(self.errand.unit).open("a") as log:
-            print(found, file=log)
+            print(problem, file=log)
         return code
 
     def stop(self) -> None:
@@ -87,11 +87,11 @@ class Job(Task):
 
 @contextlib.contextmanager
 def connected(address: str | None, folder: Path) -> Iterator[Any]:
-    """Ray, started on this machine unless there is an address; its handlers of signals don't replace ours.
+    """Ray: at the address, or started on this machine. Our signal handlers are put back after Ray replaced them.
 
-    Ray has its processes import from the folder that it is started in: from ``folder``, rather than the user's.
+    Ray's processes import from the folder that Ray is started in, so it is started in ``folder``, not in the user's.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # tells nobody that it is used, unless the user wants it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no statistics of use, unless the user wants it to
     ray: Any = importlib.import_module("ray")  # `import ray` is this very file to a type checker where Ray is missing
     handlers = {s: signal.getsignal(s) for s in SIGNALS}
     try:
@@ -110,7 +110,7 @@ def connected(address: str | None, folder: Path) -> Iterator[Any]:
 
 
 def answers(address: str) -> bool:
-    """Whether something listens at ``host:port``; true for other forms. Ray itself would try for minutes."""
+    """Whether something listens at ``host:port``; True for other forms of address. Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return True

@@ -27,11 +27,11 @@ LAG = 10  # seconds that a shared folder may take to show the file that another 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitit(Launcher):
-    """Hands each unit to SLURM as a job of one machine, all at once as a job array; keys are named as submitit's.
+    """Hands all units to SLURM, as one job array with a job of one machine for each. The keys have submitit's names.
 
-    The folder of the sweep must be one that all machines share. A unit whose time is over, or that is preempted, saves,
-    is queued again by SLURM and goes on. What was handed over goes on when the command that did it is killed.
-    Without SLURM, submitit's local executor stands in: the same ways in processes of this machine.
+    All machines must share the sweep's folder. A unit whose time is over, or that is preempted, saves; SLURM queues it
+    again, and it goes on. Units that were handed over go on even if the sweep's own process is killed. Without SLURM,
+    submitit's local executor does the same with processes of this machine.
     """
 
     cluster: Literal["auto", "slurm", "local"] = "auto"
@@ -58,7 +58,7 @@ class Submitit(Launcher):
         return self.cluster != "local" and shutil.which("srun") is not None
 
     def _places(self, units: int) -> int:
-        return units if self.slurm else self.workers or 1  # SLURM knows itself how many of an array run at a time
+        return units if self.slurm else self.workers or 1  # SLURM limits how many jobs of an array run at the same time
 
     @contextlib.contextmanager
     def _opened(self, units: Sequence[Path], command: Sequence[str]) -> Iterator[Start]:
@@ -80,7 +80,7 @@ class Submitit(Launcher):
         logging.getLogger("submitit").setLevel(logging.ERROR)  # the display is the sweep's
         cluster = "slurm" if self.slurm else "local"
         executor = submitit.AutoExecutor(folder, cluster, **{f"{cluster}_max_num_timeout": self.max_num_timeout})
-        # SLURM may hand no environment on, and submitit's process shall not import from the working folder either.
+        # SLURM may not pass the environment on, and submitit's process must not import from the working folder either.
         setup = [*([f"export {isolation.SAFE}=1"] if self.slurm else []), *self.setup]
         slurm = ("partition", "account", "qos", "constraint", "exclude")
         executor.update_parameters(
@@ -97,12 +97,12 @@ class Submitit(Launcher):
 
 
 class Requeued(process.Errand):
-    """What runs on the other machine; submitit calls :meth:`checkpoint` when the job must end, then queues it again."""
+    """Runs on the other machine. When the job must end, submitit calls :meth:`checkpoint`, and queues the job again."""
 
     def __call__(self) -> int:
         from submitit.core.job_environment import JobEnvironment
 
-        # SLURM tells all processes of a job that its time is nearly over: submitit answers, the command needn't.
+        # SLURM signals to all processes of a job that its time is nearly over: submitit acts on it, not the command.
         with process.deaf(JobEnvironment._usr_sig()):
             self.process = self.start()
         return self.attend(self.process)
@@ -129,7 +129,7 @@ class Job(Task):
             error = self.job.exception()
             if error is None:
                 return self.job.result()
-            with process.log(self.errand.unit).open("a") as log:  # not the command failed, but what should start it
+            with process.log(self.errand.unit).open("a") as log:  # the command did not fail: it could not be started
                 print(error, file=log)
             return 1
         self.over = min(self.over, time.monotonic())

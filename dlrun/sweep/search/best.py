@@ -18,9 +18,9 @@ from dlrun.sweep.search.study import Trial
 def write(
     directory: Path, space: SearchSpace, best: list[Trial], groups: Collection[str] = catalogue.GROUPS
 ) -> list[Path]:
-    """Writes best.yaml, or a best-0.yaml, best-1.yaml, ... for each of several; the files.
+    """Writes best.yaml, or best-0.yaml, best-1.yaml, ... for several; gives the files.
 
-    They lie in the folder ``experiment`` of the sweep's directory, which thereby is a folder of options.
+    They lie in the folder ``experiment`` of the sweep's directory, which can thereby serve as a ``--config-dir``.
 
     Args:
       groups: the keys that choose an option.
@@ -58,7 +58,7 @@ def text(directory: Path, name: str, space: SearchSpace, trial: Trial, groups: C
 
 
 def table(best: list[Trial]) -> list[str]:
-    """Lines for people: a trial with its results and values each."""
+    """A line for each trial, with its results and values."""
     rows = [[f"trial {t.number}", *(f"{m} {v:.6g}" for m, v in t.results.items()), *_shown(t)] for t in best]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]

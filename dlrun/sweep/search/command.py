@@ -1,4 +1,4 @@
-"""A search as a sweep: its trials are jobs, checked and trained as those of a grid."""
+"""``dlrun -m hydra/sweeper=optuna``: a search, whose trials are jobs, checked and trained as those of a grid are."""
 
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,12 @@ def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool
 
 
 def evaluations(setup: Setup) -> int:
-    """How often a whole run is evaluated."""
+    """How often a run that is trained to its end is evaluated."""
     return -(-setup.total_steps // in_steps(setup.plan.settings.eval.every, setup.steps_per_epoch))
 
 
 def recall(pruner: Pruner, folder: Folder, metric: str) -> None:
-    """Tells a pruner what the jobs in other processes came to."""
+    """Tells a pruner the validation rows of all jobs that are in the sweep's directory."""
     name = metric.removeprefix("val/")
     reports = {
         str(number): {str(i): row.get(name) for i, row in enumerate(_validations(folder, number), 1)}

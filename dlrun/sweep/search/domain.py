@@ -1,8 +1,8 @@
-"""What a search may choose from: Hydra's sweep syntax as a domain for each key. Needs no Optuna to be checked.
+"""What a search may choose from: Hydra's sweep syntax as a domain for each key, checked without Optuna.
 
-The meaning is that of Hydra's own Optuna plugin, with three differences. Choices stay text as it is typed, so that
-lists and quoted text come out as they went in. ``tag(int, ...)`` and logarithmic ranges work. ``shuffle`` changes
-nothing, since what is tried is the sampler's to choose.
+The syntax means what it does in Hydra's own Optuna plugin, with three differences. Options stay text as it was typed,
+so that lists and quoted text come out as they went in. ``tag(int, ...)`` and logarithmic ranges work. ``shuffle``
+changes nothing, since the sampler chooses the order.
 """
 
 import math
@@ -135,11 +135,11 @@ class SearchSpace:
 
 
 def search_space(overrides: list[str], params: dict[str, Any] | None = None, hydra: Hydra | None = None) -> SearchSpace:
-    """The space that a command spans; :class:`InvalidConfig` tells all that is wrong with it.
+    """The space that a command describes; :class:`InvalidConfig` tells all that is wrong with it.
 
     Args:
-      overrides: as typed; those of Hydra's own part are passed over.
-      params: further ones by key, from a configuration; one of the command line takes its place.
+      overrides: as typed; those of Hydra's own part are ignored.
+      params: further ones by key, from a configuration; an override of the same key replaces them.
       hydra: knows the options that ``glob(*)`` stands for.
     """
     read, found = hydra_adapter.read if hydra is None else hydra.read, []
@@ -187,7 +187,7 @@ def _typed(value: Any) -> str:
 
 
 def _domain(override: Override) -> Domain:
-    """Raises ValueError where nothing, or what can't be, is to be chosen from."""
+    """What an override lets a search choose from. Raises ValueError where that is nothing, or not possible."""
     tags = override.tags
     if unknown := sorted(tags - {"log", "int"}):
         raise ValueError(f"unknown tag {', '.join(unknown)}; known: log, int")

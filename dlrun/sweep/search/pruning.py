@@ -1,15 +1,14 @@
-"""Which trials of a search are not worth training to the end. Plain Python: worker processes use it too.
+"""Which trials of a search are not worth training to the end. Imports no Optuna: worker processes use it too.
 
 A *job* is one run; a *trial* is the jobs that differ only in the seed, ``seeds`` of them, numbered one after the other.
 A *step* counts evaluations of the validation split, from 1: unlike optimizer steps it means the same to runs of
 different batch sizes.
 
-The runs of a stack reach an evaluation together. So all of them first report, then each is asked: what is decided does
-not depend on their order. Optuna's own pruners decide about a trial at the moment that it reports, from what was
-reported before; in lockstep the first one of a batch would be promoted for want of company and the last one judged by
-all, so they are not used.
+The runs of a stack reach an evaluation together. So all of them report first, and only then is decided about each: the
+order of the runs has no influence. Optuna's own pruners are not used, as they decide about a trial when it reports,
+from what was reported before: they would compare the first trial of a stack with no other, and the last one with all.
 
-A trial's value is the best so far, since a run is judged by its best state. Ties stay.
+A trial's value is its best so far, since a run is judged by its best state. Of equal trials none is given up.
 """
 
 import math
@@ -177,7 +176,7 @@ RULES: dict[str, Callable[..., Rule]] = {"median": Median, "halving": Halving, "
 
 
 class Pruner:
-    """Hears of evaluations and says which runs to give up. All runs of a stack report a step before any is asked.
+    """Takes reports of evaluations, and decides which runs to give up, once all runs of a stack reported a step.
 
     Args:
       rule: when to give up a trial.

@@ -1,6 +1,6 @@
 """``hydra/sweeper=optuna``: chooses trials by what came of those before, until there are enough of them.
 
-The runs themselves are the caller's: :func:`search` hands out points and hears what came of them.
+The caller trains the runs: :func:`search` gives it points, and gets what came of them.
 """
 
 import math
@@ -238,7 +238,7 @@ def _points(space: SearchSpace, trial: Trial, seeds: int) -> list[Point]:
 
 
 def _tell(trials: study.Study, number: int, outcomes: Sequence[Outcome], objectives: list[Objective]) -> bool:
-    """Writes down what came of a trial; whether one of its runs was stopped, so that it is still to be done."""
+    """Records what came of a trial. Gives True, and records nothing, if a run was stopped: the trial is still to do."""
     statuses = {o.status for o in outcomes}
     results = {o.metric: _mean([outcome.metrics.get(o.metric) for outcome in outcomes]) for o in objectives}
     if statuses & {*FAILED}:

@@ -1,7 +1,7 @@
-"""A search's trials in Optuna's sqlite storage. The only file that knows Optuna; imports it when a search starts.
+"""A search's trials in Optuna's sqlite storage. The only file that knows Optuna, which it imports when a search starts.
 
-What is tried follows from the seed, the number of the trial and the results before it, so a search that was killed and
-resumed tries what it would have tried.
+What a trial tries follows from the seed, its number and the results before it alone, so that a search which was killed
+and resumed tries what it would have tried without that.
 """
 
 import json
@@ -54,7 +54,7 @@ def distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
 
 
 class Study:
-    """Asks for trials and remembers what came of them.
+    """Asks Optuna for trials, and tells it what came of them.
 
     Args:
       study: Optuna's.
@@ -87,7 +87,7 @@ class Study:
         self.study.tell(number, [results[m] for m in self.metrics])
 
     def pruned(self, number: int, step: int, value: float) -> None:
-        """A trial given up at a step; the samplers learn from how far it came, and its value."""
+        """Records a trial that was given up at a step; samplers learn from how far it came, and from its value."""
         from optuna import Trial as Asked
         from optuna.trial import TrialState
 
@@ -105,7 +105,7 @@ class Study:
         return len(self.study.get_trials(deepcopy=False))
 
     def best(self) -> list[Trial]:
-        """The best trial, or of several metrics those that none beats in all; empty without a completed one."""
+        """The best trial; for several metrics, the trials that no other beats in all. Empty where none completed."""
         from optuna.trial import TrialState
 
         if not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -197,10 +197,7 @@ def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], ho
 
 
 def check(directory: Path, described: dict[str, Any]) -> None:
-    """Holds a study that is there against this search; :class:`InvalidConfig` where it is another one's.
-
-    Reads the file only.
-    """
+    """Raises :class:`InvalidConfig` where the directory has the study of another search. Only reads the file."""
     file = directory / rundir.STUDY
     if not file.exists():
         return
