@@ -23,7 +23,7 @@ def trust(args: argparse.Namespace) -> tuple[str, ...]:
     return trust
 
 
-def checked(cfg: Any, found: list[str], trust: tuple[str, ...]) -> Any:
+def checked(cfg: Any, found: list[str], trust: tuple[str, ...] = ()) -> Any:
     """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, ``found`` included."""
     from dlrun.config import composition, plan
 

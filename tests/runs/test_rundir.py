@@ -17,11 +17,11 @@ from tests.conftest import QUICK
 
 MANY = """
 import multiprocessing, sys
-from dlrun.config import composition
+from dlrun.config import composition, directories
 
 def start(barrier, cfg, hydra):
     barrier.wait()
-    composition.run(hydra, cfg, lambda directory: (directory / "mine").touch(exist_ok=False))
+    directories.run(hydra, cfg, lambda directory: (directory / "mine").touch(exist_ok=False))
 
 if __name__ == "__main__":
     fork = multiprocessing.get_context("fork")
