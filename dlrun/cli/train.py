@@ -39,8 +39,7 @@ def sweep(
     hydra: Any, cfg: Any, overrides: list[str], found: list[str], trust: tuple[str, ...], args: argparse.Namespace
 ) -> int:
     """Checks all runs of a sweep, then trains them; 1 when one failed. The last line on stdout is its directory."""
-    from dlrun.sweep import by_hydra, command, request
-    from dlrun.sweep.search import command as search
+    from dlrun.sweep import by_hydra, grid, request, tuning
 
     if by_hydra.chosen(cfg):
         if args.dry_run:
@@ -57,7 +56,7 @@ def sweep(
         )
     asked = request.SweepRequest(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
-    how = search.search if by_hydra.searches(cfg) else command.sweep
+    how = tuning.search if by_hydra.searches(cfg) else grid.sweep
     return how(asked, hydra, found, dry_run=args.dry_run)
 
 

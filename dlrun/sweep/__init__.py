@@ -10,7 +10,8 @@ The words of this folder:
 
 The way of a sweep: ``jobs`` makes its jobs and groups them, ``folder`` knows those that are in its directory already,
 ``trainer`` has the others trained, by ``train_unit`` in this process or, through one of the ``launchers``, in others.
-``command`` is all of that in order, within what ``conduct`` does around it; start reading there. ``status`` is what a
-person sees, ``estimate`` what ``--dry-run`` tells. ``search`` chooses jobs by what came of earlier ones. ``by_hydra``
-is for users who chose another sweeper or launcher of Hydra's. How one run is trained is not decided here.
+``grid`` is all of that in order, within what ``conduct`` does around it; start reading there. ``status`` is what a
+person sees, ``estimate`` what ``--dry-run`` tells. ``tuning`` is a search: with ``search`` it chooses its jobs by what
+came of earlier ones. ``by_hydra`` is for users who chose another sweeper or launcher of Hydra's. How one run is
+trained is not decided here.
 """

@@ -17,7 +17,7 @@ from dlrun.config import catalogue
 from dlrun.errors import InvalidConfig
 from dlrun.runs import atomic, rundir, times
 from dlrun.runs.status import now
-from dlrun.sweep.jobs.job import Job, dumped, hydra_text
+from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from
 
 UNITS = ".units"
 OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # what lies beside the directories of jobs
@@ -192,12 +192,6 @@ def is_name(directory: str) -> bool:
     path = Path(directory)
     hidden = any(part.startswith(".") for part in path.parts)
     return bool(path.parts) and not path.is_absolute() and not hidden and path.parts[0] not in OWN
-
-
-def taken_from(values: dict[str, Any]) -> str:
-    """The part of a configuration that decides where the data comes from and how it is cut, as text."""
-    how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
-    return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)
 
 
 def digest(job: Job) -> str:

@@ -11,8 +11,7 @@ from dlrun.data.dataset import Dataset
 from dlrun.data.fingerprint import changed_since, changes
 from dlrun.errors import InvalidConfig
 from dlrun.program.setup import Setup, alike, prepare
-from dlrun.sweep.folder import taken_from
-from dlrun.sweep.jobs.job import Job
+from dlrun.sweep.jobs.job import Job, taken_from
 from dlrun.train.sinks import missing
 
 LENGTH_AND_RECORDS = (

@@ -1,5 +1,6 @@
 """A job of a sweep: its checked configuration, and the files of its ``.hydra`` folder."""
 
+import json
 import re
 import textwrap
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dlrun.config import catalogue
+from dlrun.runs import atomic
 
 if TYPE_CHECKING:  # it imports jax
     from dlrun.config.plan import Plan
@@ -108,3 +110,9 @@ def hydra_text(job: Job, directory: Path) -> str:
 def key_of(text: str) -> str:
     """The key of an override."""
     return re.split("[=@]", text.lstrip("+~"), maxsplit=1)[0]
+
+
+def taken_from(values: dict[str, Any]) -> str:
+    """The part of a configuration that decides where the data comes from and how it is cut, as text."""
+    how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
+    return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)

@@ -14,9 +14,9 @@ from dlrun.program.setup import Setup
 from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.status import FAILED, OVER
-from dlrun.sweep.command import described
 from dlrun.sweep.conduct import conducted, launcher_of
 from dlrun.sweep.folder import Folder, read
+from dlrun.sweep.grid import described
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.request import SweepRequest

@@ -6,12 +6,12 @@ from typing import Any
 from dlrun.config import composition, directories
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
-from dlrun.runs.status import OVER
 from dlrun.runs import rundir
+from dlrun.runs.status import OVER
 from dlrun.sweep.conduct import conducted, launcher_of, main_metric, small_footprint
-from dlrun.sweep.folder import Folder, digest, read, taken_from
+from dlrun.sweep.folder import Folder, digest, read
 from dlrun.sweep.jobs.groups import grouped, same_data
-from dlrun.sweep.jobs.job import Job
+from dlrun.sweep.jobs.job import Job, taken_from
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
 from dlrun.sweep.request import SweepRequest
