@@ -461,6 +461,7 @@ def test_ones_own_activation_is_drawn_where_it_is_trusted(own: Path, dlrun, monk
     assert "not trusted" in refused.err
     trusted = dlrun("show", "act=bent", "--config-dir", "mine", "--trust", "bent_shown")
     assert_drawn(trusted.out, (-5, 5), lambda x: x + 0.5 * np.abs(x))
+    monkeypatch.setenv("DLRUN_TRUST", "bent_shown")
     by_environment = dlrun("show", "act=bent", "--config-dir", "mine")
     assert by_environment.out == trusted.out
 
