@@ -1,4 +1,4 @@
-"""Looks into a model: where numbers stop being finite, the layers and their costs, its activations and schedules drawn.
+"""Inspects models: where numbers stop being finite, the layers and their costs, plots of activations and schedules.
 
-It runs parts of the program on inputs of its own, and never changes a run. Start with :mod:`~dlrun.check.calls`.
+Nothing here changes a run. Start with :mod:`~dlrun.check.calls`.
 """

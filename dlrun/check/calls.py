@@ -1,8 +1,8 @@
-"""Records the calls of the modules of a model: what each was given, and what it gave.
+"""Records the calls of the modules of a model: the inputs and the output of each.
 
 Flax has no hook for this: ``nnx.capture`` keeps outputs without their order and without inputs, and it patches classes
-while it runs. Here classes stay as they are. Each module of the one model that is looked at becomes, for the time of
-the call, an instance of a subclass that records.
+while it runs. Here classes stay as they are. During the call, each module of the one model becomes an instance of a
+subclass that records.
 """
 
 from collections.abc import Callable
@@ -39,14 +39,14 @@ def calls(model: nnx.Module, x: Array) -> list[Call]:
     recorded: list[Call] = []
 
     def record(module: nnx.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if id(module) in modules:  # and no copy, which a Flax transform such as ``nnx.scan`` makes
+        if id(module) in modules:  # a Flax transform such as ``nnx.scan`` calls copies, which are not recorded
             recorded.append(Call(dotted(modules[id(module)][0]), module, (args, kwargs), output))
 
     classes = [(module, type(module)) for _, module in modules.values()]
     token = _RECORD.set(record)
     try:
         for module, kind in classes:
-            object.__setattr__(module, "__class__", _recording(kind))  # not as an attribute that Flax keeps
+            object.__setattr__(module, "__class__", _recording(kind))  # bypasses Flax's bookkeeping
         model(x)  # pyright: ignore[reportCallIssue]
     finally:
         for module, kind in classes:
@@ -56,10 +56,10 @@ def calls(model: nnx.Module, x: Array) -> list[Call]:
 
 
 _RECORD: ContextVar[Callable[..., None]] = ContextVar("record")
-"""What a recording module tells of its call."""
+"""The function that a recording module calls after its own call."""
 
 
-@cache  # JAX keeps every class of modules for good: one for each kind is enough
+@cache  # JAX registers every class of modules for good, so there should be only one subclass of each
 def _recording(kind: type[Any]) -> type[Any]:
     """A subclass of ``kind`` that records its calls."""
 

@@ -1,4 +1,4 @@
-"""What ``dlrun show`` draws: activations with their derivatives, schedules of the learning rate."""
+"""Computes what ``dlrun show`` draws: activations with their derivatives, schedules of the learning rate."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,11 +9,11 @@ if TYPE_CHECKING:  # the functions below import these, so that a command that dr
     from dlrun.program.setup import Setup
 
 REACH = 5.0  # an activation is drawn from -REACH to REACH
-POINTS = 2000  # a schedule of more steps is drawn at so many of them
+POINTS = 2000  # of a schedule at most, however many steps it has
 
 
 def _activation(word: str, plan: "Plan", _: object) -> "Chart":
-    """An activation and its derivative; of a gated one as functions of the gate, where the value is 1."""
+    """An activation and its derivative; a gated one is a function of its gate here, and its value is 1."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -55,4 +55,4 @@ def _schedule(word: str, plan: "Plan", prepared: Callable[["Plan"], "Setup"]) ->
 
 
 CHARTS: dict[str, Callable[..., "Chart"]] = {"act": _activation, "schedule": _schedule}
-"""Draws an option, by group: a function of the word that chooses it, the plan, and what prepares a plan."""
+"""Functions that draw an option, by its group; they take the override, its plan, and a function to prepare plans."""

@@ -1,4 +1,4 @@
-"""The layers of a model on its data: output shapes, parameters and operations of each, and what a step costs."""
+"""Lists the layers of a model with output shape, parameters and operations of each, and what a step costs."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from dlrun.program import step
 from dlrun.program.nonfinite import dotted
 from dlrun.program.setup import Setup
 
-BATCH = 7919  # examples while shapes are traced: a prime, so that a dimension of this size is the batch
+BATCH = 7919  # examples, to trace shapes: a prime, so that only the batch has a dimension of this size
 
 
 @dataclass(frozen=True)
@@ -122,21 +122,21 @@ def costs(setup: Setup) -> tuple[float, float]:
 def operations(function: Callable[..., Any], *args: Any) -> float:
     """Floating-point operations of a call, as XLA counts them before it optimises; a multiply-add is two.
 
-    XLA counts the body of a loop once. For ``jax.lax.scan``, whose length is known, the other turns are added here.
+    XLA counts the body of a loop once. For ``jax.lax.scan``, whose length is known, the others are added here.
     """
     traced = jax.jit(function).trace(*args)
     return _cost(traced.lower()) + _further(traced.jaxpr.jaxpr)
 
 
 def _further(jaxpr: core.Jaxpr) -> float:
-    """Operations of the scans in a program, for all turns but the first of each."""
+    """Operations of the scans in a program, for all iterations but those that XLA counts."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name != "scan":
             total += sum(map(_further, core.jaxprs_in_params(equation.params)))
             continue
         body, length, unroll = (equation.params[key] for key in ("jaxpr", "length", "unroll"))
-        # XLA's loop does ``unroll`` steps a turn; the steps left over at the end stand outside the loop.
+        # XLA's loop does ``unroll`` steps per iteration; the steps left over at the end are outside the loop.
         if again := (length // unroll - 1) * unroll if 0 < unroll < length else 0:
             total += again * _cost(jax.jit(core.jaxpr_as_fun(body)).lower(*body.in_avals))
         total += length * _further(body.jaxpr)
@@ -144,7 +144,7 @@ def _further(jaxpr: core.Jaxpr) -> float:
 
 
 def _cost(lowered: Any) -> float:
-    analysis = lowered.cost_analysis() or lowered.compile().cost_analysis()  # some devices must compile to know
+    analysis = lowered.cost_analysis() or lowered.compile().cost_analysis()  # some devices know only after compiling
     return float((analysis or {}).get("flops", 0))
 
 

@@ -1,4 +1,4 @@
-"""What went wrong when a number was not finite: which quantity, in which layer, at which step."""
+"""Explains a number that is not finite: which quantity it is, in which layer, at which step."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def explain(
 
 
 def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
-    """Repeats a step and names the first thing in it that is not finite: an input, a layer's output, a gradient …"""
+    """Repeats a step and names the first quantity that is not finite: an input, a layer's output, a gradient …"""
     program, numbers = setup.program, state.numbers
     batch = step.augmented(program, state, batch)
     if not bool(step.all_finite(batch["x"])):
@@ -75,7 +75,7 @@ def first_layer(setup: Setup, state: TrainState, x: Array) -> str | None:
     params, x = step.cast_floats((state.params, x), setup.program.dtype)
     model = nnx.merge(setup.graphdef, params, state.variables, copy=True)
     model.train()
-    # The outputs of layers inside a compiled loop over time are unknown; the layer that has the loop is named instead.
+    # The outputs of layers inside a compiled loop over time are tracers; the layer that has the loop is named instead.
     known = [call for call in calls(model, x) if not isinstance(call.output, Tracer)]
     bad = [call.path for call in known if not bool(step.all_finite(call.output))]
     return bad[0] if bad else None

@@ -1,6 +1,6 @@
-"""The compiled part: the state of training, the pure step over it, and what is prepared before anything is compiled.
+"""What a run computes: the training state, the pure functions of a step, and all that is prepared to compile them.
 
 Nothing here writes into a run directory. Start with :mod:`~dlrun.program.step`, which has the functions that are
-compiled. :func:`dlrun.program.setup.prepare` makes a plan, its data and the devices into a
-:class:`~dlrun.program.setup.Setup`; :class:`dlrun.program.compiled.Engine` compiles it for all runs that share it.
+compiled. :func:`dlrun.program.setup.prepare` turns a plan into a :class:`~dlrun.program.setup.Setup`, with data and
+devices; :class:`dlrun.program.compiled.Engine` compiles it for all runs that share it.
 """

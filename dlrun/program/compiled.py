@@ -1,4 +1,4 @@
-"""What all runs of a program share: its compiled functions, and the rows of the data set on the devices."""
+"""Compiles a program: its functions and the rows of the data set on the devices, shared by all runs of the program."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ class Evaluation:
     Args:
       metrics: by name; where there is a ``problem`` also ``nonfinite``, the number of examples that are not finite.
       details: results for each class.
-      problem: says what is not finite, where anything is; the metrics are no result then.
+      problem: says what is not finite, if anything is; the metrics must not be used then. None if all is finite.
     """
 
     metrics: dict[str, float]
@@ -44,7 +44,7 @@ class Engine:
     with each run's state. :mod:`dlrun.sweep` passes on the engines of earlier groups, and asks what memory one takes.
 
     Args:
-      setup: that of any of the runs.
+      setup: of any of the runs.
       others: engines of other groups; where one has put the same data on the same devices, that table is used again.
     """
 
@@ -71,7 +71,7 @@ class Engine:
         """The training steps, the evaluation steps and the search for numbers that are not finite, for stacked states.
 
         The first two take two more arguments than those for one run: the places in the stack to compute, and how many
-        of these count. So the same program serves on when runs leave the stack.
+        of these count. So the same program can be used when runs leave the stack.
 
         Args:
           at_once: whether all places are computed together by ``jax.vmap``, whatever these arguments say; otherwise one
@@ -110,12 +110,12 @@ class Engine:
         )
 
     def start(self, plan: Plan) -> TrainState:
-        """The state of a run before its first step."""
+        """The state of a run before its first step, on the devices."""
         return self.init(np.uint32(plan.settings.seed), numbers(plan, self.setup.data))
 
     @property
     def streams(self) -> bool:
-        """Whether rows are read while the device computes; then each run reads its own."""
+        """Whether rows are read from disk while the device computes; then each run reads its own."""
         return streams(self.setup.data, self.setup.plan.settings.stream)
 
     def feed(self, seed: int) -> Feed:
@@ -141,17 +141,17 @@ class Engine:
         return {"sum": {k: np.float32(0) for k in sorted(set(names))}, "last": {"lr": np.float32(0)}}
 
     def fit(self, arrays: dict[str, Any]) -> Any:
-        """A run's saved arrays as a tree; :class:`~dlrun.runs.checkpoint.CheckpointError` where they don't fit."""
+        """A run's saved arrays as a tree; raises :class:`~dlrun.runs.checkpoint.CheckpointError` if they don't fit."""
         return pytree.fit(arrays, {"state": kept(self.setup.shapes), "totals": self.zeros()})
 
     @cached_property
-    def no_totals(self) -> dict[str, np.ndarray]:
+    def zeros_by_path(self) -> dict[str, np.ndarray]:
         """:meth:`zeros` by path, as they are saved."""
         return pytree.flat({"totals": self.zeros()})
 
     @cache  # noqa: B019 - an engine lives as long as its group
     def eval_size(self, runs: int = 1) -> int:
-        """Examples that are evaluated at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
+        """How many examples to evaluate at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
 
         The latter is a power of two for each device, so that machines with nearly the same memory take the same size.
         With another size the sums run in another order, and XLA may choose other kernels: losses and errors are the
@@ -174,7 +174,7 @@ class Engine:
         return 2 ** int(math.log2(max(fit, 1))) * devices
 
     def eval_batches(self, size: int) -> int:
-        """How many batches of a size the longest split is evaluated in."""
+        """How many batches of ``size`` examples the longest split makes."""
         return -(-self.longest // size)
 
     def eval_bytes(self, size: int) -> int:
@@ -182,7 +182,7 @@ class Engine:
         return self._evaluated(size)[1]
 
     @cached_property
-    def counts(self) -> step.Batch:
+    def eval_zeros(self) -> step.Sums:
         """Sums of an evaluation before the first example."""
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._evaluated(self.most_evaluated)[0])
 
@@ -202,5 +202,5 @@ class Engine:
         means = {k: float(sums[k]) / float(sums["count"]) for k in ("loss", *task.metrics)}
         if (problem := unsound(split, sums)) is None:
             return Evaluation(task.report(split, means, sums), task.details(sums), None)
-        of_all = dict.fromkeys(task.names, math.nan)  # one example that is not finite makes each of these NaN
+        of_all = dict.fromkeys(task.names, math.nan)  # one bad example spoils what is computed from all of them
         return Evaluation({**of_all, **means, "nonfinite": int(sums["nonfinite"][:2].sum())}, {}, problem)

@@ -1,4 +1,4 @@
-"""What JAX computes with: devices, other machines, and the cache of compiled programs."""
+"""Sets up JAX: its devices, other machines, and the cache of compiled programs."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ from dlrun.system import user_folders
 
 
 def initialize(settings: Settings) -> None:
-    """Makes the settings that JAX needs before its first use: the compilation cache, other machines."""
+    """Tells JAX, before its first use, where to cache compiled programs and which other machines take part."""
     cache, others = settings.compile_cache, settings.distributed
     if cache:
         own = user_folders.cache()
@@ -39,12 +39,12 @@ def _told(text: str) -> None:
 
 
 def mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:
-    """Devices in a row, along which batches are divided."""
+    """A mesh of one axis, ``batch``, along which the examples of a batch are divided among devices."""
     return jax.make_mesh((len(devices),), ("batch",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def _processor() -> str:
-    """Names the processor's instruction set: a program compiled for another must not be found in a shared folder."""
+    """Names the processor's instruction set: machines that differ in it may share the cache, but not its programs."""
     try:
         text = Path("/proc/cpuinfo").read_text()
         flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")

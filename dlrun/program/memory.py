@@ -1,4 +1,4 @@
-"""How much memory a computation's intermediate arrays take, by its trace: nothing is compiled or run."""
+"""Estimates the memory that a computation's intermediate arrays take, from its jaxpr: nothing is compiled or run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +8,14 @@ import jax
 from dlrun.system import environment
 
 SHARE = 1 / 8
-"""Of the memory, for an evaluation's intermediate arrays; states, data and other programs have the rest."""
+"""The part of the memory that an evaluation may take; states, data and other programs need the rest."""
 LOOPS = ("scan", "while")
 
 
 def room(devices: int) -> int:
     """Bytes that an evaluation may take on this many devices: :data:`SHARE` of their memory.
 
-    It does not depend on how much is free at the moment, so that a repeated run takes the same.
+    It does not depend on how much is free at the moment, so that a repeated run evaluates as many at a time.
     """
     device = jax.local_devices()[0]
     stats = {} if device.platform == "cpu" else device.memory_stats() or {}
@@ -24,9 +24,9 @@ def room(devices: int) -> int:
 
 
 def peak(jaxpr: Any) -> int:
-    """Most bytes of arrays that live at once, each from where it is made to where it is last read; without arguments.
+    """The most bytes of arrays that live at once, each from where it is made to where it is last read.
 
-    XLA keeps fewer: it fuses elementwise operations into what reads their results.
+    Arguments are not counted. XLA needs less: it fuses elementwise operations into what reads their results.
     """
     ends: dict[Any, int] = {}
     for i, equation in enumerate(jaxpr.eqns):

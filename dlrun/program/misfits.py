@@ -1,4 +1,4 @@
-"""Whether data, batch size, model and devices fit each other: what stops a run, and what a person is warned of."""
+"""Checks whether data, batch size, model and devices fit each other: errors that stop a run, and warnings."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.inits import SATURATING
 from dlrun.program.state import TrainState
 
-UNSTABLE_BELOW = 8  # examples; the statistics of batch normalisation are too noisy for smaller batches
-DEEP = 5  # layers; in more of them activations that saturate are warned of
+UNSTABLE_BELOW = 8  # examples; in smaller batches the statistics of batch normalisation are too noisy
+DEEP = 5  # layers; a deeper model gets a warning if its activation saturates
 
 
 @contextlib.contextmanager
 def reported(problems: list[str], group: str, *, fatal: bool = False) -> Iterator[None]:
-    """Adds each :class:`Unfit` that a component of ``group`` raises to ``problems``; if ``fatal``, raises them all."""
+    """Adds each :class:`Unfit` that a component of ``group`` raises to ``problems``; if ``fatal``, then raises them."""
     before = len(problems)
     try:
         yield
@@ -38,7 +38,7 @@ def _each(misfits: BaseExceptionGroup[Unfit]) -> Iterator[Unfit]:
 
 
 def settings_misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]) -> list[str]:
-    """What is wrong with the batch size and the metric to choose by, a line each.
+    """Errors in the batch size and in the metric that chooses the best state, a line each.
 
     Args:
       devices: how many a batch is divided among.
@@ -60,7 +60,7 @@ def settings_misfits(plan: Plan, data: Dataset, devices: int, metrics: list[str]
 
 
 def batch_norm_misfits(plan: Plan, shapes: TrainState) -> list[str]:
-    """A line where batch normalisation would get a single example at a time."""
+    """An error line, if batch normalisation would get a single example at a time."""
     settings, others = plan.settings, " or ".join(_without_batch())
     if settings.batch_size // settings.accumulate > 1 or not _batch_statistics(shapes):
         return []
@@ -72,7 +72,7 @@ def batch_norm_misfits(plan: Plan, shapes: TrainState) -> list[str]:
 
 
 def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
-    """Choices that train badly with this model, or change nothing, a line each."""
+    """Warnings of choices that train badly with this model, or have no effect on it, a line each."""
     settings, warnings = plan.settings, []
     size, others = settings.batch_size // settings.accumulate, " or ".join(_without_batch())
     if size < UNSTABLE_BELOW and _batch_statistics(shapes):
@@ -93,7 +93,7 @@ def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
 
 
 def device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
-    """Settings that these devices do not heed, or not wholly, a line each."""
+    """Warnings of settings that have no effect, or not all of it, on these devices, a line each."""
     settings, platform, warnings = plan.settings, devices[0].platform, []
     if settings.matmul_precision != "float32" and (platform == "cpu" or settings.precision != "float32"):
         where = "on a CPU" if platform == "cpu" else f"with precision={settings.precision}"
@@ -107,7 +107,7 @@ def device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
 
 
 def _without_batch() -> list[str]:
-    """The norms to advise in place of batch normalisation."""
+    """The norms to suggest instead of batch normalisation."""
     return [f"norm={n}" for n in ("layer", "group") if n in catalogue.options("norm", [catalogue.conf()])]
 
 

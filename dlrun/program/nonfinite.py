@@ -1,4 +1,4 @@
-"""Finds numbers that are not finite, in a state or in an evaluation."""
+"""Finds numbers that are not finite (NaN or infinite), in a state or in an evaluation."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ class NonFinite(Exception):
 
 
 def nonfinite(state: TrainState) -> dict[str, Array]:
-    """By path, whether a parameter or batch statistic has a number that is not finite, bool () each."""
+    """For each parameter and batch statistic, by path: whether it has a number that is not finite, bool ()."""
     trees = {"parameter": state.params, "statistic": nnx.filter_state(state.variables, nnx.BatchStat)}
     return {
         f"{kind} {dotted(path)}": ~jnp.all(jnp.isfinite(leaf))
@@ -38,6 +38,6 @@ def unsound(split: str, sums: dict[str, Any]) -> str | None:
 
 
 def dotted(path: tuple[Any, ...]) -> str:
-    """A path as a person writes it: ``hidden.0.linear.kernel``."""
+    """A path in a pytree as a person writes it: ``hidden.0.linear.kernel``."""
     inner = [p for p in path if not isinstance(p, jax.tree_util.GetAttrKey)]  # a variable's own ``value``
     return ".".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in inner)

@@ -1,4 +1,4 @@
-"""The precision in which a traced program computes its matrix products and convolutions."""
+"""Warns of matrix products and convolutions that a model does not compute in the half precision it was asked for."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 
 
 def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """All equations of a program, those of its loops, branches and inner functions included."""
+    """All equations of a jaxpr, those of its loops, branches and inner functions included."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in core.jaxprs_in_params(equation.params):
@@ -18,7 +18,7 @@ def equations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
 
 
 def products(jaxpr: core.Jaxpr) -> list[tuple[Any, Any]]:
-    """The two factors, as shapes with dtypes, of every matrix product and convolution of floating-point numbers."""
+    """The shapes and dtypes of the two factors of every matrix product and convolution of floating-point numbers."""
     factors: list[tuple[Any, Any]] = [
         (e.invars[0].aval, e.invars[1].aval) for e in equations(jaxpr) if e.primitive.name in PRODUCTS
     ]
@@ -29,7 +29,7 @@ def misses(forward: core.Jaxpr, dtype: Any) -> list[str]:
     """A warning, if products of a model's forward pass are not computed in the half precision ``dtype``."""
     every = products(forward)
     others = [both for both in every if any(f.dtype != dtype for f in both)]
-    if dtype == jnp.float32 or not others:  # a model may choose half precision for itself
+    if dtype == jnp.float32 or not others:  # in float32, a model may choose half precision for itself
         return []
     a, b = (f.str_short() for f in others[0])
     return [

@@ -1,4 +1,4 @@
-"""The choices of a run, which are compiled in; its numbers are read by the compiled program."""
+"""The part of a run's configuration that is compiled in: model, optimizer, loss and the like, without their numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from dlrun.optim.optimizers import kernels
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The choices of a run, which are compiled in; its numbers, such as the learning rate, are arguments of methods.
+    """The choices of a run, which are compiled in. Its numbers, such as the learning rate, are arguments of methods.
 
     Args:
       model, act, norm, init, optim, schedule, augment, loss: components, each with the values that are compiled in.
       inputs: the form of an example.
       outputs: how many outputs the model has.
-      task: the metrics.
+      task: the kind of task, with its metrics.
       dtype: precision of the forward and backward pass; parameters and optimizer state stay float32.
       matmul_precision: precision of products and convolutions of float32; a GPU is faster with rounded factors.
       accumulate: how many parts a batch is split into, one after the other.
@@ -55,7 +55,7 @@ class Program:
 
     @classmethod
     def of(cls, plan: Plan, inputs: Inputs, outputs: int, task: Task) -> "Program":
-        """What a plan's choices and settings make of data of this form."""
+        """The program of a plan, for data whose examples have this form."""
         settings = plan.settings
         return cls(
             **{group: choice for group, choice in plan.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Turns trees of arrays into dictionaries of arrays by path, and back."""
+"""Turns pytrees of arrays into flat dictionaries of arrays by path, as checkpoints hold them, and back."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ Tree = Any
 
 
 def fit(saved: dict[str, Any], like: Tree) -> Tree:
-    """Arrays by path as a pytree with the structure of ``like``.
+    """Saved arrays by path as a pytree with the structure of ``like``, after checking that they fit it.
 
     Args:
-      like: a pytree whose leaves have a shape and a dtype.
+      like: a pytree of arrays, or of shapes with dtypes.
 
     Raises:
       CheckpointError: where paths, shapes or dtypes are not those of ``like``.

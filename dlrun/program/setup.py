@@ -1,4 +1,4 @@
-"""Prepares a plan for training: loads its data, traces its model, and finds what does not fit before a run is made."""
+"""Prepares a plan for training: loads its data, traces its model, and reports what does not fit before a run starts."""
 
 import math
 from collections.abc import Iterable
@@ -31,16 +31,16 @@ from dlrun.runs.metric_names import better
 
 @dataclass(frozen=True)
 class Setup:
-    """A plan with its data, program and devices.
+    """All that is prepared before a run: its plan, data, program and devices.
 
     Args:
-      data: with all three splits.
+      data: the data set, with all three splits.
       graphdef: the model's structure.
       shapes: a training state with shapes and dtypes in place of arrays.
       mesh: the devices in a row.
       warnings: what a person should know before the run starts, a line each.
       constants: arrays that every step reads beside its batch: a teacher's, if there is one.
-      teacher: identifies the teacher's weights.
+      teacher: identifies the teacher's weights; None without one.
     """
 
     plan: Plan
@@ -60,7 +60,7 @@ class Setup:
 
     @property
     def numbers(self) -> dict[str, np.float32]:
-        """The run's hyperparameters: :func:`numbers`."""
+        """The run's numeric hyperparameters by path: :func:`numbers`."""
         return numbers(self.plan, self.data)
 
     @property
@@ -82,6 +82,7 @@ class Setup:
 
     @cached_property
     def parameters(self) -> int:
+        """How many numbers the model trains."""
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes.params))
 
     def examples(self, size: int) -> jax.ShapeDtypeStruct:
@@ -98,17 +99,17 @@ class Setup:
 
     @property
     def compiler_options(self) -> dict[str, bool]:
-        """Options for the compiler, for each program of the run."""
+        """Options for XLA, for all functions of the run."""
         return {"xla_gpu_deterministic_ops": True} if self.plan.settings.deterministic else {}
 
     @property
     def everywhere(self) -> NamedSharding:
-        """Every device holds the whole array."""
+        """The sharding of an array that every device holds as a whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def divided(self) -> NamedSharding:
-        """Batches (steps, batch size): every device holds its share of the examples of each batch."""
+        """The sharding of batches (steps, batch size): every device holds its share of the examples of each batch."""
         return NamedSharding(self.mesh, PartitionSpec(None, "batch"))
 
 
@@ -136,7 +137,7 @@ def total_steps(plan: Plan, data: Dataset) -> int:
 
 
 def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
-    """The run's hyperparameters, as the training state carries them."""
+    """The run's numeric hyperparameters by path, as the training state holds them."""
     limit = plan.settings.max_skipped if plan.settings.on_nonfinite == "skip" else 0
     given = {**plan.numbers, "total_steps": total_steps(plan, data), "max_skipped": limit}
     if plan.choices["schedule"].component is schedules.plateau:
@@ -148,7 +149,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
     """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit.
 
     Args:
-      loaded: data of other plans, used again where the choice is the same; newly loaded data is added.
+      loaded: data sets of other plans, used again where the data is the same; newly loaded ones are added.
       found: problems found before, to be reported with the others.
     """
     settings, choices, problems = plan.settings, plan.choices, list(found)
@@ -201,10 +202,13 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
 
 
 def alike(setup: Setup, plan: Plan, found: Iterable[str] = ()) -> Setup:
-    """The setup of a plan that differs from ``setup``'s in numbers, seed, length and records alone; checked likewise.
+    """The setup of another plan that differs only in numbers, seed, length and records. Shares all but the plan.
 
     Args:
       found: problems found before, to be reported with the others.
+
+    Raises:
+      InvalidConfig: where the plan does not fit the data or the devices.
     """
     names = [f"val/{k}" for k in setup.program.task.names]
     if problems := [*found, *settings_misfits(plan, setup.data, setup.mesh.size, names)]:

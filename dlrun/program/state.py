@@ -1,4 +1,4 @@
-"""The state of training on the devices, and the part of it that is saved."""
+"""The training state, which lives on the devices, and the part of it that is saved."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,7 @@ class TrainState:
       variables: the model's other variables: batch statistics, dropout keys and rates.
       opt_state: the optimizer's state.
       ema: moving average of ``params``, or None.
-      loss_scale: in float16, else None.
+      loss_scale: the scale of the loss in float16; None in other precisions.
       skipped: how many steps had a loss or gradient that was not finite, int32 (). Once it is above
         ``numbers["max_skipped"]``, no step changes the state any more.
       key: the run's random key.

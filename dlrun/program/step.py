@@ -21,6 +21,10 @@ from dlrun.program.program import Program, section
 from dlrun.program.state import TrainState
 
 Batch = dict[str, Array]
+"""Inputs ``x`` and targets ``y``. A mixture of two examples also has ``other``, the second one's target, and ``share``,
+the weight of the first. With a teacher, ``teacher`` has its arrays, or after augmentation its outputs."""
+Sums = dict[str, Array]
+"""What an evaluation adds up over examples, by name."""
 Metrics = dict[str, dict[str, Array]]
 """``sum`` has what is added up over steps, the ``count`` of steps among it; ``last`` has values of the latest step."""
 
@@ -74,7 +78,7 @@ def cast_floats(tree: Any, dtype: Any) -> Any:
 def losses(program: Program, outputs: Array, batch: Batch, numbers: dict[str, Array], *, train: bool) -> Array:
     """The loss of each example, shape (B,); for a mixture of two examples, the mixture of the losses for both targets.
 
-    In evaluation labels are not smoothed, so that losses of different runs can be compared.
+    In evaluation, labels are not smoothed, so that the losses of different runs can be compared.
     """
     loss = partial(program.loss, **section(numbers, "loss"))
     smoothing = numbers["label_smoothing"] if train else 0.0
@@ -130,7 +134,7 @@ def train_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batc
 
 
 def gradients(loss_fn: Callable, params: nnx.State, variables: nnx.State, batch: Batch, program: Program):
-    """The gradient of the batch's mean loss; the model's variables after the pass, and the mean metrics.
+    """The gradient of a batch's mean loss, and with it the model's variables after the pass and the mean metrics.
 
     The batch is computed in ``program.accumulate`` parts, one after the other.
     """
@@ -195,7 +199,7 @@ def train_steps(
     start: Array,
     count: Array,
 ) -> tuple[TrainState, Metrics]:
-    """Steps ``start`` up to ``start + count`` of an epoch (``count`` is 1 where ``program.loop`` is false).
+    """Trains steps ``start`` up to ``start + count`` of an epoch (``count`` is 1 where ``program.loop`` is false).
 
     Args:
       totals: the metrics of the steps so far.
@@ -213,10 +217,10 @@ def train_steps(
     return jax.lax.fori_loop(start, start + count, body, (state, totals))
 
 
-def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Batch:
+def eval_step(program: Program, graphdef: nnx.GraphDef, state: TrainState, batch: Batch, mask: Array) -> Sums:
     """Sums over the examples where ``mask`` is 1, by name: of the loss, the metrics and the task's counts.
 
-    ``count`` is the number of examples, ``nonfinite`` the number of each kind that :func:`nonfinite` tells. An example
+    ``count`` is the number of examples, ``nonfinite`` that of each kind which :func:`nonfinite` tells apart. An example
     whose outputs or loss are not finite counts as wrong by every metric: the largest of its outputs means nothing.
     """
 
@@ -253,13 +257,13 @@ def eval_steps(
     program: Program,
     graphdef: nnx.GraphDef,
     state: TrainState,
-    totals: Batch,
+    totals: Sums,
     data: Batch,
     order: Array,
     start: Array,
     count: Array,
-) -> Batch:
-    """Adds the sums of batches ``start`` up to ``start + count`` of ``order``; row numbers of -1 are no examples."""
+) -> Sums:
+    """Adds the sums of batches ``start`` up to ``start + count`` of ``order`` to ``totals``; rows of -1 are padding."""
 
     def body(i, totals):
         index = order[i]

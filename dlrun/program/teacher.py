@@ -1,4 +1,4 @@
-"""The teacher of a run that learns from a trained model (``loss=distillation``)."""
+"""Gives a program its teacher: the trained model whose outputs it learns from (``loss=distillation``)."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from dlrun.program.trained_model import Trained
 
 
 def with_teacher(program: Program, plan: Plan, data: Dataset) -> tuple[Program, dict[str, Any], Trained]:
-    """The program with the teacher that its loss compares with, the teacher's arrays by name, and the teacher."""
+    """The program with its teacher, the teacher's arrays by name, and the teacher. Raises :class:`Unfit`."""
     where = plan.values["loss"]["teacher"]
     if where is None:
         raise Unfit("teacher", None, "be the directory of a run to learn from")

@@ -25,7 +25,7 @@ from dlrun.runs.checkpoint import CheckpointError
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model with its weights.
+    """A trained model: its program and its weights.
 
     Args:
       program, graphdef: how it computes.
@@ -63,7 +63,7 @@ class Trained:
 
 
 def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
-    """The model of a run in the state that validation selected; of a run that has not ended, in the last state.
+    """The model of a run, in its best state by validation; of a run that has not ended, in its last state.
 
     Raises:
       InvalidConfig: where the directory holds no model that can be rebuilt.
@@ -90,7 +90,7 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         arrays, _ = checkpoint.read(folder, chosen)
         arrays = {path: a for path, a in arrays.items() if path.startswith("state/")}
         state = with_kept(state, pytree.fit(arrays, {"state": kept(shapes)})["state"])
-    except (CheckpointError, OSError) as error:  # a run that goes on may delete the state meanwhile
+    except (CheckpointError, OSError) as error:  # a run that still trains may delete the state meanwhile
         raise InvalidConfig([f"{directory}: {error}"]) from None
     params = state.params if state.ema is None else state.ema
     return Trained(program, graphdef, params, state.variables, data, chosen, sha256)

@@ -1,17 +1,17 @@
-"""Many runs from one command: which they are, which share a compilation, where they train.
+"""Trains many runs from one command: decides which runs these are, which share a compilation, and where they train.
 
 The words of this folder:
 
-- *job*: a run of the sweep, with a number from 0. *Trial*: a job of a search, or one for each of several seeds.
+- *job*: a run of the sweep, with a number from 0. *Trial*: a choice of a search; a job, or one for each of its seeds.
 - *group*: jobs that differ only in what the compiled program does not depend on (numbers in the state, seed, length,
   records). They share a compilation and the data on the device.
-- *stack*: jobs of a group that are trained together, in one array with an axis for the jobs.
+- *stack*: jobs of a group that are trained together: their states are arrays with an axis for the jobs.
 - *unit*: jobs of a group that are handed to another process, described by a file.
 
-The way of a sweep: ``jobs`` makes its jobs and groups them, ``folder`` knows those that are in its directory already,
-``trainer`` has the others trained, by ``train_unit`` in this process or, through one of the ``launchers``, in others.
-``grid`` is all of that in order, within what ``conduct`` does around it; start reading there. ``status`` is what a
-person sees, ``estimate`` what ``--dry-run`` tells. ``tuning`` is a search: with ``search`` it chooses its jobs by what
-came of earlier ones. ``by_hydra`` is for users who chose another sweeper or launcher of Hydra's. How one run is
-trained is not decided here.
+Start reading with ``grid``, which goes through a sweep in order: ``jobs`` makes its jobs and groups them, ``folder``
+knows those that are in its directory already, and ``trainer`` has the others trained, by ``train_unit`` in this process
+or, through one of the ``launchers``, in others. ``conduct`` is what happens around that: lock, signals and the table at
+the end. ``status`` is what a person sees, ``estimate`` what ``--dry-run`` prints. ``tuning`` is a search: with
+``search`` it chooses its jobs by the results of earlier ones. ``by_hydra`` is for users who chose another sweeper or
+launcher of Hydra's. How a single run is trained is decided in :mod:`dlrun.train`.
 """

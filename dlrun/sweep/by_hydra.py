@@ -1,4 +1,4 @@
-"""Sweeps by another sweeper or launcher of Hydra's: it knows nothing of groups, so each run is compiled by itself."""
+"""Sweeps by one of Hydra's own sweepers or launchers, which know nothing of groups: each run is compiled by itself."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def sweep(
     trust: tuple[str, ...],
     train: Callable[[Config, Path], Any],
 ) -> int:
-    """Checks a grid's configurations and has Hydra train its runs; gives the exit code, 1 if one did not complete.
+    """Checks a grid's configurations and has Hydra train its runs; gives the exit code: 1 if a run did not complete.
 
     Args:
       found: problems found before.

@@ -1,4 +1,4 @@
-"""How many jobs are trained together."""
+"""Decides how many jobs of a group are trained together, in a stack."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,33 +9,33 @@ from dlrun.runs import manifest, rundir
 from dlrun.sweep.unit_job import UnitJob
 
 MOST = {True: 128, False: 64}
-"""Jobs that are stacked at most, all at once and one by one: beyond that there is nothing left to gain."""
-OF_MEMORY = 0.25  # of the memory that is free, the share that stacked states and their copies may take
+"""Jobs in a stack at most, if they are computed at once or else: larger stacks train no faster."""
+OF_MEMORY = 0.25  # the share of the free memory that stacked states and their copies may take
 
 
 def at_once(engine: Engine, vmap: bool | None) -> bool:
-    """Whether stacked jobs are computed all at once: on an accelerator, unless the user says so or otherwise."""
+    """Whether stacked jobs are computed all at once: as ``launcher.vmap`` says, or else on accelerators only."""
     return _platform(engine) != "cpu" if vmap is None else vmap
 
 
 def stacks(engine: Engine, jobs: int, *, vmap: bool | None, chunk: int | None) -> list[int]:
-    """How many jobs are trained together, of so many that stand at the same step; 1 is by itself."""
+    """The sizes of the stacks that train ``jobs`` jobs which stand at the same step; 1 is a job by itself."""
     setup = engine.setup
-    # A loop on the device makes XLA's convolutions slow on CPU; rows that are read while training are each run's own.
+    # On CPU, XLA's convolutions are slow in a loop on the device. Streamed rows are read by each run for itself.
     alone = vmap is False or engine.streams or setup.plan.settings.distributed.processes > 1
     alone |= not setup.program.loop and not vmap
     if alone or jobs == 1:
         return [1] * jobs
     most = min(chunk or MOST[at_once(engine, vmap)], room(engine))
     parts = -(-jobs // most)
-    size = -(-jobs // parts)  # of about the same size, so that a second one needs no other program
+    size = -(-jobs // parts)  # nearly equal sizes, so that few programs are compiled
     return [min(size, jobs - i) for i in range(0, jobs, size)]
 
 
 def chunks(
     engine: Engine, members: Sequence[UnitJob], *, vmap: bool | None, chunk: int | None
 ) -> Iterator[list[UnitJob]]:
-    """The jobs that are trained together: those that stand at the same step, as many as fit; else one by one."""
+    """Divides jobs into those that are trained together: as many as fit of those that stand at the same step."""
     at: dict[int, list[UnitJob]] = {}
     for member in members:
         at.setdefault(_step(member), []).append(member)
@@ -46,7 +46,7 @@ def chunks(
 
 
 def room(engine: Engine) -> int:
-    """How many stacked jobs fit into memory."""
+    """How many jobs of a stack fit into memory."""
     import jax
 
     shapes, device = engine.setup.shapes, engine.setup.mesh.devices.flat[0]
@@ -63,7 +63,7 @@ def room(engine: Engine) -> int:
 
 
 def activations(engine: Engine) -> int:
-    """Bytes that a training step of one run takes beside its state and batch, as XLA plans it."""
+    """Bytes that a training step of one run takes beside its state and batch, by XLA's own analysis. Compiles it."""
     import jax
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What grids and searches have in common around training: lock, signals, launcher, table and figure at the end."""
+"""What grids and searches share around training: lock, signals, launcher, and the table and figure at the end."""
 
 import contextlib
 import os
@@ -31,11 +31,11 @@ def conducted(
     mode: str,
     train: Callable[[Trainer], str | None],
 ) -> int:
-    """Trains a sweep while its directory is locked, and tells in the end what came of it; gives the exit code.
+    """Trains a sweep while its directory is locked, prints the results at the end, and gives the exit code.
 
     Args:
       metric, mode: what jobs are compared by, such as ``val/loss`` and ``min``.
-      train: trains with a trainer; gives further lines for the end, or None.
+      train: has the given trainer train the jobs; gives further lines to print at the end, or None.
     """
     train_unit.quiet()
     with locked(folder.directory), Status(metric, mode) as status:
@@ -70,7 +70,7 @@ def conducted(
 
 
 def picture(status: Status, folder: Folder) -> None:
-    """Draws the curves of all runs into one figure: a figure for each run would take longer than to train it."""
+    """Draws the curves of all runs into one figure: one for each run could take longer than its training."""
     runs = {number: rundir.read_metrics(folder.path(number)) for number in folder.entries}
     if any(runs.values()):
         from dlrun.display.figures import draw_sweep
@@ -81,7 +81,7 @@ def picture(status: Status, folder: Folder) -> None:
 
 
 def launcher_of(plans: list[Plan]) -> Launcher:
-    """The launcher of the jobs. Raises :class:`InvalidConfig` where they name several, or it can't work here."""
+    """The launcher of the jobs. Raises :class:`InvalidConfig` if they name several, or it can't work here."""
     found: list[str] = []
     if len({plan.choices["launcher"] for plan in plans}) > 1:
         raise InvalidConfig(["launcher: several values; allowed: one, as it is none of a run's"])

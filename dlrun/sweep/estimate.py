@@ -19,7 +19,7 @@ from dlrun.system import environment
 from dlrun.train.states import DISPATCH_SECONDS
 
 MEASURED = 4  # groups that are compiled and timed; the others are assumed to be like them
-SECONDS = 0.5  # for which steps of each are timed
+SECONDS = 0.5  # how long the steps of each group are timed
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Cost:
 
     Args:
       jobs: how many there are.
-      compilations: of the training step, one for each size of stack.
-      compiling: seconds of all of them.
+      compilations: how often the training step is compiled: once for each size of stack.
+      compiling: seconds that all compilations take.
       training: seconds of a job's training steps, on average.
       memory: bytes of this process, with the states of stacked jobs and what their evaluation takes.
       resident: bytes on the device for states and data.
@@ -44,12 +44,12 @@ class Cost:
 
 
 def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, over: int) -> str:
-    """The estimate of a grid, in lines for a person; ``over`` jobs are done already, and in none of the groups."""
+    """The estimate of a grid, in lines for a person; ``over`` counts jobs that are done, which are in no group."""
     left = sum(len(group.jobs) for group in groups)
     lines = [f"{len(jobs)} {noun(len(jobs), 'job')}" + (f", {over} of them done" if over else "")]
     compilations, costs = 0, []
     for i, group in enumerate(groups):
-        sizes = together(Engine(group.setups[0]), len(group.jobs), launcher)
+        sizes = stack_sizes(Engine(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
         how = f"{len(sizes)} x {sizes[0]} stacked" if sizes[0] > 1 else "one after the other"
         lines.append(f"group {i}: {len(group.jobs)} {noun(len(group.jobs), 'job')}, {how}")
@@ -62,7 +62,7 @@ def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, ove
 
 
 def about(measured: Sequence[Cost], jobs: int, groups: int) -> str:
-    """What so many jobs and groups take if they are like those that were measured, in a line for a person."""
+    """The estimate for ``jobs`` jobs in ``groups`` groups like the measured ones, in a line for a person."""
     training = sum(cost.training * cost.jobs for cost in measured) / sum(cost.jobs for cost in measured) * jobs
     compiling = sum(cost.compiling for cost in measured) / len(measured) * groups
     memory, resident = max(cost.memory for cost in measured), max(cost.resident for cost in measured)
@@ -73,8 +73,8 @@ def about(measured: Sequence[Cost], jobs: int, groups: int) -> str:
     )
 
 
-def together(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
-    """The sizes of the stacks that so many jobs of a group are trained in, one after the other."""
+def stack_sizes(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
+    """The sizes of the stacks that train ``jobs`` jobs of a group, one stack after the other."""
     return capacity.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
 
 
@@ -83,10 +83,10 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
 
     Args:
       setups: of some jobs of the group.
-      jobs: how many there are.
+      jobs: how many the whole group has.
     """
     engine = Engine(setups[0])
-    sizes = together(engine, jobs, launcher)
+    sizes = stack_sizes(engine, jobs, launcher)
     compiling, step = timed(engine)
     steps = sum(setup.total_steps for setup in setups) / len(setups)
     shapes = jax.eval_shape(pytree.flat, engine.setup.shapes)
@@ -101,7 +101,7 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
 
 
 def timed(engine: Engine) -> tuple[float, float]:
-    """Seconds to compile the training step, and seconds of a step, with as many steps a dispatch as in training."""
+    """Seconds to compile the training step, and seconds per step, with as many steps in a dispatch as in training."""
     setup = engine.setup
     feed, state = engine.feed(0), engine.start(setup.plan)
     totals = jax.device_put(engine.zeros(), setup.everywhere)

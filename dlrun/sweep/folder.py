@@ -1,6 +1,6 @@
-"""The sweep's directory: its record ``sweep.json``, and a run directory for each job.
+"""Reads and writes a sweep's directory: its record ``sweep.json``, and a run directory for each job.
 
-sweep.json says what the command was and how far the sweep has come. Where it and a run's own run.json differ about the
+sweep.json says what the command was and how far the sweep is. Where it and a run's own run.json differ about the
 run's status, run.json is right.
 """
 
@@ -47,7 +47,7 @@ class Folder:
     """A sweep's directory, and its record.
 
     Args:
-      directory: exists already.
+      directory: one that exists already.
       described: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
     """
 
@@ -62,7 +62,7 @@ class Folder:
         self.written = 0.0
 
     def numbered(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs renumbered: as the job of the same configuration that is here, or else with the next free number."""
+        """The jobs renumbered: each as the job here that has its configuration, or else with the next free number."""
         here: dict[str, list[int]] = defaultdict(list)
         for entry in self.entries.values():
             here[entry.digest].append(entry.job)
@@ -78,7 +78,7 @@ class Folder:
         return renumbered
 
     def add(self, jobs: Sequence[Job], names: dict[int, str]) -> None:
-        """Adds jobs that are not here yet, in directories of these names."""
+        """Adds the jobs that are not here yet, with the names of their directories by number."""
         for job in jobs:
             if job.number not in self.entries:
                 name = names[job.number]
@@ -91,7 +91,7 @@ class Folder:
         return status(self.path(number))
 
     def changes(self, number: int) -> list[str]:
-        """The overrides that a job's run was resumed with by itself: since then it is not what the sweep would make."""
+        """The overrides with which the user resumed a job's run alone: it is no longer what the sweep would make."""
         resumed = (atomic.read_json(self.path(number) / rundir.RUN) or {}).get("resumed")
         if not isinstance(resumed, list):
             return []
@@ -99,9 +99,9 @@ class Folder:
         return [str(text) for overrides in times if isinstance(overrides, list) for text in overrides]
 
     def data(self) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
-        """Which data the runs were trained on.
+        """The data that the runs were trained on.
 
-        By where it was taken from (see :func:`taken_from`): the directory and data.json of each run that took it.
+        For each source of data (see :func:`taken_from`): the directory and data.json of each run that used it.
         """
         by_source = defaultdict(list)
         for number in sorted(self.entries):
@@ -123,7 +123,7 @@ class Folder:
         return path
 
     def note(self, number: int, status: str) -> None:
-        """A job came to ``status``."""
+        """Records the status that a job came to."""
         self.entries[number].status = status
         if time.monotonic() - self.written > WRITE_SECONDS:
             self.write("running")
@@ -134,7 +134,7 @@ class Folder:
             entry.status = self.status(number)
 
     def says(self, status: str) -> bool:
-        """Whether sweep.json, as this process found it, says this of the sweep, and what is known now of each job."""
+        """Whether sweep.json, as this process found it, already has this status and the present entries of all jobs."""
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         return self.record.get("status") == status and self.record.get("jobs") == jobs
 
@@ -144,7 +144,7 @@ class Folder:
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         end = None if status == "running" else times.now()
         value = {"format": rundir.FORMAT, "status": status, **self.described, "start": self.start, "end": end, **more}
-        # One line for each job, for people to read, and since json's indentation is slow for thousands of jobs.
+        # One line for each job: people can read that, and json's indentation is slow for thousands of jobs.
         lines = ",\n    ".join(json.dumps(job, ensure_ascii=False) for job in jobs)
         text = json.dumps(value, indent=2, ensure_ascii=False)[:-2]
         atomic.write(self.directory / rundir.SWEEP, f'{text},\n  "jobs": [\n    {lines}\n  ]\n}}\n')
@@ -177,18 +177,18 @@ def status(directory: Path) -> str:
     if run is None:
         return "pending"
     written = str(run.get("status"))
-    # The summary is written last: a run that says completed and has none is being ended, or was killed while it was.
+    # The summary is written last: a completed run that has none is still writing, or was killed while it wrote.
     whole = written != "completed" or atomic.read_json(directory / rundir.SUMMARY) is not None
     return now(written if whole else "running", directory)
 
 
 def begun(directory: Path) -> bool:
-    """Whether a job was begun, so that it goes on from what its run directory holds."""
+    """Whether a job was begun before, so that it is resumed from its run directory."""
     return (directory / rundir.RUN).exists() or (directory / rundir.CHECKPOINTS).exists()
 
 
 def is_name(directory: str) -> bool:
-    """Whether a job's directory may have this name: within the sweep's, not hidden, and none of the sweep's own."""
+    """Whether a job's directory may have this name: inside the sweep's, not hidden, not a name of ``OWN``."""
     path = Path(directory)
     hidden = any(part.startswith(".") for part in path.parts)
     return bool(path.parts) and not path.is_absolute() and not hidden and path.parts[0] not in OWN

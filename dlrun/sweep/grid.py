@@ -1,4 +1,4 @@
-"""``dlrun -m``: a grid from its command to its trained runs."""
+"""``dlrun -m``: trains a grid, from the command to the trained runs."""
 
 import sys
 from typing import Any
@@ -24,7 +24,7 @@ def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool)
     Args:
       hydra: over the configs.
       found: problems found before.
-      dry_run: tell what would be trained, and make nothing.
+      dry_run: whether to print an estimate only, and make nothing.
 
     Raises:
       InvalidConfig: with all that is wrong with any job, before anything is made.
@@ -70,7 +70,7 @@ def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool)
 
 
 def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
-    """What sweep.json records of the command; ``swept`` has the values by key."""
+    """What sweep.json records of the command; ``swept`` has the several values by key."""
     return {
         "command": ["dlrun", *sys.argv[1:]],
         "overrides": request.overrides,
@@ -80,7 +80,7 @@ def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
 
 
 def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:
-    """The jobs, with the numbers that they have in the sweep whose directory exists.
+    """The jobs, with the numbers that they have in a sweep whose directory exists already.
 
     Raises:
       InvalidConfig: where that is a search, or another sweep: none of its jobs is among these.

@@ -1,4 +1,4 @@
-"""The names of jobs' directories, which ``hydra.sweep.subdir`` decides."""
+"""Names the directories of jobs, as ``hydra.sweep.subdir`` says."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,7 +8,7 @@ from dlrun.config.hydra_adapter import Config
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """The command of a sweep.
+    """The command of a sweep, as the user typed it and as Hydra composed it.
 
     Args:
       cfg: the composed configuration of the command.

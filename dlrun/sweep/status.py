@@ -20,7 +20,7 @@ ROWS = 40  # of the table at the end; sweep.json has them all
 
 
 class Status:
-    """How far a sweep is.
+    """Keeps track of how far a sweep is, and shows it.
 
     Args:
       metric, mode: what the jobs are compared by, such as ``val/accuracy`` and ``max``.
@@ -30,21 +30,21 @@ class Status:
         self.metric, self.mode = metric, mode
         self.expected = 0  # jobs of a search, which are not all known yet
         self.overrides: dict[int, Sequence[str]] = {}
-        self.jobs: dict[int, str] = {}  # what distinguishes them
-        self.steps: dict[int, tuple[int, int, int]] = {}  # where a job began, is, and ends
+        self.jobs: dict[int, str] = {}  # the overrides by which each job differs from others, as text
+        self.steps: dict[int, tuple[int, int, int]] = {}  # the steps at which a job began, is, and ends
         self.statuses: dict[int, str] = {}
         self.best: dict[int, float] = {}
         self.told_once: set[str] = set()
         self.live: Any = None
         self.began = self.told = time.perf_counter()
-        self.timed: tuple[int, float] | None = None  # steps of all jobs at the end of the first ones, and when it was
+        self.timed: tuple[int, float] | None = None  # steps taken by all jobs when the first was reported, and when
 
     def add(self, jobs: Mapping[int, Sequence[str]], statuses: Mapping[int, str]) -> None:
-        """Jobs that belong to the sweep.
+        """Adds jobs to the display.
 
         Args:
           jobs: their overrides by number.
-          statuses: what those came to that were there before, by number.
+          statuses: by number, of the jobs that were over before.
         """
         self.overrides |= jobs
         names = differing(self.overrides.values())
@@ -77,35 +77,35 @@ class Status:
             print(text, file=sys.stderr, flush=True)
 
     def name(self, number: int) -> str:
-        """A job in words."""
+        """A job's number, and what distinguishes it, for a person."""
         return f"job {number}: {self.jobs[number]}" if self.jobs.get(number) else f"job {number}"
 
     def warn(self, text: str) -> None:
-        """Prints a warning, only once if many jobs have it."""
+        """Prints a warning, but only once for all jobs that have it."""
         if text not in self.told_once:
             self.told_once.add(text)
             self.note(f"warning: {text}")
 
     def job(self, number: int, log: Callable[[], Path | None]) -> "JobProgress":
-        """The display of a job; ``log`` gives the file where more is said of it, if there is one."""
+        """The display of a job; ``log`` gives the log file that has details of it, if there is one."""
         return JobProgress(self, number, log)
 
     def failed(self, number: int, text: str, log: Path | None) -> None:
-        """Prints at once that a job failed, and the file where more is said."""
+        """Prints at once that a job failed, and the log file that has details."""
         self.note(f"{self.name(number)}: {text}{see(log)}")
 
     def lengthened(self, number: int, total: int) -> None:
-        """A job takes so many steps."""
+        """Sets at which step a job ends, before it starts."""
         first, now, _ = self.steps[number]
         self.steps[number] = (first, now, total)
 
     def started(self, number: int, step: int, total: int) -> None:
-        """A job begins to train at ``step``, and ends at ``total``."""
+        """A job begins to train at ``step``, and will end at ``total``."""
         self.steps[number] = (step, step, total)
         self.statuses[number] = "running"
 
     def found(self, number: int, step: int) -> None:
-        """A job that another process trains stood at ``step`` when it was looked at for the first time."""
+        """A job that another process trains was at ``step`` when it was read for the first time."""
         self.steps[number] = (step, step, self.steps[number][2])
 
     def advance(self, number: int, step: int) -> None:
@@ -114,11 +114,11 @@ class Status:
         if step <= first:
             return
         self.steps[number] = (first, step, last)
-        if self.timed is None:  # before, it was compiled
+        if self.timed is None:  # until now, the program was compiled
             self.timed = (self._taken(), time.perf_counter())
 
     def came_to(self, number: int, status: str) -> None:
-        """A job came to ``status``: it runs, or it ended."""
+        """A job has a new status: it runs, or it has ended."""
         self.statuses[number] = status
         if status == "running":
             return
@@ -128,7 +128,7 @@ class Status:
         self.tick()
 
     def tick(self) -> None:
-        """Where there is no terminal, prints how far the sweep is now and then."""
+        """Prints now and then how far the sweep is, where no terminal shows it all the time."""
         now = time.perf_counter()
         if self.live is None and now - self.told > max(SILENCE, 0.05 * (now - self.began)):
             self.told = now
@@ -138,7 +138,7 @@ class Status:
         return a < b if self.mode == "min" else a > b
 
     def value(self, job: int, value: Any) -> None:
-        """Takes a job's metric at an evaluation; values that are no finite number are ignored."""
+        """Takes a job's metric at an evaluation; ignores whatever is not a finite number."""
         if not isinstance(value, int | float) or not -math.inf < value < math.inf:
             return
         if job not in self.best or self.better(value, self.best[job]):
@@ -191,7 +191,7 @@ class Status:
         return parts
 
     def _left(self) -> float | None:
-        """Seconds, by the steps taken since the first ones, whose time is the compiler's."""
+        """Seconds until the end, by the speed since the first steps, whose time went into compiling."""
         if self.timed is None:
             return None
         taken, seconds = self._taken() - self.timed[0], time.perf_counter() - self.timed[1]
@@ -202,7 +202,7 @@ class Status:
         return sum(now - first for first, now, _ in self.steps.values())
 
     def _to_come(self) -> float:
-        """Steps of the jobs that a search has not chosen yet, if they are like the others."""
+        """An estimate of the steps of jobs that a search has not chosen yet: as many as the others have on average."""
         unknown, lengths = self.expected - len(self.jobs), [last for _, _, last in self.steps.values() if last]
         return unknown * sum(lengths) / len(lengths) if unknown > 0 and lengths else 0
 
@@ -227,7 +227,7 @@ def _time(seconds: float) -> str:
 
 
 class JobProgress(Progress):
-    """The display of one job, a part of the sweep's. Its lines go to the job's log.txt, too."""
+    """The display of one job, as part of the sweep's. All lines go to the job's log.txt, only some to the person."""
 
     def __init__(self, status: Status, number: int, log: Callable[[], Path | None]):
         super().__init__(status.metric)
@@ -255,7 +255,7 @@ class JobProgress(Progress):
         log.info("%s", text)
         if text.startswith(FAILED):
             self.status.failed(self.number, text, self.log())
-        elif not text.startswith(("pruned", "stopped")):  # by the dozen, and the sweep's table has them
+        elif not text.startswith(("pruned", "stopped")):  # there are many of these, and the table at the end has them
             self.status.note(f"{self.status.name(self.number)}: {text}")
 
     def warn(self, text: str) -> None:
@@ -269,13 +269,13 @@ def see(file: Path | None) -> str:
 
 
 def _short(text: str) -> str:
-    """An override for people: a number of many digits, as searches choose them, has four."""
+    """An override for people: a number of many digits, as a search chooses it, is cut to four."""
     key, _, value = text.partition("=")
     return f"{key}={float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{6,}(e-?\d+)?", value) else text
 
 
 def differing(jobs: Iterable[Sequence[str]]) -> set[str]:
-    """Keys to name jobs by, as typed: those that are not the same for all. Takes the overrides of each."""
+    """The keys, as typed, whose overrides are not the same for all jobs. ``jobs`` has the overrides of each."""
     texts = [set(overrides) for overrides in jobs]
     shared = set.intersection(*texts) if texts else set()
     return {text.split("=")[0] for some in texts for text in some - shared}

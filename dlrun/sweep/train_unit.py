@@ -1,6 +1,6 @@
-"""Trains a unit: some jobs of one group, each in its directory. Run as a program, it takes a unit's file.
+"""Trains jobs of one group, each in its directory. Run as a program, trains those of a unit, given its file.
 
-A unit can be started again at any time: jobs that are done are left, others go on from their checkpoints.
+The program can be started again at any time: it skips jobs that are done, and resumes others from their checkpoints.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from dlrun.program.setup import alike, prepare
 from dlrun.runs.status import OVER
 from dlrun.sweep.capacity import at_once, chunks
 from dlrun.sweep.folder import begun, status
-from dlrun.sweep.jobs.groups import known
+from dlrun.sweep.jobs.groups import identity_of
 from dlrun.sweep.launchers.process import leash
 from dlrun.sweep.search.pruning import from_state
 from dlrun.sweep.unit_job import UnitJob
@@ -35,11 +35,11 @@ from dlrun.train.stacked import StackedState
 from dlrun.train.states import States
 from dlrun.train.training_run import TrainingRun
 
-log = logging.getLogger(__spec__.name)  # __name__ is another one where this is run as a program
+log = logging.getLogger(__spec__.name)  # __name__ would be __main__ where this is run as a program
 
 
 Codes = dict[int, int]
-"""Exit codes by number of the job; a job that a signal kept from starting has none."""
+"""Exit codes by the numbers of jobs; jobs that were never started have none."""
 
 
 def train(
@@ -53,18 +53,18 @@ def train(
     pruner: Pruner | None = None,
     done: Callable[[int, int], bool] = lambda number, code: False,
 ) -> Codes:
-    """Trains jobs of one group.
+    """Trains jobs of one group, in stacks where that is possible.
 
     Args:
-      engine: of the group.
-      vmap, chunk: of the launcher.
-      progress: the display of a job.
-      stop: asked for signals.
-      pruner: of a search.
-      done: told of a job's end and exit code; True where no other should be started.
+      engine: compiles the group's program.
+      vmap, chunk: keys of the launcher (:class:`~dlrun.sweep.launchers.base.Launcher`).
+      progress: gives the display of a job.
+      stop: notes signals; after one, nothing more is started.
+      pruner: decides which jobs of a search to give up.
+      done: called with the number and exit code of each job that ended; True has nothing more started.
     """
     codes: Codes = {}
-    enough, facts = False, environment.facts()  # asking git takes as long as a short run
+    enough, facts = False, environment.facts()  # once for all: git takes as long as a short run
     many_files()
 
     def ended(run: TrainingRun) -> None:
@@ -105,7 +105,7 @@ def train(
 
 
 def quiet() -> None:
-    """Log lines go to the log.txt of the job that has its turn alone, and libraries' details nowhere."""
+    """Sends log lines only to the log.txt of the job that has its turn, and drops details of libraries."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -123,7 +123,7 @@ def many_files() -> None:
 
 
 def main(file: str) -> int:
-    """Trains the unit of a file; gives the exit code: 0 done, 1 a job failed, 128 + a signal's number."""
+    """Trains the unit that a file describes; gives the exit code: 0 done, 1 a job failed, 128 + a signal's number."""
     unit = json.loads(Path(file).read_text(encoding="utf-8"))
     if unit["trust"]:
         components.importable([Path(d) for d in unit["config_dirs"]], tuple(unit["trust"]))
@@ -137,7 +137,7 @@ def main(file: str) -> int:
         setup = alike(members[0].setup, checked, lacking) if members else prepare(checked, found=lacking)
         directory = root / job["directory"]
         members.append(UnitJob(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
-    if members and (changed := changes(unit["data"], known(members[0].setup.data))):
+    if members and (changed := changes(unit["data"], identity_of(members[0].setup.data))):
         raise InvalidConfig([f"{root}: {changed_since(changed)}; allowed: the data of then, or a new sweep"])
     left = [m for m in members if status(m.directory) not in OVER]
     pruner = None if unit["pruner"] is None else from_state(unit["pruner"])
@@ -165,7 +165,7 @@ def main(file: str) -> int:
 
 
 class Lines(Progress):
-    """What a job has to say, a line each, for the unit's log."""
+    """Prints what happens to a job, for the unit's log."""
 
     def __init__(self, number: int, metric: str):
         super().__init__(metric)
@@ -184,7 +184,7 @@ class Lines(Progress):
 
 if __name__ == "__main__":
     leash()
-    logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
+    logging.raiseExceptions = False  # a full disk is reported once, not for each lost log line
     try:
         sys.exit(main(sys.argv[1]))
     except InvalidConfig as wrong:

@@ -1,4 +1,4 @@
-"""Trains groups of jobs: in this process, or in others, as units."""
+"""Has groups of jobs trained: in this process, or as units in others."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from dlrun.runs.live import Rows
 from dlrun.runs.status import LOST, OVER, REPEATABLE
 from dlrun.sweep import train_unit
 from dlrun.sweep.folder import UNITS, Folder, begun, digest
-from dlrun.sweep.jobs.groups import Group, known, same_data
+from dlrun.sweep.jobs.groups import Group, identity_of, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher
@@ -30,12 +30,15 @@ LOOK = 2.0  # seconds between two looks at the jobs of worker processes
 
 
 class Trainer:
-    """Trains the jobs of a sweep, some groups at a time.
+    """Trains the jobs of a sweep, given as groups, and keeps its record and its display up to date.
 
     Args:
-      request: of the user.
-      folder: of the sweep.
-      launcher: where jobs are trained.
+      launcher: says where jobs are trained.
+
+    Attributes:
+      failed: whether a job failed.
+      engines: of the latest groups, by the group's key, for later groups of a search.
+      rows: readers of the metrics.jsonl of jobs that other processes train, by number.
     """
 
     def __init__(self, request: SweepRequest, folder: Folder, launcher: Launcher, status: Status, stop: Stop):
@@ -63,14 +66,14 @@ class Trainer:
         return [job for job in jobs if job.number not in over]
 
     def show(self, numbers: Sequence[int]) -> set[int]:
-        """Shows jobs with the statuses that their runs have already; gives those that are over."""
+        """Adds jobs to the display, with the statuses that their runs have now; gives those that are over."""
         before = {number: self.folder.status(number) for number in numbers}
         over = {n: s for n, s in before.items() if s in OVER}
         self.status.add({n: self.folder.entries[n].overrides for n in numbers}, over)
         for number, status in before.items():
             self.folder.entries[number].status = status
             if status in OVER:
-                self._look(number)
+                self._read_best(number)
                 self.failed |= status in LOST
             elif status != "pending":
                 self._follow(number)
@@ -80,7 +83,7 @@ class Trainer:
         return set(over)
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
-        """Trains jobs until all of them ended, or a signal came, or, with ``fail_fast``, one failed."""
+        """Trains jobs until all have ended, a signal arrived, or, with ``fail_fast``, one failed."""
         if not groups:
             return
         for group in groups:
@@ -116,7 +119,7 @@ class Trainer:
             )
 
     def _begin(self, job: Job) -> Path | None:
-        """Makes a job's directory; None where that is not possible: then only this job fails."""
+        """Makes a job's directory; gives None if that is not possible, and the job has failed."""
         try:
             return self.folder.begin(job)
         except OSError as error:
@@ -126,7 +129,7 @@ class Trainer:
             return None
 
     def _send(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
-        """Has other processes train the groups as units; several for each group where workers outnumber groups."""
+        """Has other processes train the groups as units: several for each group, if there are workers enough."""
         units: dict[Path, list[int]] = {}
         folder = self.folder.directory / UNITS
         folder.mkdir(exist_ok=True)
@@ -141,7 +144,7 @@ class Trainer:
                 file = folder / f"{jobs[0].number}.json"
                 units[file] = [job.number for job in jobs]
                 self.units |= dict.fromkeys(units[file], file)
-                unit = {**self._unit(jobs, pruner), "data": known(group.setups[0].data)}
+                unit = {**self._unit(jobs, pruner), "data": identity_of(group.setups[0].data)}
                 atomic.write(file, json.dumps(unit))
         seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
         over: set[int] = set()
@@ -150,7 +153,7 @@ class Trainer:
         def look(numbers: list[int], *, ended: bool = False) -> None:
             for number in numbers:
                 now = self.folder.status(number)
-                # A status from before says nothing yet. A job that is killed now is started again, or lost: see done().
+                # The status that it had before says nothing. A killed job is started again, or lost: see done().
                 if now == "running":
                     self._follow(number)
                 if number in over or now == "killed" or (now == seen[number] and not (ended and now in REPEATABLE)):
@@ -204,7 +207,7 @@ class Trainer:
 
     @property
     def enough(self) -> bool:
-        """Whether nothing more is to be started."""
+        """Whether nothing more should be started."""
         return bool(self.stop.signum) or (self.launcher.fail_fast and self.failed)
 
     def _done(self, number: int, code: int) -> bool:
@@ -217,11 +220,11 @@ class Trainer:
         if error and status in LOST and not self.launcher.inside:
             self.status.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
-        self._look(number)
+        self._read_best(number)
         self.status.came_to(number, status)
 
     def _follow(self, number: int) -> None:
-        """How far a job is, and its best value, as its rows in metrics.jsonl say."""
+        """Reads how far a job is, and its best value, from its metrics.jsonl."""
         rows = self.rows.get(number)
         seen = (rows or self.rows.setdefault(number, Rows(self.folder.path(number)))).read()
         step = int(seen.furthest("step") or 0)
@@ -232,12 +235,12 @@ class Trainer:
         self.status.value(number, (seen.least if self.status.mode == "min" else seen.most).get(self.status.metric))
 
     def log(self, number: int) -> Path | None:
-        """Where more is said of a job: its own log, or that of the process that had it; None where there is neither."""
+        """The file with details of a job: its own log, or that of its unit's process; None if there is neither."""
         unit = self.units.get(number)
         places = [self.folder.path(number) / rundir.LOG, *([] if unit is None else [process.log(unit)])]
         return next((file for file in places if file.is_file() and file.stat().st_size), None)
 
-    def _look(self, number: int) -> None:
-        """Reads the best value of a run that is over from its summary."""
+    def _read_best(self, number: int) -> None:
+        """Reads the best value of a job that is over from its summary.json."""
         summary = atomic.read_json(self.folder.path(number) / rundir.SUMMARY) or {}
         self.status.value(number, summary.get(f"best/{self.status.metric}"))

@@ -1,4 +1,4 @@
-"""``dlrun -m hydra/sweeper=optuna``: a search, whose trials are jobs, checked and trained as those of a grid are."""
+"""``dlrun -m hydra/sweeper=optuna``: trains a search, whose trials are checked and trained like the jobs of a grid."""
 
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool
         pruner = searching.pruner(options, aims, evaluations(setup))
 
         def run(points: list[Point]) -> list[Outcome]:
-            if pruner is not None:  # of an earlier process, and of workers
+            if pruner is not None:  # it must know what an earlier process, or workers, trained
                 recall(pruner, folder, setup.metric)
             jobs = space.jobs_of([p.overrides for p in points], request.trust, [p.job for p in points])
             known = {key: engine.setup for key, engine in running.engines.items()}
@@ -94,12 +94,12 @@ def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool
 
 
 def evaluations(setup: Setup) -> int:
-    """How often a run that is trained to its end is evaluated."""
+    """How often a run is evaluated that is trained to its last step."""
     return -(-setup.total_steps // in_steps(setup.plan.settings.eval.every, setup.steps_per_epoch))
 
 
 def recall(pruner: Pruner, folder: Folder, metric: str) -> None:
-    """Tells a pruner the validation rows of all jobs that are in the sweep's directory."""
+    """Tells a pruner the validation results of all jobs in the sweep's directory."""
     name = metric.removeprefix("val/")
     reports = {
         str(number): {str(i): row.get(name) for i, row in enumerate(_validations(folder, number), 1)}
@@ -110,7 +110,7 @@ def recall(pruner: Pruner, folder: Folder, metric: str) -> None:
 
 
 def outcome(folder: Folder, number: int, metric: str) -> Outcome:
-    """What came of a job."""
+    """The result of a job, from its run directory."""
     status: Any = folder.status(number)
     rows = _validations(folder, number)
     if status not in (*OVER, *FAILED):

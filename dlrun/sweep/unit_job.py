@@ -1,4 +1,4 @@
-"""A job that is ready to be trained."""
+"""A job with all that is needed to train it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,11 @@ from dlrun.program.setup import Setup
 
 @dataclass(frozen=True)
 class UnitJob:
-    """A job that is ready to be trained, in this process or in that of its unit.
+    """A job with all that is needed to train it, in the sweep's process or in that of its unit.
 
     Args:
       number: of the job.
-      command: what makes the same run by itself.
+      command: the command that makes the same run outside of the sweep.
       setup: data and program; the jobs of a group share all of it but the plan.
       directory: of its run, which exists.
       resume: whether to go on from what the directory holds.

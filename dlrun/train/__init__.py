@@ -1,5 +1,5 @@
-"""A run from its directory's first file to its last: the loop, what it keeps on disk, how it ends, how it goes on.
+"""Trains a run: the loop, what it writes into the run directory, how a run ends, and how it is resumed.
 
-What is computed is for :mod:`dlrun.program`; which runs there are is for the floors above. Start with
-:mod:`~dlrun.train.run`, then :mod:`~dlrun.train.loop`.
+:mod:`dlrun.program` decides what a step computes; :mod:`dlrun.sweep` and :mod:`dlrun.cli` decide which runs there are.
+Start with :mod:`~dlrun.train.run`, then :mod:`~dlrun.train.loop`.
 """

@@ -1,4 +1,4 @@
-"""How a run can end before its last step, and what its record then says."""
+"""The ways in which a run can end before its last step, and what run.json then says."""
 
 import signal
 from typing import Protocol
@@ -16,30 +16,30 @@ class Stopped(Exception):
 
 
 class Pruned(Exception):
-    """A search gave the run up, and its state is saved."""
+    """The pruner of a search gave the run up, and its state is saved."""
 
     def __init__(self, step: int):
         super().__init__(f"at step {step}: others of its sweep are better")
 
 
 class Pruner(Protocol):
-    """Decides which runs of a search are worth going on with."""
+    """Decides which runs of a search to give up."""
 
     def report(self, job: int, step: int, value: float) -> None:
-        """A run's metric at an evaluation."""
+        """Takes a run's metric at an evaluation; ``step`` counts evaluations."""
 
     def prune(self, job: int, step: int) -> bool:
-        """Whether the run is to be given up, now that all runs that train along with it have reported."""
+        """Whether to give up the run; asked once all runs that are trained side by side have reported."""
         ...
 
 
 def is_known(error: BaseException | None) -> bool:
-    """Whether an error is one that runs are known to end by: its record says all there is to say."""
+    """Whether an error is an expected one: its message tells all, and no traceback is needed."""
     return error is None or isinstance(error, Stopped | Pruned | NonFinite | CheckpointError | OSError)
 
 
 def status_of(error: BaseException | None) -> tuple[str, str | None, int]:
-    """Status and error of a run's record, and the exit code, by what ended the run."""
+    """The status and the error that run.json gets, and the exit code, for what ended a run."""
     if error is None:
         return "completed", None, 0
     if isinstance(error, Stopped):

@@ -1,4 +1,4 @@
-"""The states that are kept of a run: the last on disk, and beside it the best, which waits in memory for a save."""
+"""Keeps the last states of a run on disk, and the best one: in memory first, and on disk with the next save."""
 
 import time
 from dataclasses import asdict
@@ -9,16 +9,19 @@ import numpy as np
 from dlrun.runs import checkpoint, manifest
 from dlrun.train.position import Position
 
-SAVE_SECONDS = 2.0  # evaluations that follow one another faster save less often
+SAVE_SECONDS = 2.0  # at least, between two saves after evaluations
 Arrays = dict[str, np.ndarray]
 
 
 class Keeper:
-    """Keeps the states of a run.
+    """Saves and reads the states of a run, and holds the best one in memory until the next save.
 
     Args:
-      folder: where they lie.
-      keep: how many of the last ones stay, beside the best.
+      folder: ``checkpoints/`` of the run.
+      keep: how many of the last states stay on disk, in addition to the best.
+
+    Attributes:
+      saved: the steps whose states this process saved, or resumed from.
     """
 
     def __init__(self, folder: Path, keep: int):
@@ -29,19 +32,19 @@ class Keeper:
         self.best: tuple[Position, Arrays] | None = None
 
     def set_aside(self, above: int) -> None:
-        """Moves the states of later steps out of the way, which no longer count."""
+        """Moves the states of steps after ``above`` out of the way: they no longer count."""
         checkpoint.set_aside(self.folder, above)
 
     def is_overdue(self, beside: int) -> bool:
-        """Whether the last save is long ago, where so many runs are saved in turn."""
+        """Whether the last save is long ago; ``beside`` is how many runs share the process and its time for saving."""
         return time.monotonic() - self.saved_at > SAVE_SECONDS * beside
 
     def hold(self, at: Position, arrays: Arrays) -> None:
-        """Holds the best state in memory."""
+        """Holds a state in memory as the best so far."""
         self.best = at, arrays
 
     def save(self, at: Position, arrays: Arrays | None) -> None:
-        """Saves a state, and before it the best, if that is held. Without arrays another process does so."""
+        """Saves a state, and before it the best if that is only in memory. Without arrays another process saves."""
         self.saved_at = time.monotonic()
         if self.best and self.best[0].step != at.best_step:
             self.best = None

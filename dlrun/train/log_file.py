@@ -1,4 +1,4 @@
-"""log.txt of a run: what the person was told, and what libraries log meanwhile."""
+"""Writes log.txt of a run: what the person was told, and what libraries logged during the run."""
 
 import logging
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from dlrun.runs import rundir
 
 
 def handler(directory: Path) -> logging.FileHandler:
-    """Appends what is logged to the log.txt of a run directory."""
+    """A logging handler that appends to the log.txt of a run directory."""
     made = logging.FileHandler(directory / rundir.LOG)
     made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return made
 
 
 class LogFile:
-    """The log.txt of one of several runs in a process, which take turns; it is opened at the first turn."""
+    """The log.txt of one of several runs that take turns in a process; it is opened at the first turn."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -24,7 +24,7 @@ class LogFile:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """What is logged meanwhile goes there."""
+        """A context in which all log lines of the process go to this file."""
         self.handler = self.handler or handler(self.directory)
         root = logging.getLogger()
         root.addHandler(self.handler)

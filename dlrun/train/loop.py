@@ -1,7 +1,7 @@
-"""The one loop: runs that stand at the same step are evaluated, saved, ended and trained on, phase by phase.
+"""The training loop. It trains one or several runs that stand at the same step, and evaluates, saves and ends them.
 
-A run by itself and runs side by side go the same way. The devices are asked once for all runs that are due; what then
-becomes of a run is its own affair: an error ends it, and the others go on.
+A single run and a stack of runs take the same path. Each request to the devices is made once for all runs that need it.
+What follows is done for each run on its own: an error ends that run, and the others go on.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,13 +28,13 @@ def train(
     pruner: Pruner | None = None,
     ended: Callable[[TrainingRun], None] = lambda run: None,
 ) -> None:
-    """Trains runs until each of them has ended, by itself or by an error; how, they then tell themselves.
+    """Trains runs until each of them is complete or an error ended it; ``run.code`` and ``run.raised`` then say which.
 
     Args:
       runs: in the order of their places in ``states``. All start at the same step.
-      stop: tells of signals, after which all are saved and stopped.
-      pruner: of a search.
-      ended: told of each run's end.
+      stop: notes signals; after the first one all runs are saved and stopped.
+      pruner: decides which runs of a search to give up.
+      ended: called with each run that has ended.
     """
     loop = Loop(runs, states, stop, ended)
     try:
@@ -47,7 +47,7 @@ def train(
             loop.stop_if_asked()
             loop.advance()
             loop.log([run for run in loop.active if run.logs])
-    except BaseException as error:  # of the process, such as Ctrl-C where no signal is caught
+    except BaseException as error:  # such as KeyboardInterrupt, which ends the process
         loop.end(loop.active, error)
         raise
     finally:
@@ -55,11 +55,11 @@ def train(
 
 
 class Loop:
-    """The phases of the loop.
+    """The phases of the loop, each of which does one thing for all runs that are due.
 
     Attributes:
       active: the runs that have not ended.
-      evaluated: those that were evaluated where they stand.
+      evaluated: the runs that the latest :meth:`evaluate` evaluated.
     """
 
     def __init__(self, runs: Sequence[TrainingRun], states: States, stop: Stop, ended: Callable[[TrainingRun], None]):
@@ -68,7 +68,7 @@ class Loop:
         self.evaluated: list[TrainingRun] = []
 
     def begin(self) -> None:
-        """Opens the run directories, and takes the states that runs start from or go on with."""
+        """Opens the run directories, and puts the states that the runs start or go on from on the devices."""
         self.each(self.active, lambda run: run.open(self.states))
         self.end([run for run in self.active if run.has_nothing_to_do])
         runs = self.left(self.active)
@@ -78,12 +78,15 @@ class Loop:
         self.each(self.active, TrainingRun.begin)
 
     def evaluate(self) -> None:
-        """Validates the runs that are due: a row, the best value, the patience. Saves them, or keeps the best."""
+        """Evaluates the runs that are due on the validation split, and updates their best values and patience.
+
+        A run whose last save is long ago is saved. Any other that is at its best so far has its state kept in memory.
+        """
         due = [run for run in self.active if run.due.evaluates(run.at)]
         found = self.ask(due, lambda places: self.states.evaluate("val", places, self.is_stopping))
         taken = self.give(found, TrainingRun.take)
         self.scale(taken)
-        troubled = self.check([run for run in taken if run.problem])  # of a step that failed there is more to say
+        troubled = self.check([run for run in taken if run.problem])  # this tells more of a failed step
         self.each(troubled, TrainingRun.tell_problem)
         self.evaluated = self.left(taken)
         overdue = [run for run in self.evaluated if run.keeper.is_overdue(len(self.active))]
@@ -93,7 +96,7 @@ class Loop:
         self.give(arrays, lambda run, best: run.keeper.hold(run.at, best))
 
     def prune(self, pruner: Pruner | None) -> None:
-        """Gives up those trials of a search that are not worth going on with, once all of them have reported."""
+        """Ends runs that a search gives up. All runs report before any is judged, so that their order has no effect."""
         if pruner is None:
             return
         trials = [run for run in self.left(self.evaluated) if not run.due.is_complete(run.at)]
@@ -105,13 +108,13 @@ class Loop:
             self.end([run], Pruned(run.at.step))
 
     def save(self, runs: Iterable[TrainingRun]) -> None:
-        """Saves the states of runs, finite or not at all."""
+        """Saves the states of runs, unless they are saved already; a run whose state is not finite is ended instead."""
         sound = self.check([run for run in self.left(runs) if run.is_unsaved])
         arrays = self.ask([run for run in sound if run.writes], self.states.arrays)
         self.each(sound, lambda run: run.keeper.save(run.at, arrays.get(run)))
 
     def finish(self, runs: list[TrainingRun]) -> None:
-        """Ends runs whose last step is taken: by the best state of each, the test split is read, once."""
+        """Tests runs that are done, once, by the best state of each, and ends them."""
         self.log([run for run in runs if not run.due.logs(run.at)])
         self.save(runs)
         arrays: dict[TrainingRun, dict[str, np.ndarray]] = {}
@@ -127,42 +130,43 @@ class Loop:
         self.end(self.give(found, TrainingRun.test))
 
     def stop_if_asked(self) -> None:
-        """After a signal to any of the processes, saves all runs and stops them."""
+        """Saves and stops all runs, if any of the processes was sent a signal."""
         if self.active and (signum := self.signal()):
             self.save(self.active)
             for run in self.each(self.active, lambda run: run.keeper.checkpoints.wait()):
                 self.end([run], Stopped(signum, run.at.step))
 
     def advance(self) -> None:
-        """Trains all runs up to the next step at which one of them has something to do, or to a signal."""
+        """Trains all runs up to the next step at which something is due for one of them, or until a signal arrives."""
         if not self.active:
             return
         self.states.keep([run.place for run in self.active])
         until = min(run.due.next_event(run.at) for run in self.active)
-        several = jax.process_count() > 1  # they must take the same steps: they agree on signals between
+        several = jax.process_count() > 1  # these must take the same steps, so a signal waits for stop_if_asked
         while self.active and self.active[0].at.step < until and (several or not self.stop.signum):
             self.dispatch(until)
 
     def log(self, runs: Iterable[TrainingRun]) -> None:
-        """Writes rows of the training metrics since the last ones; of a run's last, partial row they are kept.
+        """Writes a row of each run's training metrics since its last row.
 
-        So a longer run completes it.
+        After a partial row at a run's end the sums are not reset. They are saved with the state, so that a run that is
+        resumed for more steps completes the row.
         """
         sound = self.check(runs)
         totals = self.ask(sound, self.states.totals)
         self.give(totals, lambda run, since: run.log(*since))
         self.reset([run for run in self.left(totals) if run.due.logs(run.at)])
 
-    # What the phases are made of
+    # What the phases consist of
 
     def dispatch(self, until: int) -> None:
-        """Trains all runs towards a step by one call to the devices."""
+        """Trains all runs towards the step ``until`` by one call to the devices."""
         step = self.active[0].at.step
         moved = self.ask(self.active, lambda places: dict.fromkeys(places, self.states.advance(step, until)))
         self.give(moved, lambda run, to: run.stand(*to, beside=len(moved)))
 
     def check(self, runs: Iterable[TrainingRun]) -> list[TrainingRun]:
-        """Ends runs of which a step failed or the state is not finite; gives the others."""
+        """Ends runs that had a failed step or have a state that is not finite; gives the others."""
 
         def sound(run: TrainingRun, health: tuple[int, dict[str, Any]]) -> None:
             skipped, bad = health
@@ -174,28 +178,31 @@ class Loop:
         return self.give(self.ask(runs, self.states.health), sound)
 
     def scale(self, runs: Iterable[TrainingRun]) -> None:
-        """Has the learning rates of runs that follow validation multiplied by what they came to."""
+        """Sets the factor of the learning rate, for runs whose schedule follows the validation metric."""
         scales = {run: run.at.lr_scale for run in runs if run.follows_validation}
         self.ask(scales, lambda _: self.states.scale({run.place: scale for run, scale in scales.items()}))
 
     def reset(self, runs: Iterable[TrainingRun]) -> None:
-        """Has the training metrics of runs begin anew."""
+        """Sets the sums of the training metrics of runs to zero."""
         self.ask(runs, self.states.reset)
 
     def ask(
         self, runs: Iterable[TrainingRun], act: Callable[[list[int]], Mapping[int, T] | None]
     ) -> dict[TrainingRun, T]:
-        """Asks the devices once for several runs, by their places; where that fails, it fails for all of them."""
+        """Calls ``act`` once with the places of several runs; gives what it returned for each run.
+
+        An error ends all of these runs.
+        """
         runs = self.left(runs)
         try:
             found = act([run.place for run in runs]) if runs else None
-        except Exception as error:  # no memory left on the device, say
+        except Exception as error:  # such as no memory left on the device
             self.end(runs, error)
             return {}
         return {run: found[run.place] for run in runs if run.place in found} if found else {}
 
     def each(self, runs: Iterable[TrainingRun], act: Callable[[TrainingRun], object]) -> list[TrainingRun]:
-        """Has each run do something; an error ends the run. Gives the others."""
+        """Calls ``act`` with each run; an error ends that run. Gives the others."""
         runs = self.left(runs)
         for run in runs:
             try:
@@ -206,16 +213,16 @@ class Loop:
         return self.left(runs)
 
     def give(self, found: Mapping[TrainingRun, T], act: Callable[[TrainingRun, T], object]) -> list[TrainingRun]:
-        """Has each run do something with what was found for it, as :meth:`each`."""
+        """Calls ``act`` with each run and what was found for it, as :meth:`each` does."""
         return self.each(found, lambda run: act(run, found[run]))
 
     def end(self, runs: Iterable[TrainingRun], error: BaseException | None = None) -> None:
-        """Ends runs, by an error or complete."""
+        """Ends runs: by an error, or as complete where there is none."""
         for run in self.left(runs):
             self.active.remove(run)
             try:
                 run.end(error)
-            except Exception as failed:  # of its last records, say
+            except Exception as failed:  # such as a full disk at the last records
                 run.raised, run.code = failed, 1
             self.ended(run)
 

@@ -1,4 +1,4 @@
-"""Where a run stands, beside its arrays: what resuming needs."""
+"""The position of a run in training: what resuming needs beside the arrays of the state."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,16 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands. What happens to it gives a new one.
+    """How far a run is, and what its evaluations came to. Each method gives a new position.
 
     Args:
       step: optimizer steps taken.
       evaluated: step of the last evaluation, -1 before the first.
       best: best value of the metric that chooses, and the step it was seen at.
-      mark: the value that an improvement is measured from: the last one that exceeded the one before by ``min_delta``.
+      mark: the value that the next one must exceed by ``min_delta`` to be an improvement: that of the last improvement.
       stale: evaluations in a row without an improvement.
       lr_scale: what the plateau schedule has multiplied the learning rate by so far.
-      plateau: the best value since it last did, and how many evaluations in a row were no better.
+      plateau: the best score so far, and how many evaluations in a row were no better (from 0 after each reduction).
       seconds: time spent in training so far.
     """
 
@@ -32,27 +32,27 @@ class Position:
 
     @classmethod
     def saved(cls, values: dict[str, Any]) -> "Position":
-        """The position that was saved with a state. Raises TypeError for values of something else."""
+        """The position that was saved with a state. Raises TypeError where ``values`` are no position."""
         found = cls(**values)
         best, mark, (flat, count) = _finite(found.best), _finite(found.mark), found.plateau
         best_step = None if best is None else found.best_step
         return replace(found, best=best, best_step=best_step, mark=mark, plateau=(_finite(flat), count))
 
     def trained(self, step: int, seconds: float) -> "Position":
-        """After training up to ``step``, which took so long."""
+        """The position after training up to ``step``, which took ``seconds``."""
         return replace(self, step=step, seconds=self.seconds + seconds)
 
     def measured(self, value: float, mode: str, min_delta: float) -> "Position":
-        """After an evaluation.
+        """The position after an evaluation.
 
         Args:
-          value: of the metric that chooses; NaN, which is never best and no improvement, where there is no result.
+          value: of the metric that chooses the best state; NaN where there is no result: never best, no improvement.
           mode: ``min`` or ``max``, whichever is better.
           min_delta: by how much it must be better to count as an improvement.
         """
         sign = -1 if mode == "min" else 1
         best, mark = (-math.inf if v is None else sign * v for v in (self.best, self.mark))
-        chosen = (value, self.step) if sign * value >= best else (self.best, self.best_step)  # of equals the later one
+        chosen = (value, self.step) if sign * value >= best else (self.best, self.best_step)  # of equal ones the later
         improved = sign * value - mark > min_delta
         return replace(
             self,
@@ -64,10 +64,11 @@ class Position:
         )
 
     def on_plateau(self, score: float, *, factor: float, patience: int, min_scale: float) -> "Position":
-        """With ``lr_scale`` lowered by ``factor`` after ``patience`` evaluations in a row whose score was no better.
+        """The position after the plateau schedule: multiplies ``lr_scale`` by ``factor`` if ``patience`` runs out.
 
         Args:
           score: larger is better; NaN is no better than anything.
+          patience: evaluations in a row whose score was no better.
         """
         best, flat = self.plateau
         if score > (-math.inf if best is None else best):
@@ -77,10 +78,10 @@ class Position:
         return replace(self, plateau=(best, flat + 1))
 
     def forgotten(self) -> "Position":
-        """With what was measured so far counting no more: it was on other data."""
+        """The position without any results so far, as they were measured on other data."""
         return replace(self, evaluated=-1, best=None, best_step=None, mark=None, stale=0, plateau=(None, 0))
 
 
 def _finite(value: float | None) -> float | None:
-    """A value as an earlier version may have saved it: one that is not finite is none."""
+    """The value, or None if it is not finite: an earlier version saved such values."""
     return None if value is None or not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The records of a run: run.json when it starts, goes on and ends; data.json; the summary; the pictures."""
+"""Writes the records of a run: run.json when it starts, goes on and ends; data.json; summary.json; the pictures."""
 
 import contextlib
 import importlib
@@ -21,11 +21,11 @@ from dlrun.train.sinks import named
 
 
 class Record:
-    """Writes the records of a run.
+    """Writes run.json, data.json, summary.json and the pictures of a run.
 
     Args:
-      command: what makes the run; None is this process's command.
-      facts: of :func:`dlrun.system.environment.facts`, where they were asked for before.
+      command: the command that makes the run; None for this process's command.
+      facts: what :func:`dlrun.system.environment.facts` returned, if it was called before.
       pictures: whether to draw what ``log.plot`` asks for.
     """
 
@@ -36,15 +36,15 @@ class Record:
         self.command, self.facts = command, facts
         self.pictures = pictures and setup.plan.settings.log.plot
         self.began = time.time()
-        if self.pictures:  # needed at the end; its import takes a while, beside the training
+        if self.pictures:  # needed at the end; the import is slow, so it runs beside the training
             threading.Thread(target=importlib.import_module, args=("dlrun.display.figures",), daemon=True).start()
 
     def open(self, pace: Pace, eval_size: int, again: dict[str, Any] | None) -> None:
-        """run.json when a run starts or goes on.
+        """Writes run.json when a run starts or goes on.
 
         Args:
-          eval_size: examples that are evaluated at a time.
-          again: how it goes on, see :meth:`keep_history`; None for a run that starts.
+          eval_size: how many examples are evaluated at a time.
+          again: for a run that goes on, what to add to ``resumed`` in run.json; None for a run that starts.
         """
         setup, before = self.setup, atomic.read_json(self.directory / rundir.RUN) or {}
         now = times.now()
@@ -72,7 +72,7 @@ class Record:
         rundir.update_run(self.directory, **made, **fields, **(self.facts or environment.facts()))
 
     def keep_history(self, start: Resumption, warn: Callable[[str], None]) -> dict[str, Any]:
-        """Where the data changed, puts what was measured before into a folder of its own; gives what to record."""
+        """If the data changed, copies earlier results to a folder of their own; gives what to add to ``resumed``."""
         if not start.changed:
             return {}
         kept = rundir.keep_history(self.directory)
@@ -83,16 +83,16 @@ class Record:
         return {"data": {"step": start.step, "changed": start.changed, "before": before}}
 
     def write_data(self) -> None:
-        """data.json: how a raw example becomes an input, and what the data held."""
+        """Writes data.json: how a raw example becomes an input, and the fingerprint of the data."""
         atomic.write_json(self.directory / rundir.DATA, self.setup.data.preprocessing())
 
     def close(self, status: str, error: str | None, at: Position, pace: Pace, details: dict[str, Any] | None) -> None:
-        """Pictures, the summary, and the end of run.json; what a full disk does not take is left out.
+        """Draws the pictures and writes summary.json and the end of run.json; on a full disk, leaves them out.
 
         Args:
           details: results for each class, of a run that is complete.
         """
-        with contextlib.suppress(OSError):  # which was told before
+        with contextlib.suppress(OSError):  # a full disk was reported before
             rows = rundir.read_metrics(self.directory)
             if self.pictures and rows:
                 from dlrun.display.figures import draw
@@ -104,7 +104,7 @@ class Record:
                 error=error,
                 end=times.now(),
                 seconds=round(time.time() - self.began, 3),
-                **(pace.facts if pace.steps else {}),  # of one that took no step, what was known before
+                **(pace.facts if pace.steps else {}),  # a run that took no step keeps its earlier pace
                 peak_memory=environment.peak_memory(),
             )
             if details is None:

@@ -1,4 +1,4 @@
-"""Where a run goes on, and whether it may: found out before anything in its directory is written."""
+"""Finds out whether a run can be resumed, and from which step, before anything in its directory is written."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from dlrun.runs.status import SAVED
 from dlrun.train.position import Position
 
 ENDING = ("epochs", "steps", "early_stop.")
-"""Keys that may end a run where it stands."""
+"""Keys that may end a run at the step that it has reached."""
 ANY_TIME = (
     *ENDING,
     "devices",
@@ -29,21 +29,21 @@ ANY_TIME = (
     "log.",
     "checkpoint.keep",
 )
-"""Keys that may change where a run is tested that has no step left."""
+"""Keys that may still be changed for a run whose steps are all taken, but which was not tested yet."""
 ACCEPT = "--accept-data"
 
 
 @dataclass
 class Resumption:
-    """Where a run goes on.
+    """The saved state that a run goes on from, and what is known about it.
 
     Args:
-      at: the position; before the first step without a saved state.
-      arrays: of that state, by path.
-      step: of that state; None without one.
+      at: the position; before the first step, if there is no saved state.
+      arrays: of the saved state, by path.
+      step: of the saved state; None if there is none.
       unsound: later steps whose states are incomplete or damaged.
-      changed: what changed in the data, where the user accepts that.
-      forgets: whether what was measured so far, on other data, counts no more.
+      changed: what changed in the data, if the user accepts that.
+      forgets: whether earlier results are dropped, since they were measured on other data.
       notes: what a person should know.
     """
 
@@ -59,14 +59,14 @@ class Resumption:
 def resumption(
     setup: Setup, directory: Path, fit: Callable[[dict[str, Any]], Any], *, accept_data: bool = False
 ) -> Resumption | None:
-    """How a run goes on, from what its directory holds; None where it is complete and nothing was asked for.
+    """Reads from a run's directory how it goes on; None if it is complete and nothing more was asked for.
 
     Args:
-      fit: raises :class:`~dlrun.runs.checkpoint.CheckpointError` where saved arrays have another form than the run's.
+      fit: raises :class:`~dlrun.runs.checkpoint.CheckpointError` where saved arrays do not fit the run.
       accept_data: whether to go on with data that changed.
 
     Raises:
-      InvalidConfig: when it can't go on, or what was asked for would come to nothing.
+      InvalidConfig: when it can't go on, or what was asked for would have no effect.
     """
     changed = changes(rundir.read_data(directory), setup.data.preprocessing()) if setup.first else []
     other = any_process(bool(changed))
@@ -80,7 +80,7 @@ def resumption(
 
 
 def any_process(here: bool) -> bool:
-    """Whether it is so in any of the processes; all of them wait for each other."""
+    """Whether ``here`` is true in any of the processes; they wait for each other, so all of them must call this."""
     if jax.process_count() == 1:
         return here
     return bool(multihost_utils.process_allgather(np.int32(here)).max())
@@ -142,17 +142,17 @@ def _last_state(directory: Path) -> Resumption:
 
 
 def _may_start_over(directory: Path, run: dict[str, Any], found: Resumption) -> None:
-    """Raises :class:`InvalidConfig` where a run that came to an end has no state left: its record would be lost."""
+    """Raises :class:`InvalidConfig` if an ended run has no state left: starting over would destroy its results."""
     status = "completed" if (directory / rundir.SUMMARY).is_file() else run.get("status")
     if status in SAVED:
         where = f"{directory}: it is {status}, and its saved states are {'damaged' if found.unsound else 'gone'}"
         raise InvalidConfig([f"{where}: start a new run"])
-    if not found.unsound and run:  # of damaged ones a word is said where they are moved
+    if not found.unsound and run:  # damaged states are reported where they are set aside
         found.notes.append(f"{directory} has no saved state: starting over from the first step")
 
 
 def _accepted(run: dict[str, Any]) -> int:
-    """The last step that was taken with other data than now; -1 without one."""
+    """The last step at which the run was resumed with changed data; -1 if it never was."""
     times = run.get("resumed")
     steps = [again["data"]["step"] for again in times or [] if isinstance(again, dict) and "data" in again]
     return max(steps, default=-1)
@@ -178,7 +178,7 @@ def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumpti
     allowed = f"with {' and '.join(needed)}"
     if at.step > total:
         where = f"the state is of step {at.step}, epoch {at.step / setup.steps_per_epoch:g}"
-        allowed = allowed if asked else f"{key}>={math.ceil(at.step / per)}"  # it may be ended where it stands
+        allowed = allowed if asked else f"{key}>={math.ceil(at.step / per)}"  # the run may end here
         raise InvalidConfig([f"{key}={getattr(settings, key)}: not allowed: {where}; allowed: {allowed}"])
     if not asked:
         return not complete

@@ -1,4 +1,4 @@
-"""A run by itself: its display, its signals, its state, and the loop."""
+"""Trains a single run, outside of any sweep: puts together its display, signals, state and the loop."""
 
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ def train_alone(setup: Setup, directory: Path, **how: Any) -> int:
 
     Raises:
       InvalidConfig: when a resumed run can't go on, or another process works in the directory.
-      Exception: what nothing is known of, after it was recorded.
+      Exception: an unexpected error (see :func:`~dlrun.train.ends.is_known`), after it was recorded.
     """
     with TerminalProgress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
         run = TrainingRun(setup, directory, progress, **how)
@@ -38,5 +38,5 @@ def train_alone(setup: Setup, directory: Path, **how: Any) -> int:
 
 
 def notice(shown: Notes, signal_name: str) -> None:
-    """Tells that a signal was heard: saving may take a moment."""
+    """Tells the person that a signal was received, since saving may take a moment."""
     shown.note(f"{signal_name}: saving the state and stopping; once more to stop at once")

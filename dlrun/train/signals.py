@@ -10,11 +10,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """A context in which signals are noted in ``signum`` instead of breaking in.
+    """A context in which the first signal is only noted in ``signum``; a second one ends the process.
 
-    Python's handlers wait until a compilation or a kernel returns; the wake-up file descriptor does not. A thread
-    reads it, so that a second signal ends the process whatever the first thread is doing: files are written such that
-    this is safe at any time.
+    Python runs signal handlers only when a compilation or a kernel has returned, but writes to the wake-up file
+    descriptor at once. A thread reads that, so that a second signal ends the process whatever the main thread is doing.
+    Files are written such that this is safe at any time. In any other thread than the main one nothing is caught.
 
     Args:
       notify: called once, with the first signal's name, from another thread.
@@ -53,7 +53,7 @@ class Stop:
                 seen += 1
                 if seen > 1:
                     if os.isatty(2):
-                        os.write(2, b"\n")  # the shell's prompt goes below what stands on the line
+                        os.write(2, b"\n")  # so that the shell's prompt starts on a line of its own
                     os._exit(128 + number)
                 self.notify(signal.Signals(number).name)
         os.close(self._read)

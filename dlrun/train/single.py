@@ -1,4 +1,4 @@
-"""The state of one run by itself, on all devices of its mesh."""
+"""The training state of a single run, on all devices of its mesh."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,20 +15,20 @@ from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState, kept, with_kept
 from dlrun.train.states import Arrays, dispatched
 
-OVERLAP_SECONDS = 0.02  # dispatches shorter than this overlap
+OVERLAP_SECONDS = 0.02  # steps shorter than this overlap with preparing the next one
 
 
 class SingleState:
-    """The :class:`~dlrun.train.states.States` of one run, whose place is 0.
+    """The :class:`~dlrun.train.states.States` of a single run, whose place is 0.
 
     Args:
-      engine: of its program.
+      engine: compiles its program.
     """
 
     def __init__(self, setup: Setup, engine: Engine):
         self.setup, self.engine = setup, engine
         self.step_seconds: float | None = None
-        self._feed: Feed | None = None  # its rows go to the device when they are needed
+        self._feed: Feed | None = None  # made at the first use, as it puts the rows on the device
         self._state: TrainState
         self._totals: Any
 
@@ -50,7 +50,8 @@ class SingleState:
         self._state, self._totals = self.engine.train_steps(
             self._state, before, {**table, **self.engine.constants}, order, np.int32(first), np.int32(count)
         )
-        # Short dispatches overlap with preparing the next one; long ones are waited for, so that a signal need not.
+        # A short dispatch may still run while the next is prepared. A long one is waited for, so that a signal never
+        # has to wait for two.
         jax.block_until_ready(self._totals if count > 1 or (self.step_seconds or 1) > OVERLAP_SECONDS else before)
         done = time.perf_counter()
         compiled = self.step_seconds is None
@@ -58,7 +59,7 @@ class SingleState:
         return step + count, None if compiled else done - began
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        engine, sums = self.engine, jax.device_put(self.engine.counts, self.setup.everywhere)
+        engine, sums = self.engine, jax.device_put(self.engine.eval_zeros, self.setup.everywhere)
         batches = engine.eval_batches(self.eval_size)
         most = batches if self.setup.program.loop else 1
         for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
@@ -99,14 +100,14 @@ class SingleState:
         return self._feed
 
     def keep(self, places: Sequence[int]) -> None:
-        """There is but one."""
+        """Nothing to do: there is only one run."""
 
     def close(self) -> None:
         if self._feed is not None:
             self._feed.close()
 
     def _count(self, most: int) -> int:
-        """How many steps the next dispatch takes; several processes must take the same."""
+        """How many steps the next dispatch takes. Several processes must agree: they ignore measured time."""
         if not self.setup.program.loop:
             return 1
         return most if jax.process_count() > 1 else dispatched(most, self.step_seconds)

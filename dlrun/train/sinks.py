@@ -1,9 +1,9 @@
-"""Where metric rows go beside metrics.jsonl, each in its own library's form.
+"""Copies metric rows to CSV, TensorBoard, MLflow and W&B.
 
 metrics.jsonl is the record, the sinks are copies of it. So each sink is given all rows of the run when it starts: a new
-run has none, a resumed one has those up to the step it goes on from. A sink of files begins its files anew; a sink of
-a service goes on with the same run there and takes only what is missing. Rows that got lost, or that a resumed run
-takes again, need no further care.
+run has none, a resumed one has those up to the step it goes on from. A sink of files writes its files anew; a sink of
+a service goes on with the same run there and adds only what is missing. So rows that got lost, or that a resumed run
+writes again, need no further care.
 
 A number that is not finite is null in metrics.jsonl, empty in CSV and NaN elsewhere.
 """
@@ -49,7 +49,7 @@ class Sink(Protocol):
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Problems with sinks whose library is not installed."""
+    """An error message for each sink whose library is not installed."""
     return [
         f"log.sinks={name}: needs the package {package}; allowed after: pip install 'dlrun[{name}]'"
         for name in dict.fromkeys(names)
@@ -131,12 +131,12 @@ class JsonLines:
 
 
 class Csv:
-    """``metrics.csv``: a row a step and split, a column a metric; only a new column makes the file be written again."""
+    """``metrics.csv``: one row per step and split, one column per metric. A new column has the file written anew."""
 
     def __init__(self, directory: Path, project: str, values: dict[str, Any]):
         self.path = directory / "metrics.csv"
         self.columns: list[str] = []
-        self.file = self.path.open("wb", buffering=0)  # a row is whole, and handed to the system before the next
+        self.file = self.path.open("wb", buffering=0)  # unbuffered: each row is written whole, at once
 
     def write(self, row: dict[str, Any]) -> None:
         if new := [k for k in row if k not in self.columns]:
@@ -169,7 +169,7 @@ class TensorBoard:
 
         folder = directory / "tensorboard"
         for old in folder.glob("events.*"):
-            os.truncate(old, 0)  # a TensorBoard that has the file open would go on with no other one, were it deleted
+            os.truncate(old, 0)  # if it were deleted, a TensorBoard that has it open would not read the new one
         # The mark "from step 0 on" lets an open TensorBoard forget the points it has.
         self.writer = SummaryWriter(str(folder), purge_step=0, flush_secs=1)
         self.began = time.time() - max((r["time"] for r in rundir.read_metrics(directory)), default=0.0)
@@ -186,8 +186,8 @@ class TensorBoard:
 class MLflow:
     """A run of the experiment ``log.project`` at ``MLFLOW_TRACKING_URI``, by default MLflow's own: ``./mlflow.db``.
 
-    What MLflow has it keeps: steps that a resumed run takes again are left out where their value is the same, and
-    follow the old value where it is not; a configuration value that a resumed run changes becomes a tag of its name.
+    MLflow deletes nothing. A row that a resumed run writes again is left out where its value is the same, and added to
+    the old one where it is not; a configuration value that a resumed run changes becomes a tag of its name.
     """
 
     def __init__(self, directory: Path, project: str, values: dict[str, Any]):
@@ -243,8 +243,8 @@ class MLflow:
 class Wandb:
     """A run of the project ``log.project``, kept in ``wandb/`` of the run directory for ``wandb sync``.
 
-    With ``WANDB_MODE=online`` it is sent while the run goes on. W&B never replaces a step that it was sent, so steps
-    that a resumed run takes again keep their first values there.
+    With ``WANDB_MODE=online`` it is sent during the run. W&B never replaces a step that it was sent, so rows that a
+    resumed run writes again keep their first values there.
     """
 
     def __init__(self, directory: Path, project: str, values: dict[str, Any]):
@@ -265,7 +265,7 @@ class Wandb:
                 shutil.rmtree(old, ignore_errors=True)  # the rows are all written anew
 
     def write(self, row: dict[str, Any]) -> None:
-        if row["split"] == "test":  # of the best step, which W&B has passed: a result of the run, not of a step
+        if row["split"] == "test":  # it belongs to the best step, which W&B has passed: so a result of the run
             self.run.summary.update(named(row))
         elif row["step"] >= self.run.step:
             self.run.log({**named(row), "epoch": row["epoch"]}, step=row["step"])
@@ -278,7 +278,7 @@ SINKS: dict[str, type[Sink]] = {"csv": Csv, "tensorboard": TensorBoard, "mlflow"
 
 
 def _name(directory: Path) -> str:
-    """A name that tells runs and the jobs of sweeps apart: ``<date>/<time>-<hex>``, ``<time>-<hex>/<job>``."""
+    """A name that differs for runs and for jobs of sweeps: ``<date>/<time>-<hex>``, ``<time>-<hex>/<job>``."""
     return "/".join(directory.resolve().parts[-2:])
 
 

@@ -1,9 +1,9 @@
-"""The states of runs that differ in numbers and seeds alone, side by side as one compiled program.
+"""The training states of several runs that differ only in numbers and seeds, trained by one compiled program.
 
-They are stacked: each array has one more axis, along which the runs lie. On an accelerator the program is mapped over
-that axis at once (``jax.vmap``), which gives the results of the runs alone but for rounding. On CPU it goes through the
-runs one by one, in a loop, which gives them to the bit: the cores are busy with one run, and what is saved is the time
-between dispatches.
+The states are stacked: each array has one more axis, with an entry for each run. On an accelerator, ``jax.vmap`` maps
+the program over that axis, and the results are those of single runs but for rounding. On CPU a loop on the device
+computes one run after the other, and the results are the same to the bit: one run keeps the cores busy, and only the
+time between dispatches is saved.
 """
 
 import time
@@ -21,25 +21,25 @@ from dlrun.program.state import TrainState, kept
 from dlrun.train.states import Arrays, dispatched
 
 LR_SCALE = "state/numbers/lr_scale"
-"""The path of what a plateau schedule multiplies the learning rate by."""
+"""The path of the factor by which a plateau schedule multiplies the learning rate."""
 
 
 class StackedState:
     """The :class:`~dlrun.train.states.States` of several runs of a group.
 
     Args:
-      engine: of the group.
-      setups: of each run.
-      at_once: whether to compute all at once rather than one by one.
+      engine: compiles the group's program.
+      setups: one for each run.
+      at_once: whether to compute all runs at once rather than one by one.
     """
 
     def __init__(self, engine: Engine, setups: Sequence[Setup], *, at_once: bool):
         self.engine, self.setups, self.at_once = engine, setups, at_once
         self.train_steps, self.eval_steps, self.nonfinite = engine.stacked(at_once)
         self.feeds: list[Any] = [engine.feed(setup.plan.settings.seed) for setup in setups]
-        # Row in the stacked arrays of each run that goes on, by its place.
+        # The row in the stacked arrays of each run that has not ended, by its place.
         self.rows = {place: place for place in range(len(setups))}
-        # One by one, a power of two: stacks of about the same size have the same program.
+        # One by one, the size is rounded up to a power of two, so that stacks of similar size share a program.
         self.size = len(setups) if at_once else 1 << (len(setups) - 1).bit_length()
         self.eval_size = engine.eval_size(self.size if at_once else 1)
         self.order: tuple[int, Any] = (-1, None)
@@ -49,7 +49,7 @@ class StackedState:
 
     @property
     def sharding(self) -> NamedSharding:
-        """Each device has its share of the runs; where that doesn't come out even, or one by one, all of them."""
+        """Each device holds its share of the runs; all, if they don't divide evenly or are computed one by one."""
         mesh = self.engine.setup.mesh
         divided = self.at_once and self.size % mesh.size == 0
         return NamedSharding(mesh, PartitionSpec("batch") if divided else PartitionSpec())
@@ -62,7 +62,7 @@ class StackedState:
             if arrays is not None:
                 engine.fit(arrays)
                 whole[place] |= arrays
-        any_other = next(iter(whole.values()))  # as good as any, for rows that no run has
+        any_other = next(iter(whole.values()))  # fills the rows that belong to no run
         given = [whole.get(place, any_other) for place in range(self.size)]
         stacked = {path: np.stack([arrays[path] for arrays in given]) for path in any_other}
         self._take(stacked, {"state": engine.setup.shapes, "totals": engine.zeros()})
@@ -94,7 +94,7 @@ class StackedState:
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
         engine = self.engine
-        sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), engine.counts)
+        sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), engine.eval_zeros)
         sums = jax.device_put(sums, self.sharding)
         batches = engine.eval_batches(self.eval_size)
         most = batches if engine.setup.program.loop else 1
@@ -113,7 +113,7 @@ class StackedState:
         return {place: (totals, None if scale is None else float(scale)) for place, (totals, scale) in found.items()}
 
     def reset(self, places: Sequence[int]) -> None:
-        self._change(dict.fromkeys(places, self.engine.no_totals))
+        self._change(dict.fromkeys(places, self.engine.zeros_by_path))
 
     def scale(self, scales: Mapping[int, float]) -> None:
         self._change({place: {LR_SCALE: np.float32(scale)} for place, scale in scales.items()})
@@ -138,7 +138,10 @@ class StackedState:
         return self.feeds[place]
 
     def keep(self, places: Sequence[int]) -> None:
-        """Goes on with these runs alone; all at once, when they are half of what there was, by another program."""
+        """Trains only these runs from now on.
+
+        At once, ended runs are computed on until half of them have ended: a smaller stack needs another compilation.
+        """
         if self.at_once and 2 * len(places) > len(self.rows):
             return
         self.rows = {place: self.rows[place] for place in places}
@@ -150,21 +153,21 @@ class StackedState:
             self._state, self._totals = jax.device_put(state, self.sharding)
 
     def close(self) -> None:
-        """Nothing reads in the background."""
+        """Nothing to do: no thread reads data in the background."""
 
     def _padded(self, rows: Any) -> tuple[np.ndarray, np.int32]:
-        """Numbers of rows as the compiled functions take them, and how many they are."""
+        """Row numbers, padded to the size of the stack as the compiled functions take them, and how many there are."""
         rows = list(rows)
         found = np.zeros(self.size, np.int32)
         found[: len(rows)] = rows
         return found, np.int32(len(rows))
 
     def _each(self, tree: Any, places: Sequence[int]) -> dict[int, Any]:
-        """What a tree of stacked arrays holds of some runs."""
+        """The part of a tree of stacked arrays that belongs to each of some runs."""
         return {place: jax.tree.map(lambda a, row=self.rows[place]: a[row], tree) for place in places}
 
     def _change(self, given: Mapping[int, Arrays]) -> None:
-        """Puts arrays by path into the places of some runs."""
+        """Replaces arrays, given by path, of some runs."""
         like = {"state": self._state, "totals": self._totals}
         stacked = pytree.flat(like)
         for path in {path for arrays in given.values() for path in arrays}:

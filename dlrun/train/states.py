@@ -1,7 +1,7 @@
-"""What the loop asks of the states of runs on the devices, be it one run's or those of several, side by side.
+"""The interface between the loop and the training states on the devices, of one run or several side by side.
 
-Runs are named by their places: 0, 1, … in the order in which they were given. What is done for several runs at one time
-is asked for once, so that it costs one dispatch and one transfer.
+Runs are named by their places: 0, 1, … in the order in which they were given. Each method takes all runs that need it,
+so that these cost one dispatch and one transfer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +13,18 @@ from dlrun.data.feed import Feed
 from dlrun.program.compiled import Engine, Evaluation
 from dlrun.program.state import TrainState
 
-DISPATCH_SECONDS = 0.1  # as long as one call to the device may take, where several steps are one call
+DISPATCH_SECONDS = 0.1  # how long a call of several steps should take: a signal has to wait for it
 
 Arrays = dict[str, Any]
-"""All that is saved of a run, by path."""
+"""The arrays that are saved of a run, by path."""
 
 
 class States(Protocol):
     """The states of runs of one program, which all stand at the same step.
 
-    Args:
-      engine: of their program.
-      eval_size: examples that are evaluated at a time.
+    Attributes:
+      engine: compiles their program.
+      eval_size: how many examples are evaluated at a time.
     """
 
     engine: Engine
@@ -33,58 +33,58 @@ class States(Protocol):
     def eval_size(self) -> int: ...
 
     def start(self, saved: Mapping[int, Arrays | None]) -> None:
-        """Takes the state of each run: its saved arrays, or None before the first step.
+        """Puts the state of each run on the devices: from its saved arrays, or the initial one for None.
 
         Raises :class:`~dlrun.runs.checkpoint.CheckpointError` where arrays don't fit.
         """
 
     def advance(self, step: int, until: int) -> tuple[int, float | None]:
-        """Trains all in one dispatch from ``step`` towards ``until``, in the same epoch.
+        """Trains all runs by one dispatch from ``step`` towards ``until``, which lies in the same epoch.
 
-        Gives the step that they came to, and how many seconds it took; None for the first, which compiles.
+        Gives the step that was reached, and how many seconds it took; None for the first dispatch, which compiles.
         """
         ...
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        """What comes of a split for some runs; nothing if ``stopped``, which is asked between dispatches, says so."""
+        """Evaluates some runs on a split; gives nothing if ``stopped``, called between dispatches, returns True."""
         ...
 
     def totals(self, places: Sequence[int]) -> dict[int, tuple[dict[str, Any], float | None]]:
-        """Training metrics since :meth:`reset`, and the loss scale."""
+        """The sums of the training metrics since :meth:`reset`, and the loss scale, or None without one."""
         ...
 
     def reset(self, places: Sequence[int]) -> None:
-        """Training metrics begin anew."""
+        """Sets the sums of the training metrics to zero."""
 
     def scale(self, scales: Mapping[int, float]) -> None:
-        """Sets what learning rates are multiplied by, where the schedule follows the validation metric."""
+        """Sets the factor of the learning rate, of runs whose schedule follows the validation metric."""
 
     def health(self, places: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:
-        """How many steps were skipped, and by path which parameters and statistics are not finite."""
+        """How many steps were skipped; and for each parameter and statistic, by path, whether it is not finite."""
         ...
 
     def arrays(self, places: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
-        """Copies of all that is saved."""
+        """Copies of the arrays to save."""
         ...
 
     def place(self, saved: Mapping[int, Arrays]) -> None:
-        """Takes saved arrays into the places of some runs. Raises CheckpointError where they don't fit."""
+        """Replaces the states of some runs by saved arrays. Raises CheckpointError where these don't fit."""
 
     def state(self, place: int) -> TrainState:
         """The state of one run."""
         ...
 
     def feed(self, place: int) -> Feed:
-        """What gives the rows of one run."""
+        """The feed of one run, which gives the rows of its batches."""
         ...
 
     def keep(self, places: Sequence[int]) -> None:
-        """Goes on with these runs alone: the others have ended."""
+        """Trains only these runs from now on: the others have ended."""
 
     def close(self) -> None:
-        """Lets go of what reads in the background."""
+        """Ends the threads that read data in the background."""
 
 
 def dispatched(most: int, step_seconds: float | None) -> int:
-    """How many steps of so many the next dispatch takes: no more than a signal can wait for; one for the first."""
+    """How many steps, of at most ``most``, the next dispatch takes: those of DISPATCH_SECONDS; one if it compiles."""
     return 1 if step_seconds is None else max(1, min(most, int(DISPATCH_SECONDS / step_seconds)))

@@ -1,4 +1,4 @@
-"""What is due where a run stands: pure functions of its position and its settings."""
+"""What is due at a run's position: pure functions of the position and the settings."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ def next_multiple(step: int, n: int) -> int:
 
 @dataclass(frozen=True)
 class Timetable:
-    """When a run is logged, evaluated, saved and ended, in optimizer steps.
+    """Says when a run is logged, evaluated, saved and ended. All intervals are in optimizer steps.
 
     Args:
       total: steps of the whole run.
       per_epoch: steps of an epoch.
-      log, evaluate, save: steps from one time to the next.
+      log, evaluate, save: the interval of each.
       patience: evaluations in a row without an improvement after which the run ends.
     """
 
@@ -34,7 +34,7 @@ class Timetable:
 
     @classmethod
     def of(cls, setup: Setup) -> "Timetable":
-        """That of a run, as its settings say."""
+        """The timetable that a run's settings ask for."""
         settings, per_epoch = setup.plan.settings, setup.steps_per_epoch
         return cls(
             total=setup.total_steps,
@@ -46,19 +46,19 @@ class Timetable:
         )
 
     def evaluates(self, at: Position) -> bool:
-        """Whether an evaluation is due: at its times and at the end, unless there was one already."""
+        """Whether an evaluation is due: at each interval and at the end, unless this step was evaluated already."""
         return at.evaluated < at.step and (at.step % self.evaluate == 0 or self.is_complete(at)) and at.step > 0
 
     def evaluations(self, at: Position) -> int:
-        """How many evaluations there were by their times, the one that is due included."""
+        """How many evaluations were due at intervals so far, the one at this step included."""
         return at.step // self.evaluate
 
     def saves(self, at: Position) -> bool:
-        """Whether a state is to be kept of this step, whatever becomes of others."""
+        """Whether ``checkpoint.every`` asks for a save at this step."""
         return at.step % self.save == 0 and at.step > 0
 
     def logs(self, at: Position) -> bool:
-        """Whether the training metrics of the steps before this one make a whole row."""
+        """Whether a row of training metrics ends at this step."""
         return at.step % self.log == 0
 
     def is_complete(self, at: Position) -> bool:
@@ -66,16 +66,16 @@ class Timetable:
         return at.step >= self.total
 
     def is_done(self, at: Position) -> bool:
-        """Whether all steps are taken, or the patience is at its end."""
+        """Whether all steps are taken, or early stopping has run out of patience."""
         return self.is_complete(at) or at.stale >= self.patience
 
     def next_event(self, at: Position) -> int:
-        """The step up to which the run can be trained without a stop: not beyond the epoch."""
+        """The next step at which something may be due; at most the epoch's end, where the rows are shuffled anew."""
         return min(
             self.total, *(next_multiple(at.step, n) for n in (self.log, self.evaluate, self.save, self.per_epoch))
         )
 
     def leaves(self, row: dict[str, Any], last: int) -> bool:
-        """Whether a run that goes on from step ``last`` leaves a row as it is: not those that it will write again."""
+        """Whether a run that goes on from step ``last`` keeps a row of metrics.jsonl: it writes the others again."""
         closing = row["split"] == "test" or (row["split"] == "train" and row["step"] % self.log)
         return row["step"] <= last and not closing

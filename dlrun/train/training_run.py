@@ -1,4 +1,4 @@
-"""One run as the loop trains it: where it stands, what is due there, and what goes into its directory."""
+"""One run as the loop trains it: which step it is at, what is due there, and what it writes into its directory."""
 
 import contextlib
 import logging
@@ -36,28 +36,29 @@ log = logging.getLogger(__name__)
 
 
 class TrainingRun:
-    """A run in a directory that exists, from the first file that it writes there to the last.
+    """One run and its directory, which exists already: writes all files there, and holds what the loop asks for.
 
     Args:
-      directory: the run directory; any, for a process that writes nothing.
-      progress: shows a person how far it is.
-      place: of its state among those of the runs that are trained side by side.
-      beside: how many these are, itself included.
+      directory: the run directory; any path, for a process that writes nothing.
+      progress: shows a person how far the run is.
+      place: index of its state in :class:`~dlrun.train.states.States`.
+      beside: how many runs are trained side by side, this one included.
       number: of its job in a sweep.
-      command: what makes the run; None is this process's command.
-      facts: of :func:`dlrun.system.environment.facts`, where they were asked for before.
+      command: the command that makes the run; None for this process's command.
+      facts: what :func:`dlrun.system.environment.facts` returned, if it was called before.
       resumed: overrides of a resumed run; None for a new one.
       accept_data: whether a resumed run goes on with data that changed.
-      accept: called once the directory is this process's alone and it is known that the run can go on.
+      accept: called once this process holds the directory's lock and knows that the run can go on.
       pictures: whether to draw what ``log.plot`` asks for.
-      own_log: whether it writes its log.txt itself, as several runs of a process do; else that is set up for all.
+      own_log: whether the run writes its log.txt itself, as runs that share a process do; else the caller does.
 
     Attributes:
-      at: where it stands.
+      at: its position in training.
       value: of the metric that chooses the best state, at the last evaluation; NaN where there was no result.
       problem: what was not finite in the last evaluation.
-      code: the exit code, once it has ended: 0 done, 1 failed, 2 wrongly asked, 128 + a signal's number stopped.
-      raised: the error that ended it, where its record does not say all there is to say.
+      checked, logged: the steps of the last check for numbers that are not finite, and of the last training row.
+      code: the exit code, once it has ended: 0 done, 1 failed, 2 invalid input, 128 + a signal's number stopped.
+      raised: the error that ended it, unless its message in run.json is enough.
     """
 
     def __init__(
@@ -83,23 +84,23 @@ class TrainingRun:
         self.settings, self.due = setup.plan.settings, Timetable.of(setup)
         self.keeper = Keeper(directory / rundir.CHECKPOINTS, self.settings.checkpoint.keep)
         self.new_record = partial(Record, setup, directory, command, facts, pictures)
-        self.record: Record | None = None  # until its first is written, its directory is as it was
+        self.record: Record | None = None  # None as long as nothing was written into the directory
         self.sinks: list[Any] = []
         self.log_file = LogFile(directory) if own_log else None
-        self.held = contextlib.ExitStack()  # until it has ended
+        self.held = contextlib.ExitStack()  # the lock, held until the run has ended
 
         self.at, self.pace = Position(), Pace(beside)
         self.start: Resumption | None = None
         self.has_nothing_to_do = False
         self.value, self.problem = math.nan, ""
-        self.checked = self.logged = 0  # the last steps at which it was
+        self.checked = self.logged = 0
         self.details: dict[str, Any] | None = None
         self.code = 0
         self.raised: BaseException | None = None
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that writes: of several, the first."""
+        """Whether this process writes the files: of several, only the first does."""
         return self.setup.first
 
     @property
@@ -122,7 +123,7 @@ class TrainingRun:
     # From its directory to its first step
 
     def open(self, states: States) -> None:
-        """Takes the directory, finds out where the run goes on, and writes its first records.
+        """Locks the directory, finds out where the run starts or goes on, and writes its first records.
 
         Raises:
           InUse: when another process works in the directory.
@@ -141,7 +142,7 @@ class TrainingRun:
         if self.writes:
             self.accept()
         self._introduce()
-        eval_size = states.eval_size  # which several processes agree on
+        eval_size = states.eval_size  # before the branch: all processes must ask, as they agree on it
         record, again = self.new_record(), None
         if self.writes:
             if self.start is not None and self.resumed is not None:
@@ -154,7 +155,7 @@ class TrainingRun:
             self._restore(self.start)
 
     def begin(self) -> None:
-        """Its state is on the devices: from now on steps count, and rows go to the sinks."""
+        """Opens the sinks and starts the display, once the state is on the devices."""
         if self.start is not None:
             self.progress.tell(f"going on from step {self.at.step} of {self.due.total}")
             self.start.arrays.clear()
@@ -166,13 +167,13 @@ class TrainingRun:
 
     @property
     def start_arrays(self) -> dict[str, np.ndarray] | None:
-        """Of the state that it goes on with; None before the first step."""
+        """The saved state that the run goes on from; None where it starts from the first step."""
         return None if self.start is None or self.start.step is None else self.start.arrays
 
-    # What the loop has it do
+    # What the loop calls
 
     def stand(self, step: int, seconds: float | None, beside: int) -> None:
-        """It was trained up to a step along with ``beside`` runs, itself included; None seconds were the compiler's."""
+        """The run has come to ``step`` by a dispatch that trained ``beside`` runs; None seconds if that compiled."""
         if seconds is not None:
             self.pace.add(step - self.at.step, seconds, beside)
         self.at = self.at.trained(step, (seconds or 0.0) / beside)
@@ -187,7 +188,7 @@ class TrainingRun:
         self.logged = self.at.step
 
     def take(self, found: Evaluation) -> None:
-        """Takes what came of the validation split: a row, the best value, the patience."""
+        """Takes the results of the validation split: updates the best value and the patience, writes a row."""
         value = found.metrics[self.setup.metric.split("/")[1]]
         self.problem = found.problem or ""
         self.value = math.nan if found.problem or not math.isfinite(value) else value
@@ -198,13 +199,13 @@ class TrainingRun:
         self._write("val", found.metrics)
 
     def tell_problem(self) -> None:
-        """An evaluation that is not finite ends the run, or is no result."""
+        """Raises :class:`NonFinite` for an evaluation that is not finite; with ``on_nonfinite=skip``, warns instead."""
         if self.settings.on_nonfinite == "stop":
             raise NonFinite(f"{self.problem}, at step {self.at.step}")
         self.progress.warn(f"{self.problem}, at step {self.at.step}: this evaluation is no result")
 
     def select(self, states: States) -> dict[str, np.ndarray] | None:
-        """Chooses the state to be tested, the best; its arrays, or None where that is the present one."""
+        """Chooses the state to test, the best; gives its arrays, or None where that is the present state."""
         self.tested = self.at.step if self.at.best_step is None else self.at.best_step
         if self.at.best_step is None:
             self.progress.chosen = "last"
@@ -217,14 +218,14 @@ class TrainingRun:
         return multihost_utils.broadcast_one_to_all(arrays) if jax.process_count() > 1 else arrays
 
     def test(self, found: Evaluation) -> None:
-        """Takes what came of the test split, by the state that :meth:`select` chose."""
+        """Takes the results of the test split, by the state that :meth:`select` chose."""
         self._write("test", found.metrics, self.tested)
         if found.problem:
             raise NonFinite(f"{found.problem}, by the {self.progress.chosen} state, of step {self.tested}")
         self.details = found.details
 
     def end(self, error: BaseException | None = None) -> None:
-        """Writes the last records and lets go of everything. Without an error the run is complete."""
+        """Writes the last records and closes everything. Without an error the run is complete."""
         if self.log_file:
             self.held.callback(self.log_file.close)
         with self.held, self.turn():
@@ -243,13 +244,13 @@ class TrainingRun:
                 self.progress.note(f"{status}: {told}{again}")
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
-        """What is logged meanwhile goes to its log.txt."""
+        """A context in which log lines go to this run's log.txt."""
         return self.log_file.turn() if self.log_file else contextlib.nullcontext()
 
     # Details
 
     def _introduce(self) -> None:
-        """Tells the person what is about to be trained, and what to know of it."""
+        """Tells the person what is about to be trained, with warnings."""
         self.progress.stack = self.pace.stack
         if self.resumed is not None:
             self.progress.tell(" ".join(["resumed", *(["with", *self.resumed] if self.resumed else [])]))
@@ -259,7 +260,7 @@ class TrainingRun:
             self.progress.warn(text)
 
     def _restore(self, start: Resumption) -> None:
-        """Stands where the last sound state does. Drops what was written after it."""
+        """Goes back to the position of the last sound state, and drops what was written after it."""
         last = -1 if start.step is None else start.step
         if start.unsound:
             where = "starting over" if start.step is None else f"going on from step {last}"
@@ -288,7 +289,7 @@ class TrainingRun:
         self.progress.row(row)
 
     def _close(self, error: BaseException | None) -> BaseException | None:
-        """Closes sinks and states; gives the error that is to be told: of a last save that failed, that."""
+        """Closes sinks and checkpoints; gives the error to report: ``error``, or the one that closing raised."""
         kind = "completed" if error is None else "stopped" if isinstance(error, Stopped | Pruned) else "failed"
         try:
             for sink in self.sinks:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: which ones a command makes, each composed and checked, in groups that share a program.
+"""Makes the jobs of a sweep from its command: composes and checks each, and groups those that share a program.
 
 Nothing here trains, or writes files. Start with :mod:`~dlrun.sweep.jobs.space`.
 """

@@ -1,8 +1,8 @@
-"""Composes the configurations of many jobs, through Hydra only once for all jobs that differ in plain values.
+"""Composes the configurations of many jobs, but calls Hydra only once for jobs that differ in plain values.
 
 Hydra takes 0.1 s to compose. Jobs that choose the same options and set the same keys share one composition, the *base*.
-Each then gives its own values to those keys: in a copy of the base as plain values, or, where the base holds references
-between keys, in OmegaConf's tree. Whatever is less simple than ``key=value`` is part of the base.
+Then the values of each job are set: in a copy of the base as plain values, or, if the base holds references between
+keys, in OmegaConf's tree. Whatever is less simple than ``key=value`` is part of the base.
 """
 
 import re
@@ -26,10 +26,10 @@ class Setting:
     """An override with one value.
 
     Args:
-      text: as it is typed.
+      text: the override as it is typed.
       key: its key; empty where it chooses an option of a group, which Hydra does before it sets any key.
       value: as a plain value.
-      fixed: whether Hydra must see it, as part of the base: it chooses an option, or it is the same for all jobs.
+      fixed: whether it is part of the base: it chooses an option, or is the same for all jobs.
       adds: whether the key must be new: ``+key=value``.
     """
 
@@ -45,8 +45,8 @@ class Composed:
     """The configuration of one job.
 
     Args:
-      values: of the task's part, plain.
-      written: the same, with references between keys as they are written.
+      values: the configuration of the run, as plain values.
+      written: the same, with references between keys as they are written in the files.
       hydra: Hydra's part.
       found: what is wrong with it.
     """
@@ -68,7 +68,7 @@ class Composer:
     """Composes jobs, and keeps each base for the jobs that share it.
 
     Args:
-      hydra: over the configs.
+      hydra: loads the configs.
       overrides: of Hydra's own part, the same for all jobs.
     """
 
@@ -77,7 +77,7 @@ class Composer:
     _bases: dict[tuple, "_Base | InvalidConfig"] = field(default_factory=dict)
 
     def compose(self, settings: list[Setting]) -> Composed:
-        """What :func:`~dlrun.config.composition.compose` and ``plain`` make of overrides, and raise for them."""
+        """Composes a job. Gives, and raises, what :func:`~dlrun.config.composition.compose` and ``plain`` would."""
         late = _late(settings)
         while True:
             texts = tuple(s.text for s in settings if s not in late)
@@ -94,16 +94,16 @@ class Composer:
     def _base(self, overrides: list[str], late: list[Setting]) -> "_Base | InvalidConfig":
         try:
             return _Base(self.hydra, overrides, late)
-        except InvalidConfig as error:  # the user's configs can't be read: all jobs of this base fail alike
+        except InvalidConfig as error:  # the user's configs can't be read: all jobs of this base have this error
             return error
 
 
 class _Base:
-    """What Hydra composes for some overrides; the keys of ``late`` settings are given their values afterwards.
+    """The composition for some overrides. The keys of the ``late`` settings get their values afterwards.
 
     Attributes:
-      refused: those of the ``late`` keys that Hydra must set after all.
-      literal: whether no value refers to a key, apart from those that are replaced.
+      refused: the ``late`` keys that can't be set afterwards, only by Hydra.
+      literal: whether no value refers to another key, apart from values that are replaced.
     """
 
     def __init__(self, hydra: Hydra, overrides: list[str], late: list[Setting]):
@@ -131,7 +131,7 @@ class _Base:
 
 
 def _late(settings: list[Setting]) -> list[Setting]:
-    """The settings that may be made after all others: not fixed, and no later one is about the same key or section."""
+    """The settings that can be made after all others: not fixed, and without a later one of the same key or section."""
     return [
         s
         for i, s in enumerate(settings)
@@ -144,7 +144,7 @@ def _below(path: str, key: str) -> bool:
 
 
 def _settable(values: dict[str, Any], setting: Setting) -> bool:
-    """Whether the key has a value that is no section, or its section has no such key yet. Else Hydra must set it."""
+    """Whether the key's value is no section, or its section has no such key yet. Else only Hydra can set it."""
     node: Any = values
     for part in setting.key.split("."):
         if not isinstance(node, dict):
@@ -163,7 +163,7 @@ def _set(values: dict[str, Any], setting: Setting) -> None:
 
 
 def _literal(value: Any) -> bool:
-    """Whether a value stands for itself: no reference, no ``???`` that is still to be given, no section."""
+    """Whether a value is final: no reference, no ``???`` (a value that is still to be given), no section."""
     if isinstance(value, list):
         return all(map(_literal, value))
     return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))

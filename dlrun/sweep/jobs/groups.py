@@ -1,4 +1,4 @@
-"""Which jobs share a program and its data, so that one compilation and one copy of the data serve them all."""
+"""Groups jobs that share a program and its data, so that one compilation and one copy of the data serve them all."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ class Group:
     """Jobs that differ only in numbers of the state, seed, length and records.
 
     Args:
-      key: text that no other group has.
+      key: identifies the group.
+      jobs: at least one.
       setups: one for each job; they share all but the plan.
     """
 
@@ -35,10 +36,10 @@ class Group:
 
 
 def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Group]:
-    """Groups jobs; makes all checks that need the data and the model. The groups are in the order of their first jobs.
+    """Groups jobs in the order of their first ones, and makes all checks that need the data and the model.
 
     Args:
-      known: of earlier groups, by key, a setup whose data and program are used again.
+      known: a setup of each earlier group, by key; its data and program are used again.
 
     Raises:
       InvalidConfig: with all that is wrong with any job.
@@ -56,7 +57,7 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
                 setups.append(like)
             except InvalidConfig as error:
                 found += error.problems
-                if not like:  # what is wrong with the program is wrong with all
+                if not like:  # the program can't be prepared: all jobs have this error
                     break
         groups.append(Group(text, members, setups))
     if found:
@@ -65,10 +66,10 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
 
 
 def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[str, Any]]]], sweep: Path) -> None:
-    """Checks that the data of groups is what the runs of their sweep were trained on: runs are there to be compared.
+    """Checks that groups have the data that the runs of their sweep were trained on, so that runs can be compared.
 
     Args:
-      there: what :meth:`~dlrun.sweep.folder.Folder.data` gives; data that no run has used yet is added.
+      there: the result of :meth:`~dlrun.sweep.folder.Folder.data`; data that no run has used yet is added.
       sweep: its directory.
 
     Raises:
@@ -76,7 +77,7 @@ def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[st
     """
     found = []
     for group in groups:
-        now = known(group.setups[0].data)
+        now = identity_of(group.setups[0].data)
         runs = there.setdefault(taken_from(group.setups[0].plan.values), [(sweep, now)])
         if mixed := _mixed(runs):
             found.append(mixed)
@@ -100,20 +101,20 @@ def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
     return f"{shown}: not of the data of {path}: {'; '.join(others[0][1])}; allowed: a new sweep"
 
 
-def known(data: Dataset) -> dict[str, Any]:
+def identity_of(data: Dataset) -> dict[str, Any]:
     """The part of data.json that a sweep compares data by."""
     return {"classes": list(data.classes), "fingerprint": data.fingerprint}
 
 
 def key(plan: Plan) -> str:
-    """Text that is the same for jobs of the same group."""
+    """Text that is equal for jobs of the same group, and for no others."""
     values = {k: v for k, v in plan.values.items() if k not in LENGTH_AND_RECORDS}
     values["eval"] = {**values["eval"], "every": None}
     return json.dumps(_without(values, plan.numbers), sort_keys=True, default=str)
 
 
 def _without(values: Any, numbers: dict[str, float], path: str = "") -> Any:
-    """Values with the word ``number`` in place of each number of the state: that it is there is part of the program."""
+    """Values with each number of the state replaced by a word: the program depends on its presence, not its value."""
     if not isinstance(values, dict):
         return "number" if path in numbers else values
     return {k: _without(v, numbers, f"{path}.{k}" if path else k) for k, v in values.items()}

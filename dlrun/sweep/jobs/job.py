@@ -1,4 +1,4 @@
-"""A job of a sweep: its checked configuration, and the files of its ``.hydra`` folder."""
+"""A job of a sweep: its checked configuration, and what the files of its ``.hydra`` folder hold."""
 
 import json
 import re
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it imports jax
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # pyright: ignore[reportGeneralTypeIssues]
-    """Writes what ``OmegaConf.to_yaml`` writes, ten times as fast."""
+    """Writes the same YAML as ``OmegaConf.to_yaml``, ten times as fast."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -47,7 +47,7 @@ _Dumper.add_representer(str, _represented)
 
 @dataclass(frozen=True, eq=False)
 class HydraPart:
-    """Hydra's part of a configuration as it is written, the same for all jobs that were composed at once."""
+    """The node ``hydra`` of a configuration, unresolved; the same for all jobs of one composition."""
 
     values: dict[str, Any]
 
@@ -67,9 +67,9 @@ class Job:
 
     Args:
       number: its place in the sweep, from 0.
-      overrides: what makes the same run by itself, as a user would type it after ``dlrun``.
+      overrides: those that make the same run outside of the sweep, as a user would type them after ``dlrun``.
       plan: the checked configuration.
-      written: the task's configuration with references between keys as they are written.
+      written: the configuration of the run, with references between keys as they are written in the files.
       hydra: Hydra's part of the configuration.
     """
 
@@ -81,7 +81,7 @@ class Job:
 
     @cached_property
     def config(self) -> str:
-        """``.hydra/config.yaml``, without how the sweep is launched, which is no part of a run."""
+        """The text of ``.hydra/config.yaml``, without the launcher, which is no part of a run."""
         return dumped({k: v for k, v in self.written.items() if k not in catalogue.NOT_OF_A_RUN})
 
 
@@ -91,7 +91,7 @@ def dumped(values: Any) -> str:
 
 
 def hydra_text(job: Job, directory: Path) -> str:
-    """``.hydra/hydra.yaml`` of a job that writes to ``directory``, as Hydra's own launcher writes it."""
+    """The text of ``.hydra/hydra.yaml`` of a job in ``directory``, as Hydra's own launcher writes it."""
     form = job.hydra.values["job"]["config"]["override_dirname"]
     shown = [text for text in job.overrides if key_of(text) not in form["exclude_keys"]]
     own = {
@@ -113,6 +113,6 @@ def key_of(text: str) -> str:
 
 
 def taken_from(values: dict[str, Any]) -> str:
-    """The part of a configuration that decides where the data comes from and how it is cut, as text."""
+    """The part of a configuration that decides where the data comes from and how it is split, as text."""
     how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
     return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)

@@ -1,4 +1,4 @@
-"""From a command with several values to its jobs: every combination of the values, or the points of a search."""
+"""Makes jobs from a command with several values: every combination of the values, or the points of a search."""
 
 import itertools
 import math
@@ -19,20 +19,20 @@ from dlrun.errors import InvalidConfig, show
 from dlrun.sweep.jobs.composing import Composer, Setting, is_plain
 from dlrun.sweep.jobs.job import Job, key_of
 
-MOST = 20  # problems that are shown: a grid may have one for every job
+MOST = 20  # problems that are shown at most: a grid may have one for every job
 
 
 class Space:
     """The overrides of a sweep, and the jobs that they make.
 
     Args:
-      hydra: over the configs.
+      hydra: loads the configs.
       cfg: the composed configuration of the sweep; ``hydra.sweeper.params`` in it come before the command's overrides.
-      overrides: of the command. Of a key that is given several times the last counts, as in Hydra.
+      overrides: of the command. If a key is given several times, the last one counts, as in Hydra.
 
     Attributes:
       overrides: by name, such as ``optim.lr`` or ``+x``.
-      problems: what is wrong with ``hydra.sweeper.params``; composing has told what is wrong with the command.
+      problems: errors in ``hydra.sweeper.params``; those in the command itself were found when it was composed.
     """
 
     def __init__(self, hydra: Hydra, cfg: Config, overrides: list[str]):
@@ -60,7 +60,7 @@ class Space:
 
     @property
     def swept(self) -> dict[str, list[Any]]:
-        """The values of a grid, plain, by key."""
+        """The several values of each key, as plain values."""
         return {name: [plain(e) for e in axis.elements] for name, axis in self.axes.items()}
 
     def grid(self, trust: tuple[str, ...] = (), found: Iterable[str] = (), max_jobs: int = 10_000) -> list[Job]:
@@ -87,7 +87,7 @@ class Space:
         return self._jobs(points, trust, found)
 
     def jobs_of(self, words: list[list[str]], trust: tuple[str, ...] = (), numbers: Sequence[int] = ()) -> list[Job]:
-        """A job for each list of overrides, each of which has one value; raises as :meth:`grid` does.
+        """A job for each list of overrides with one value each; raises what :meth:`grid` does.
 
         Args:
           numbers: of the jobs; by default they count from 0.
@@ -179,7 +179,7 @@ class Axis:
 
     @cached_property
     def count(self) -> int:
-        """How many values there are; of a range of fractions, where rounding has a say, at most."""
+        """How many values there are; of a range of fractions, at most, as rounding may take the last one."""
         if self.override.range is None:
             return len(self.elements)
         numbers = self.override.numbers
@@ -189,19 +189,19 @@ class Axis:
 
     @cached_property
     def elements(self) -> list[Any]:
-        """The values as elements, each once; 1, 1.0, "1" and true are four different ones."""
+        """The values as Hydra's elements, without repetitions; 1, 1.0, "1" and true are four different values."""
         return list({repr(plain(e)): e for e in self.override.elements()}.values())
 
 
 def _other_duration(settings: list[Setting]) -> list[Setting]:
-    """What is set along with a duration: with ``steps=500`` alone, ``epochs=null``."""
+    """The setting that a duration implies: ``epochs=null``, if only ``steps=500`` is given."""
     texts = [s.text for s in settings]
     added = one_duration(texts)[len(texts) :]
     return [Setting(text, text.partition("=")[0], None, fixed=False) for text in added]
 
 
 def _worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[str]:
-    """Each problem once; where only some jobs have it, after the values that are swept and that those jobs share.
+    """Each problem once; if only some jobs have it, with the swept values that these jobs share in front.
 
     Args:
       lines: problems, with the indices of the jobs that have them.

@@ -1,4 +1,4 @@
-"""Where the units of a sweep are trained, one file each: this machine, a SLURM cluster, Ray.
+"""Launchers, one file each: they have the units of a sweep trained on this machine, a SLURM cluster, or Ray.
 
 A *unit* is some jobs of one group, described by a file. The command that trains it takes the file's path, trains the
 jobs in their directories, and goes on from their checkpoints when it is started again. It ends with 0 when all jobs are

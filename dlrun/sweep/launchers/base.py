@@ -1,4 +1,4 @@
-"""What all launchers have in common: their keys, and the loop that watches over units."""
+"""The base class of launchers: the keys that all have, and the loop that starts units and waits for them."""
 
 import contextlib
 import sys
@@ -16,13 +16,13 @@ from dlrun.config.schema import Count
 from dlrun.sweep.launchers.process import LOOK
 
 TRAINS = "dlrun.sweep.train_unit"
-"""The module that trains a unit: named rather than imported, since it imports what this folder holds."""
+"""The module that trains a unit: named rather than imported, since it imports this folder itself."""
 TRAIN = (sys.executable, "-P", "-m", TRAINS)  # -P: nothing is imported from the working folder
 FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: how a unit's command ends unless it was killed
 
 
 class Task(ABC):
-    """A unit that was handed over for training, running or waiting for a machine."""
+    """A unit that was handed over for training: it runs, or waits for a machine."""
 
     @abstractmethod
     def code(self) -> int | None:
@@ -30,25 +30,25 @@ class Task(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Asks it to save and end."""
+        """Asks it to save its jobs and end."""
 
     def withdraw(self) -> bool:
-        """Takes it back if it still waits for a machine; gives whether it did."""
+        """Takes it back if it still waits for a machine; gives whether it was taken back."""
         return False
 
 
 Start: TypeAlias = Callable[[list[Path]], list[Task]]
-"""Hands over units, given by their files."""
+"""A function that hands over units, given by their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launcher(ABC):
-    """The keys that all launchers have.
+    """Has units trained; its fields are the keys that all launchers have.
 
     Args:
-      workers: units that are trained at the same time.
+      workers: how many units are trained at the same time.
       vmap: whether the jobs of a group are stacked; None decides by device.
-      chunk: jobs in a stack at most; None for as many as fit into memory.
+      chunk: the largest number of jobs in a stack; None for as many as fit into memory.
       max_jobs: more jobs than this are an error.
       fail_fast: whether nothing more is started once a job failed.
       retries: how often a unit whose process was killed is started again.
@@ -80,14 +80,15 @@ class Launcher(ABC):
     ) -> None:
         """Has all units trained, and returns when none runs any more.
 
-        What a unit prints goes to the file of its name that ends in ``.log``.
+        The output of a unit goes to the file of the same name that ends in ``.log``.
 
         Args:
           units: their files, in one folder, which all machines see under this path.
           stop: gives the number of the signal that this process got, if any. Then units that run are asked to save and
-            end, and those that wait are not started. At a second signal the caller ends the process, and with it
-            local workers.
-          done: called with each unit that ended for good, and its exit code; gives whether to start nothing more.
+            end, and waiting ones are not started. At a second signal the caller ends this process, and local workers
+            end with it.
+          done: called with each unit that ended and is not started again, and its exit code; True has nothing more
+            started.
           poll: called several times a second.
           command: what trains a unit, which is its last argument.
         """
@@ -115,14 +116,14 @@ class Launcher(ABC):
                     if running:
                         time.sleep(LOOK)
             finally:
-                left = _left(waiting, running).values()  # none, unless something failed here
+                left = _left(waiting, running).values()  # none, unless the loop above raised
                 for task in left:
                     task.stop()
                 while any(task.code() is None for task in left):
                     time.sleep(LOOK)
 
     def _places(self, units: int) -> int:
-        """How many of so many units are handed over at the same time."""
+        """How many of ``units`` units are handed over at the same time."""
         return self.workers or units
 
     @abstractmethod
@@ -131,6 +132,6 @@ class Launcher(ABC):
 
 
 def _left(waiting: deque[Path], running: dict[Path, Task]) -> dict[Path, Task]:
-    """Drops what waits, and takes back what it can; gives the units that run on."""
+    """Drops the units that wait, and takes back those that wait for a machine; gives the ones that still run."""
     waiting.clear()
     return {unit: task for unit, task in running.items() if not task.withdraw()}

@@ -1,4 +1,4 @@
-"""This process, or worker processes of this machine."""
+"""Trains units in this process, or in worker processes on this machine."""
 
 import contextlib
 import math
@@ -11,16 +11,16 @@ from pathlib import Path
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher, Start, Task
 
-MEMORY = 0.75  # of a GPU: what XLA takes for a process at its start, unless FRACTION tells otherwise
+MEMORY = 0.75  # the share of a GPU's memory that XLA reserves for a process, unless the variable FRACTION is set
 FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Local(Launcher):
-    """Trains units in this process, or in as many worker processes as ``workers`` says.
+    """Trains units in this process, or in ``workers`` worker processes.
 
-    GPUs are given to workers in turn, and workers that share one divide its memory. Each worker computes with its part
-    of the CPU's cores, by the variable NPROC, which XLA reads: a result's last bits depend on their number.
+    GPUs are given to workers in turn, and workers that share one divide its memory. Each worker gets its part of
+    the CPU's cores by the variable NPROC, which XLA reads. The last bits of results depend on their number.
     """
 
     @property
@@ -72,7 +72,7 @@ def shares(workers: int) -> list[dict[str, str]]:
 
 
 def gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES calls the GPUs that this process may use. Asks the driver, without starting JAX."""
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. Asks the driver, without starting JAX."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = [name.strip() for name in visible.split(",")]

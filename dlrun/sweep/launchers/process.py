@@ -1,4 +1,4 @@
-"""Processes that train a unit, and that end when the process that started them does."""
+"""Starts processes that train a unit, and that end when the process that started them does."""
 
 import contextlib
 import os
@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 LEASH = "DLRUN_LEASH"
-LOOK = 0.2  # seconds between two looks at a process
+LOOK = 0.2  # seconds between two checks of a process
 
 
 def log(unit: Path) -> Path:
-    """Where a unit's output goes; it is there once the unit was started."""
+    """The file for a unit's output; it exists once the unit was started."""
     return unit.with_suffix(".log")
 
 
 def start(
     command: Sequence[str], unit: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Starts a unit's command, with its output added to the unit's log.
+    """Starts a unit's command, and appends its output to the unit's log.
 
-    The process has a session of its own, so that Ctrl-C at the terminal reaches only this process, which passes it on.
+    The command gets a session of its own, so that Ctrl-C at the terminal reaches only this process, which passes it on.
     """
     with log(unit).open("ab") as output:
         return subprocess.Popen(
@@ -42,7 +42,7 @@ def ended(process: "subprocess.Popen[bytes]") -> int | None:
 
 
 class Errand:
-    """Starts a unit's command on another machine: a cluster's scheduler calls it there, and gets the exit code.
+    """Runs a unit's command on another machine: a cluster's scheduler calls this object there, and gets the exit code.
 
     Both machines see the unit's folder: a file that :meth:`stop` makes there asks the process to stop.
     """
@@ -59,7 +59,7 @@ class Errand:
         return start(self.command, self.unit, self.env, self.cwd)
 
     def attend(self, running: "subprocess.Popen[bytes]") -> int:
-        """Waits for the process to end, and sends SIGTERM to it once it is asked to stop; gives its exit code."""
+        """Waits for the process to end, sends it SIGTERM when :meth:`stop` was called, and gives its exit code."""
         asked = False
         while (code := ended(running)) is None:
             if not asked and self.stops.exists():
@@ -79,7 +79,7 @@ class Errand:
 
 @contextlib.contextmanager
 def deaf(signum: int) -> Iterator[None]:
-    """Processes that are started within never get a signal, nor do theirs; this process gets it afterwards."""
+    """A context that blocks a signal: for processes that are started in it for good, for this one until it is left."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
     try:
         yield
@@ -91,13 +91,13 @@ def leash() -> None:
     """Has this process send itself SIGTERM when the process that started it is gone; a unit's command calls it.
 
     That works even after SIGKILL: standard input is a pipe whose other end only the starting process holds. If this
-    process was asked to stop before, it is the second signal, and it ends at once.
+    process was asked to stop before, this is its second signal, and it ends at once.
     """
     if os.environ.pop(LEASH, None):
-        threading.Thread(target=_follow, name="leash", daemon=True).start()
+        threading.Thread(target=_wait_for_starter, name="leash", daemon=True).start()
 
 
-def _follow() -> None:
+def _wait_for_starter() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

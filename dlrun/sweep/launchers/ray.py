@@ -1,4 +1,4 @@
-"""A Ray cluster, or a Ray of this machine."""
+"""Trains units on a Ray cluster, or with a Ray that is started on this machine."""
 
 import contextlib
 import importlib
@@ -25,10 +25,10 @@ KILLED = 128 + signal.SIGKILL
 
 @dataclass(frozen=True, kw_only=True)
 class Ray(Launcher):
-    """Hands each unit to Ray as a task, which waits for its resources. The keys have the names of Ray's.
+    """Hands each unit to Ray as a task, which waits for its resources. Keys are named as in Ray.
 
     The folder of the sweep and this installation must be on all machines under the same paths. If a task's machine is
-    lost, the launcher starts the task again, as ``retries`` says; Ray does not.
+    lost, the launcher starts the task again, up to ``retries`` times; Ray itself does not.
     """
 
     address: Text | None = None
@@ -57,7 +57,7 @@ class Ray(Launcher):
 
 
 class Job(Task):
-    """A task of Ray's."""
+    """A unit that Ray runs as a task."""
 
     def __init__(self, errand: process.Errand, ray: Any, result: Any):
         self.errand, self.ray, self.result = errand, ray, result
@@ -87,12 +87,12 @@ class Job(Task):
 
 @contextlib.contextmanager
 def connected(address: str | None, folder: Path) -> Iterator[Any]:
-    """Ray: at the address, or started on this machine. Our signal handlers are put back after Ray replaced them.
+    """Connects to Ray at an address, or starts it on this machine. Restores the signal handlers that Ray replaces.
 
     Ray's processes import from the folder that Ray is started in, so it is started in ``folder``, not in the user's.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no statistics of use, unless the user wants it to
-    ray: Any = importlib.import_module("ray")  # `import ray` is this very file to a type checker where Ray is missing
+    ray: Any = importlib.import_module("ray")  # to a type checker, `import ray` is this file where Ray is missing
     handlers = {s: signal.getsignal(s) for s in SIGNALS}
     try:
         with contextlib.chdir(folder):

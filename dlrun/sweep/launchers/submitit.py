@@ -1,4 +1,4 @@
-"""A SLURM cluster, through submitit."""
+"""Trains units on a SLURM cluster, through submitit."""
 
 import contextlib
 import importlib.util
@@ -22,14 +22,14 @@ from dlrun.sweep.launchers.base import Launcher, Start, Task
 from dlrun.system import isolation
 
 KILLED, STOPPED = 128 + signal.SIGKILL, 128 + signal.SIGTERM
-LAG = 10  # seconds that a shared folder may take to show the file that another machine wrote
+LAG = 10  # seconds until a shared folder shows the file that another machine wrote, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitit(Launcher):
-    """Hands all units to SLURM, as one job array with a job of one machine for each. The keys have submitit's names.
+    """Hands all units to SLURM, as one job array with a job on one machine for each. Keys are named as in submitit.
 
-    All machines must share the sweep's folder. A unit whose time is over, or that is preempted, saves; SLURM queues it
+    All machines must share the sweep's folder. A unit that runs out of time, or is preempted, saves; SLURM queues it
     again, and it goes on. Units that were handed over go on even if the sweep's own process is killed. Without SLURM,
     submitit's local executor does the same with processes of this machine.
     """
@@ -67,7 +67,7 @@ class Submitit(Launcher):
 
         def start(units: list[Path]) -> list[Task]:
             errands = [Requeued(command, unit, env) for unit in units]
-            # Where submitit starts processes on this machine, Ctrl-C at the terminal isn't for them.
+            # Where submitit starts processes on this machine, Ctrl-C at the terminal must not reach them.
             with process.deaf(signal.SIGINT), executor.batch():
                 jobs = [executor.submit(errand) for errand in errands]
             return [Job(errand, job) for errand, job in zip(errands, jobs, strict=True)]
@@ -97,12 +97,12 @@ class Submitit(Launcher):
 
 
 class Requeued(process.Errand):
-    """Runs on the other machine. When the job must end, submitit calls :meth:`checkpoint`, and queues the job again."""
+    """An errand that saves and is queued again when SLURM ends its job: then submitit calls :meth:`checkpoint`."""
 
     def __call__(self) -> int:
         from submitit.core.job_environment import JobEnvironment
 
-        # SLURM signals to all processes of a job that its time is nearly over: submitit acts on it, not the command.
+        # SLURM signals all processes of a job when its time is nearly over: submitit acts on that, not the command.
         with process.deaf(JobEnvironment._usr_sig()):
             self.process = self.start()
         return self.attend(self.process)
@@ -117,7 +117,7 @@ class Requeued(process.Errand):
 
 
 class Job(Task):
-    """A job of submitit's."""
+    """A unit that submitit runs as a job."""
 
     def __init__(self, errand: Requeued, job: Any):
         self.errand, self.job, self.over = errand, job, math.inf

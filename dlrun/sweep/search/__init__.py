@@ -1,5 +1,5 @@
-"""Searches: what may be chosen, what is tried next, which trials are given up, and the best of them as a file.
+"""Searches for good values: reads the search space, chooses trials, gives up bad ones, writes the best to a file.
 
-Only ``study`` knows Optuna. Nothing here trains: :mod:`dlrun.sweep.tuning` has the trials trained that are chosen here.
+Only ``study`` imports Optuna. Nothing here trains: :mod:`dlrun.sweep.tuning` has the chosen trials trained.
 Start with :mod:`~dlrun.sweep.search.search`.
 """

@@ -1,4 +1,4 @@
-"""The best of a search as experiment files: ``dlrun --config-dir SWEEP experiment=best`` trains it again."""
+"""Writes the best trials of a search as experiment files: ``dlrun --config-dir SWEEP experiment=best`` trains one."""
 
 import shlex
 from collections.abc import Collection
@@ -23,7 +23,7 @@ def write(
     They lie in the folder ``experiment`` of the sweep's directory, which can thereby serve as a ``--config-dir``.
 
     Args:
-      groups: the keys that choose an option.
+      groups: keys that choose an option of a group, such as ``act``.
     """
     folder = directory / catalogue.EXPERIMENT
     names = ["best.yaml"] if len(best) == 1 else [f"best-{i}.yaml" for i in range(len(best))]

@@ -1,7 +1,7 @@
-"""What a search may choose from: Hydra's sweep syntax as a domain for each key, checked without Optuna.
+"""Reads the space of a search: Hydra's sweep syntax as a domain for each key, checked without Optuna.
 
-The syntax means what it does in Hydra's own Optuna plugin, with three differences. Options stay text as it was typed,
-so that lists and quoted text come out as they went in. ``tag(int, ...)`` and logarithmic ranges work. ``shuffle``
+The syntax means what it does in Hydra's own Optuna plugin, with three differences. Options stay text as typed, so that
+lists and quoted text are passed on unchanged. ``tag(int, ...)`` and logarithmic ranges work. ``shuffle``
 changes nothing, since the sampler chooses the order.
 """
 
@@ -19,7 +19,7 @@ from dlrun.errors import InvalidConfig, show
 
 @dataclass(frozen=True)
 class Options:
-    """One of several values, each as text to be typed."""
+    """A choice of one of several values, each as text to be typed."""
 
     texts: tuple[str, ...]
 
@@ -39,21 +39,21 @@ class Options:
         return list(self.texts)
 
     def text(self, value: Any) -> str:
-        """What Optuna chose, as typed."""
+        """A value that Optuna chose, as a user would type it."""
         return value
 
     def plain(self, value: Any) -> Any:
-        """What Optuna chose, as a plain value."""
+        """A value that Optuna chose, as a plain value."""
         return hydra_adapter.read(f"key={value}").value
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number from ``low`` to ``high``, both included.
+    """A choice of a number from ``low`` to ``high``, both included.
 
     Args:
       step: the distance between the numbers, counted from ``low``; None for all of them.
-      log: whether every order of magnitude is as likely.
+      log: whether all orders of magnitude are equally likely.
       whole: whether they are integers.
     """
 
@@ -97,10 +97,10 @@ Domain: TypeAlias = Options | Numbers
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a search is about.
+    """The keys that a search chooses values for, and the other overrides of its command.
 
     Args:
-      domains: what to choose from, by key; a ``+`` before the key included.
+      domains: what to choose from, by key; the key has its ``+``, if it was typed with one.
       fixed: the other overrides, as they were typed.
     """
 
@@ -108,15 +108,15 @@ class SearchSpace:
     fixed: tuple[str, ...]
 
     def overrides(self, values: dict[str, Any]) -> list[str]:
-        """What a user would type for these values."""
+        """The overrides that a user would type for these values."""
         return [*self.fixed, *(f"{key}={domain.text(values[key])}" for key, domain in self.domains.items())]
 
     def plain(self, values: dict[str, Any]) -> dict[str, Any]:
-        """These values as a configuration holds them."""
+        """The values as a configuration holds them."""
         return {key: domain.plain(values[key]) for key, domain in self.domains.items()}
 
     def probes(self) -> list[list[str]]:
-        """Overrides of few runs in which every option and both ends of every interval occur, to be checked first."""
+        """Overrides of a few runs to check first: every option and both ends of every interval occur in one of them."""
         ends = {key: domain.ends for key, domain in self.domains.items()}
         most = max(map(len, ends.values()))
         return [[*self.fixed, *(f"{key}={e[i % len(e)]}" for key, e in ends.items())] for i in range(most)]
@@ -135,12 +135,12 @@ class SearchSpace:
 
 
 def search_space(overrides: list[str], params: dict[str, Any] | None = None, hydra: Hydra | None = None) -> SearchSpace:
-    """The space that a command describes; :class:`InvalidConfig` tells all that is wrong with it.
+    """The space that a command describes. Raises :class:`InvalidConfig` with all that is wrong with it.
 
     Args:
       overrides: as typed; those of Hydra's own part are ignored.
       params: further ones by key, from a configuration; an override of the same key replaces them.
-      hydra: knows the options that ``glob(*)`` stands for.
+      hydra: needed for ``glob(*)``: knows the options that there are.
     """
     read, found = hydra_adapter.read if hydra is None else hydra.read, []
     given: list[list[Override]] = []
@@ -187,7 +187,7 @@ def _typed(value: Any) -> str:
 
 
 def _domain(override: Override) -> Domain:
-    """What an override lets a search choose from. Raises ValueError where that is nothing, or not possible."""
+    """The domain that an override describes. Raises ValueError for none, or an impossible one."""
     tags = override.tags
     if unknown := sorted(tags - {"log", "int"}):
         raise ValueError(f"unknown tag {', '.join(unknown)}; known: log, int")

@@ -1,14 +1,14 @@
-"""Which trials of a search are not worth training to the end. Imports no Optuna: worker processes use it too.
+"""Decides which trials of a search are not worth training to the end. No Optuna: worker processes import this too.
 
 A *job* is one run; a *trial* is the jobs that differ only in the seed, ``seeds`` of them, numbered one after the other.
 A *step* counts evaluations of the validation split, from 1: unlike optimizer steps it means the same to runs of
 different batch sizes.
 
-The runs of a stack reach an evaluation together. So all of them report first, and only then is decided about each: the
-order of the runs has no influence. Optuna's own pruners are not used, as they decide about a trial when it reports,
-from what was reported before: they would compare the first trial of a stack with no other, and the last one with all.
+The runs of a stack reach an evaluation together. So all of them report first, and only then each is judged: the order
+of the runs has no influence. Optuna's own pruners judge a trial when it reports, by earlier reports only: they would
+compare the first trial of a stack with no other, and the last one with all. So they are not used.
 
-A trial's value is its best so far, since a run is judged by its best state. Of equal trials none is given up.
+A trial's value is its best so far, since a run is judged by its best state. No trial is given up for one that is equal.
 """
 
 import math
@@ -23,7 +23,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class History:
-    """What trials have reported: scores by trial and step, larger ones better, minus infinity for what is no number."""
+    """What trials have reported: scores by trial and step. Larger scores are better; minus infinity stands for NaN."""
 
     def __init__(self) -> None:
         self.scores: dict[int, dict[int, float]] = {}
@@ -35,7 +35,7 @@ class History:
         self.computed.clear()
 
     def once(self, key: Any, compute: Callable[[], float]) -> float:
-        """``compute()``, the same for all who ask with ``key`` until the next report."""
+        """The result of ``compute()``, which is called only once for each ``key`` until the next report."""
         if key not in self.computed:
             self.computed[key] = compute()
         return self.computed[key]
@@ -49,15 +49,15 @@ class History:
         return statistics.fmean(score for s, score in self.scores[trial].items() if s <= step)
 
     def arrival(self, trial: int, step: int) -> int | None:
-        """The first step at or after ``step`` that a trial has reported; None while there is none."""
+        """The first step, from ``step`` on, that a trial has reported; None if there is none yet."""
         return min((s for s in self.scores[trial] if s >= step), default=None)
 
 
 class Rule(Protocol):
-    """When to give up a trial."""
+    """A rule when to give up a trial."""
 
     def threshold(self, history: History, trial: int, step: int) -> float:
-        """The least score that a trial must have reached at a step; minus infinity where the rule says nothing."""
+        """The score below which a trial is given up at a step; minus infinity if the rule does not apply there."""
         ...
 
 
@@ -66,12 +66,12 @@ class Median:
     """The median stopping rule: worse than half of the others (Golovin et al. 2017, Google Vizier, section 3.2.2).
 
     A trial is given up when its best value is worse than the median of the averages of all values that each trial has
-    reported up to that step. Trials given up before count with their last average: else every step would halve again
-    what is left.
+    reported up to that step. Trials that were given up still count, with their last average: else every step would
+    halve the trials that are left.
 
     Args:
       min_resource: evaluations that every trial gets.
-      warmup: trials that must have come as far before there is a median.
+      warmup: how many trials must have come as far before any is given up.
     """
 
     min_resource: int = 1
@@ -93,10 +93,10 @@ class Halving:
     """Successive halving: at each rung the best ``1 / factor`` go on (Jamieson & Talwalkar 2016).
 
     Rungs are at ``min_resource * factor ** k`` evaluations, k = 0, 1, ... As in ASHA (Li et al. 2020) a trial is ranked
-    among all that are known at the rung, those of earlier batches and of other processes included.
+    among all that reached the rung so far, those of earlier batches and of other processes included.
 
     Args:
-      factor: one in so many trials goes on from a rung; the best one always.
+      factor: one in ``factor`` trials goes on from a rung; the best one always does.
       min_resource: evaluations before the first rung.
     """
 
@@ -114,12 +114,12 @@ class Halving:
 class Hyperband:
     """Hyperband: brackets of successive halving that start at different rungs (Li et al. 2018).
 
-    It hedges against curves that cross. Bracket b prunes first after ``min_resource * factor ** b`` evaluations, the
+    So it does well even if curves cross. Bracket b prunes first after ``min_resource * factor ** b`` evaluations, the
     last bracket never. A trial's number decides its bracket: bracket b has a share of the trials in proportion to
     ``ceil((B + 1) / (s + 1) * factor ** s)``, where B is the last one and s = B - b, and every batch has some of each.
 
     Args:
-      factor: one in so many trials of a bracket goes on from a rung.
+      factor: one in ``factor`` trials of a bracket goes on from a rung.
       min_resource: evaluations before the first rung of the first bracket.
       total: evaluations of a run that is not pruned.
     """
@@ -138,7 +138,7 @@ class Hyperband:
         return [size / sum(sizes) for size in sizes]
 
     def bracket(self, trial: int) -> int:
-        """The bracket of a trial: fractions of n times the golden ratio spread evenly, whatever the first n."""
+        """The bracket of a trial. The fractional parts of n times the golden ratio spread evenly, for any run of n."""
         place = trial * GOLDEN % 1
         for b, share in enumerate(self.shares):
             if place < share:
@@ -156,7 +156,7 @@ class Hyperband:
 
 
 def _rung(history: History, trial: int, step: int, factor: int, first: int) -> int | None:
-    """The highest rung at which a trial arrives with ``step``; None between rungs."""
+    """The highest rung that a trial reached with ``step`` and not before; None between rungs."""
     before = max((s for s in history.scores[trial] if s < step), default=0)
     rung = None
     while first <= step:
@@ -166,7 +166,7 @@ def _rung(history: History, trial: int, step: int, factor: int, first: int) -> i
 
 
 def _cut(history: History, rung: int, factor: int, rivals: Iterable[int]) -> float:
-    """The least score that goes on from a rung."""
+    """The lowest score that goes on from a rung."""
     arrivals = ((t, history.arrival(t, rung)) for t in rivals)
     scores = sorted((history.best(t, at) for t, at in arrivals if at is not None), reverse=True)
     return scores[max(1, len(scores) // factor) - 1]
@@ -176,13 +176,13 @@ RULES: dict[str, Callable[..., Rule]] = {"median": Median, "halving": Halving, "
 
 
 class Pruner:
-    """Takes reports of evaluations, and decides which runs to give up, once all runs of a stack reported a step.
+    """Takes the results of evaluations, and decides which runs to give up once all runs of a stack have reported.
 
     Args:
       rule: when to give up a trial.
       mode: whether a smaller or a larger value is better.
-      seeds: jobs a trial; ``job // seeds`` is the trial. Its value is the mean of theirs, known when all have reported
-        a step; they are given up together.
+      seeds: jobs per trial; ``job // seeds`` is the trial. Its value is the mean of theirs, known when all of them have
+        reported a step; they are given up together.
     """
 
     def __init__(self, rule: Rule, mode: Mode, seeds: int = 1):
@@ -191,7 +191,7 @@ class Pruner:
         self.history = History()
 
     def report(self, job: int, step: int, value: float) -> None:
-        """A job's metric at an evaluation. Reporting a step again, as a resumed run does, replaces what was said."""
+        """Takes a job's metric at an evaluation. A second report of a step, as of a resumed run, replaces the first."""
         self.values.setdefault(job, {})[step] = value if math.isfinite(value) else math.nan
         trial = job // self.seeds
         team = [self.values.get(j, {}).get(step) for j in range(trial * self.seeds, (trial + 1) * self.seeds)]
@@ -215,7 +215,7 @@ class Pruner:
         return trial in history.pruned
 
     def state(self) -> dict[str, Any]:
-        """Everything as JSON, for :func:`from_state` and :meth:`merge`; a value that is no number is null."""
+        """Everything as JSON values, for :func:`from_state` and :meth:`merge`; NaN becomes null."""
         reports = {
             str(job): {str(s): None if math.isnan(v) else v for s, v in steps.items()}
             for job, steps in self.values.items()
@@ -231,7 +231,7 @@ class Pruner:
         }
 
     def merge(self, state: dict[str, Any]) -> None:
-        """Adds what another process's pruner has seen and decided."""
+        """Adds what the pruner of another process was told and has decided."""
         for job, steps in state["reports"].items():
             for step, value in steps.items():
                 self.report(int(job), int(step), math.nan if value is None else value)
@@ -239,7 +239,7 @@ class Pruner:
 
 
 def from_state(state: dict[str, Any]) -> Pruner:
-    """The pruner whose :meth:`Pruner.state` it is."""
+    """The pruner that :meth:`Pruner.state` describes."""
     pruner = Pruner(RULES[state["rule"]](**state["numbers"]), state["mode"], state["seeds"])
     pruner.merge(state)
     return pruner

@@ -1,6 +1,6 @@
-"""``hydra/sweeper=optuna``: chooses trials by what came of those before, until there are enough of them.
+"""``hydra/sweeper=optuna``: chooses trials by the results of earlier ones, until there are enough of them.
 
-The caller trains the runs: :func:`search` gives it points, and gets what came of them.
+The caller trains the runs: :func:`search` gives it points, and gets their outcomes.
 """
 
 import math
@@ -29,7 +29,7 @@ MOST = 1_000_000  # points of a grid that are kept in memory
 
 @dataclass(frozen=True, kw_only=True)
 class Optuna:
-    """The keys of ``hydra.sweeper``, with their meanings in conf/hydra/sweeper/optuna.yaml."""
+    """The keys of ``hydra.sweeper``; conf/hydra/sweeper/optuna.yaml explains them."""
 
     sampler: Literal["tpe", "random", "cmaes", "qmc", "grid"] = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -46,7 +46,7 @@ class Optuna:
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric such as ``val/loss``, and whether it should be ``min`` or ``max``."""
+    """What to improve: a metric such as ``val/loss``, and whether smaller (``min``) or larger (``max``) is better."""
 
     metric: str
     mode: Mode
@@ -59,7 +59,7 @@ class Point:
     Args:
       job: its number in the sweep: ``trial * seeds``, and one more for each further seed.
       trial: the number of its trial.
-      overrides: what a user would type.
+      overrides: those that a user would type for it.
       values: what was chosen, as plain values by key, the seed included.
     """
 
@@ -71,12 +71,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The result of a run.
 
     Args:
-      status: of the run; a stopped one is taken up when the search is resumed.
+      status: of the run; a stopped one goes on when the search is resumed.
       metrics: by name, at the best state; of a pruned run at the best state so far.
-      step: evaluations of the validation split that it got.
+      step: how often the run was evaluated on the validation split.
     """
 
     status: Literal["completed", "failed", "diverged", "pruned", "stopped"]
@@ -85,7 +85,7 @@ class Outcome:
 
 
 def options(values: dict[str, Any]) -> Optuna:
-    """``hydra.sweeper`` checked; :class:`InvalidConfig` tells all that is wrong with it."""
+    """The checked keys of ``hydra.sweeper``. Raises :class:`InvalidConfig` with all that is wrong with them."""
     values = filled(Optuna, {key: value for key, value in values.items() if key != "_target_"})
     if found := problems(Optuna, values, "hydra.sweeper"):
         raise InvalidConfig(found)
@@ -93,7 +93,7 @@ def options(values: dict[str, Any]) -> Optuna:
 
 
 def objectives(options: Optuna, main: Objective, known: Iterable[str]) -> list[Objective]:
-    """What to improve.
+    """The metrics to improve. Raises :class:`InvalidConfig` for an unknown one.
 
     Args:
       main: the run's own metric.
@@ -122,10 +122,10 @@ def objectives(options: Optuna, main: Objective, known: Iterable[str]) -> list[O
 
 
 def pruner(options: Optuna, objectives: list[Objective], total: int) -> Pruner | None:
-    """What gives up bad trials.
+    """The pruner that the options ask for; None without one.
 
     Args:
-      total: evaluations of the validation split in a whole run.
+      total: how often a whole run is evaluated on the validation split.
     """
     numbers: dict[str, int] = {"factor": options.factor, "min_resource": options.min_resource}
     if options.pruner == "median":
@@ -147,7 +147,7 @@ def trials(space: SearchSpace, options: Optuna) -> int:
 
 
 def check(space: SearchSpace, options: Optuna, objectives: list[Objective], directory: Path) -> None:
-    """Raises :class:`InvalidConfig` where the parts of a search don't fit each other, or the study that is there."""
+    """Raises :class:`InvalidConfig` if the parts of a search don't fit each other, or the study in its directory."""
     found, numbers = [], [d for d in space.domains.values() if isinstance(d, Numbers)]
     said, several = f"hydra.sweeper.sampler={options.sampler}", len(objectives) > 1
     if options.sampler == "cmaes" and not any(d.low < d.high for d in numbers):
@@ -185,11 +185,11 @@ def search(
     run fails its trial; after a stopped one the search ends, and can be resumed.
 
     Args:
-      directory: the sweep's, this process's own.
-      run: trains the runs of a batch and gives what came of each, in the same order.
+      directory: of the sweep; no other process may work in it.
+      run: trains the runs of a batch and gives their outcomes, in the same order.
 
     Raises:
-      InvalidConfig: where the search can't be, as :func:`check` tells, before anything is written.
+      InvalidConfig: from :func:`check`, before anything is written.
     """
     check(space, options, objectives, directory)
     described, modes = _described(space, options, objectives), {o.metric: o.mode for o in objectives}
@@ -210,7 +210,7 @@ def search(
 
 
 def _described(space: SearchSpace, options: Optuna, objectives: list[Objective]) -> dict[str, Any]:
-    """What makes the results of two searches comparable, in words by name."""
+    """The settings that must be equal for two searches to share a study, as text by name."""
     metric = ", ".join(f"{o.mode}:{o.metric}" for o in objectives)
     return {**space.described(), "hydra.sweeper.metric": metric, "hydra.sweeper.seeds": str(options.seeds)}
 
@@ -238,7 +238,7 @@ def _points(space: SearchSpace, trial: Trial, seeds: int) -> list[Point]:
 
 
 def _tell(trials: study.Study, number: int, outcomes: Sequence[Outcome], objectives: list[Objective]) -> bool:
-    """Records what came of a trial. Gives True, and records nothing, if a run was stopped: the trial is still to do."""
+    """Records the result of a trial. If a run was stopped, records nothing and gives True: the trial is unfinished."""
     statuses = {o.status for o in outcomes}
     results = {o.metric: _mean([outcome.metrics.get(o.metric) for outcome in outcomes]) for o in objectives}
     if statuses & {*FAILED}:

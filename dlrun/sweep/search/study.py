@@ -1,7 +1,7 @@
-"""A search's trials in Optuna's sqlite storage. The only file that knows Optuna, which it imports when a search starts.
+"""Keeps a search's trials in Optuna's sqlite storage. Only this file imports Optuna, and only when a search starts.
 
-What a trial tries follows from the seed, its number and the results before it alone, so that a search which was killed
-and resumed tries what it would have tried without that.
+The values of a trial depend only on the seed, its number and earlier results, so that a search that was killed and
+resumed tries the same values as one that was not.
 """
 
 import json
@@ -29,12 +29,12 @@ ATTRIBUTE = "search"
 
 @dataclass(frozen=True)
 class Trial:
-    """A point of the space; ``value`` of each metric where it is completed.
+    """A point of the search space, and its results once it is completed.
 
     Args:
-      number: from 0.
-      values: by key.
-      results: by metric.
+      number: its number in the search, from 0.
+      values: what was chosen, by key, as Optuna stores it.
+      results: by metric; empty if it is not completed.
     """
 
     number: int
@@ -59,8 +59,8 @@ class Study:
     Args:
       study: Optuna's.
       space: what to choose from.
-      metrics: the names of what is improved.
-      sampler: how to choose.
+      metrics: the names of the metrics to improve.
+      sampler: how to choose: a name of ``hydra.sweeper.sampler``.
       seed: of the sampler.
     """
 
@@ -69,7 +69,7 @@ class Study:
         self.distributions = {key: distribution(domain) for key, domain in space.domains.items()}
 
     def ask(self) -> Trial | None:
-        """A new trial, written down before it is given; None after the last point of a grid."""
+        """A new trial, which the storage has already; None after the last point of a grid."""
         number = len(self.study.get_trials(deepcopy=False))
         if self.sampler == "grid":
             return self._next_of_grid(number)
@@ -78,7 +78,7 @@ class Study:
         return Trial(asked.number, asked.params, {})
 
     def unfinished(self) -> list[Trial]:
-        """Trials that were asked for and not told, by a process that ended, with the values that they had."""
+        """Trials without a result, which an earlier process began, with the values that they had."""
         from optuna.trial import TrialState
 
         return [self._taken_up(t) for t in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
@@ -87,7 +87,7 @@ class Study:
         self.study.tell(number, [results[m] for m in self.metrics])
 
     def pruned(self, number: int, step: int, value: float) -> None:
-        """Records a trial that was given up at a step; samplers learn from how far it came, and from its value."""
+        """Records a trial that was given up at a step; samplers make use of the step and of its value."""
         from optuna import Trial as Asked
         from optuna.trial import TrialState
 
@@ -119,7 +119,7 @@ class Study:
         from optuna import Trial as Asked
 
         values = trial.params
-        if len(values) < len(self.distributions):  # killed while it was chosen
+        if len(values) < len(self.distributions):  # the process was killed while it chose these
             self.study.sampler = self._sampler(trial.number)
             asked = Asked(self.study, trial._trial_id)
             values = {key: asked._suggest(key, of) for key, of in self.distributions.items()}
@@ -148,14 +148,14 @@ class Study:
         # A generator for each trial: no state is lost when the process ends.
         seed = random.Random(f"{self.seed} {number}").getrandbits(32)
         if self.sampler == "tpe":
-            return samplers.TPESampler(seed=seed, constant_liar=True)  # trials asked for together keep their distance
+            return samplers.TPESampler(seed=seed, constant_liar=True)  # trials of a batch should differ
         if self.sampler == "cmaes":
             return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
         if self.sampler == "qmc":
             space = self.distributions
 
             class Sobol(samplers.QMCSampler):
-                """Optuna's, which draws a study's first trials at random since it does not know the space yet."""
+                """Optuna's, but told the space, without which it would draw a study's first trials at random."""
 
                 def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
                     return space
@@ -169,19 +169,19 @@ def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], ho
     """Optuna's study in a sweep's directory, made where there is none.
 
     Args:
-      described: what the search is about, as JSON, written to a new study; see :func:`check`.
-      modes: min or max by metric.
+      described: what makes searches comparable, as JSON values, written to a new study; see :func:`check`.
+      modes: ``min`` or ``max``, by metric.
       how: ``space``, ``sampler`` and ``seed`` of :class:`Study`.
     """
     import optuna
 
     file = directory / rundir.STUDY
     level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a line a trial; ours are the sweep's own
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it prints a line for each trial; the sweep has its own display
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            if not file.exists():  # made elsewhere: it is there as a whole, or not at all
+            if not file.exists():  # made under another name: so it is complete, or not there
                 part = directory / f".{rundir.STUDY}.{os.getpid()}"
                 part.unlink(missing_ok=True)
                 with _storage(part) as storage:
