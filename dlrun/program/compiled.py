@@ -115,7 +115,7 @@ class Engine:
 
     @property
     def streams(self) -> bool:
-        """Whether rows are read from disk while the device computes; then each run reads its own."""
+        """Whether rows are read while the device computes, not put there once; then each run reads its own."""
         return streams(self.setup.data, self.setup.plan.settings.stream)
 
     def feed(self, seed: int) -> Feed:

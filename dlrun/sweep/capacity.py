@@ -9,7 +9,7 @@ from dlrun.runs import manifest, rundir
 from dlrun.sweep.unit_job import UnitJob
 
 MOST = {True: 128, False: 64}
-"""Jobs in a stack at most, if they are computed at once or else: larger stacks train no faster."""
+"""The most jobs in a stack, computed all at once (True) or one by one (False): larger stacks train no faster."""
 OF_MEMORY = 0.25  # the share of the free memory that stacked states and their copies may take
 
 

@@ -21,7 +21,7 @@ class Keeper:
       keep: how many of the last states stay on disk, in addition to the best.
 
     Attributes:
-      saved: the steps whose states this process saved, or resumed from.
+      saved: the steps whose states this process has saved, or resumed from.
     """
 
     def __init__(self, folder: Path, keep: int):

@@ -86,7 +86,7 @@ class Loop:
         found = self.ask(due, lambda places: self.states.evaluate("val", places, self.is_stopping))
         taken = self.give(found, TrainingRun.take)
         self.scale(taken)
-        troubled = self.check([run for run in taken if run.problem])  # this tells more of a failed step
+        troubled = self.check([run for run in taken if run.problem])  # check() tells more of a failed step
         self.each(troubled, TrainingRun.tell_problem)
         self.evaluated = self.left(taken)
         overdue = [run for run in self.evaluated if run.keeper.is_overdue(len(self.active))]

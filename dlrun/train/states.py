@@ -13,7 +13,7 @@ from dlrun.data.feed import Feed
 from dlrun.program.compiled import Engine, Evaluation
 from dlrun.program.state import TrainState
 
-DISPATCH_SECONDS = 0.1  # how long a call of several steps should take: a signal has to wait for it
+DISPATCH_SECONDS = 0.1  # how long a call of several steps may take: a signal has to wait for it
 
 Arrays = dict[str, Any]
 """The arrays that are saved of a run, by path."""
@@ -86,5 +86,5 @@ class States(Protocol):
 
 
 def dispatched(most: int, step_seconds: float | None) -> int:
-    """How many steps, of at most ``most``, the next dispatch takes: those of DISPATCH_SECONDS; one if it compiles."""
+    """How many of ``most`` steps the next dispatch takes: as many as fit into DISPATCH_SECONDS; one if it compiles."""
     return 1 if step_seconds is None else max(1, min(most, int(DISPATCH_SECONDS / step_seconds)))
