@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Any
+from functools import cached_property, partial, wraps
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -37,6 +37,26 @@ class Evaluation:
 MOST_EVALUATED = 512  # examples at a time: more make nothing faster
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kept_with_instance(method: F) -> F:
+    """Keeps what a method returns, by its arguments, for as long as its object lives.
+
+    ``functools.cache`` would keep the object itself: every engine of a long search, with its rows on the device.
+    """
+    name = f"_{method.__name__}_kept"
+
+    @wraps(method)
+    def call(self: Any, *args: Any) -> Any:
+        known = vars(self).setdefault(name, {})
+        if args not in known:
+            known[args] = method(self, *args)
+        return known[args]
+
+    return call  # pyright: ignore[reportReturnType]
+
+
 class Engine:
     """Compiles a program once, for all runs that differ in numbers and seeds alone.
 
@@ -66,7 +86,7 @@ class Engine:
         given = min(setup.plan.settings.eval.batch_size or MOST_EVALUATED, self.longest)
         self.most_evaluated = -(-given // setup.mesh.size) * setup.mesh.size
 
-    @cache  # noqa: B019 - an engine lives as long as its group
+    @kept_with_instance
     def stacked(self, at_once: bool) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
         """The training steps, the evaluation steps and the search for numbers that are not finite, for stacked states.
 
@@ -149,7 +169,7 @@ class Engine:
         """:meth:`zeros` by path, as they are saved."""
         return pytree.flat({"totals": self.zeros()})
 
-    @cache  # noqa: B019 - an engine lives as long as its group
+    @kept_with_instance
     def eval_size(self, runs: int = 1) -> int:
         """How many examples to evaluate at a time: ``eval.batch_size``, or as many as fit into :func:`memory.room`.
 
@@ -186,7 +206,7 @@ class Engine:
         """Sums of an evaluation before the first example."""
         return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), self._evaluated(self.most_evaluated)[0])
 
-    @cache  # noqa: B019 - an engine lives as long as its group
+    @kept_with_instance
     def _evaluated(self, size: int) -> tuple[Any, int]:
         """Shapes of an evaluation's sums, and the bytes that ``size`` examples at a time take; from one trace."""
         setup = self.setup
