@@ -1,4 +1,4 @@
-"""What is wrong with what the user asked for, worded for people. Imports nothing of dlrun."""
+"""Errors about what the user asked for, and helpers that word them for people. Imports nothing of dlrun."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class InvalidConfig(Exception):
-    """Everything that is wrong with what the user asked for: one line a problem."""
+    """Raised when what the user asked for is wrong. It carries every problem that was found, one line each."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = list(problems)
@@ -19,7 +19,7 @@ class Unfit(ValueError):
     Args:
       key: the offending key, relative to the component (``heads``), or absolute with a leading dot (``.norm``).
       value: its value.
-      allowed: what would be allowed, to follow the word "must": "divide the width 64".
+      allowed: what the value must do, worded to follow "must": "divide the width 64".
     """
 
     def __init__(self, key: str, value: Any, allowed: str):
@@ -33,13 +33,13 @@ class Unfit(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the closest known name, or nothing."""
+    """The hint `` (did you mean 'x'?)`` with the closest known name; empty if none is close."""
     match = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
 def printable(text: str) -> str:
-    """Text on one line, with what would move the cursor or change colours written out."""
+    """Text on one line, with escape codes for characters that would move the cursor or change colours."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

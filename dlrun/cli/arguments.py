@@ -16,7 +16,7 @@ class Also(argparse.Action):
 
 
 def add_folders(parser: Any) -> None:
-    """Adds the words of a command that looks for runs: folders, by default :data:`~dlrun.runs.rundir.OUTPUTS`."""
+    """Adds the arguments of a command that looks for runs: folders, by default :data:`~dlrun.runs.rundir.OUTPUTS`."""
     parser.add_argument(
         "folders", nargs="*", metavar="DIR", help=f"runs, sweeps or folders of them (default: {OUTPUTS})"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.errors import InvalidConfig
-from dlrun.runs.loading import load, no_collection
+from dlrun.runs.loading import garbage_collector_off, load
 from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS
 
@@ -33,7 +33,7 @@ are never tested.
 
 
 def parser() -> Parser:
-    """The flags."""
+    """The parser of the command's words and flags."""
     p = Parser("dlrun compare", description=DESCRIPTION, epilog=EPILOG)
     p.set_defaults(lines=LINES)
     add_folders(p)
@@ -91,8 +91,8 @@ def main(argv: list[str]) -> int:
       InvalidConfig: with what is wrong with the words, before anything is written.
     """
     args = parser().read(argv)
-    _writable(args)
-    with no_collection():  # a tenth of the time, with 10,000 runs
+    _check_files(args)  # before anything is read
+    with garbage_collector_off():  # a tenth of the time, with 10,000 runs
         return _run(args)
 
 
@@ -128,8 +128,8 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _writable(args: argparse.Namespace) -> None:
-    """Raises :class:`InvalidConfig` where a file can't be what it is to be, before anything is read."""
+def _check_files(args: argparse.Namespace) -> None:
+    """Raises :class:`InvalidConfig` for files that can't be written: of a wrong suffix, or without a folder."""
     for flag, file, kinds in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--report", args.report, (".html",))):
         if file is not None and file.suffix.lower() not in kinds:
             raise InvalidConfig([f"{flag} {file}: not allowed; allowed: a file that ends in {' or '.join(kinds)}"])

@@ -2,7 +2,7 @@
 
 A script calls ``dlrun --complete SHELL ...`` and shows what it prints: a candidate a line, then a tab and its meaning.
 A candidate that ends in ``=`` is not finished. The line ``/`` stands for directories, which a shell lists best itself.
-Imports neither Hydra nor JAX: an answer takes a blink.
+Imports neither Hydra nor JAX, so that it answers at once.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DIRECTORIES: Candidates = {"/": "directories"}
 
 
 def candidates(words: list[str], current: str) -> Candidates:
-    """What may stand in place of ``current``.
+    """The words that may stand in place of ``current``.
 
     Args:
       words: the words before it, without the program's name.
@@ -74,7 +74,8 @@ def candidates(words: list[str], current: str) -> Candidates:
 def chosen(words: list[str], groups: dict[str, dict[str, Path]], defaults: dict[str, str]) -> dict[str, list[str]]:
     """The options of each group that a command line chooses: several in a sweep.
 
-    A choice on the line comes before what another choice brings (a Transformer its layer norm), that before a default.
+    A choice on the line wins over what another choice brings along (a Transformer brings its layer norm), and that wins
+    over a default.
     """
     said = {g: options.split(",") for g, sign, options in (w.partition("=") for w in words) if sign and g in groups}
     found = {g: [o] for g, o in defaults.items()}
@@ -99,6 +100,7 @@ def _of_choices(
 
 
 def _fixed(entries: list[catalogue.Entry]) -> dict[str, catalogue.Entry]:
+    """Entries by key, without those of sections."""
     sections = {e.key.rpartition(".")[0] for e in entries}
     return {e.key: e for e in entries if e.key not in sections}
 
@@ -120,7 +122,7 @@ def _overrides(current: str, known: dict[str, catalogue.Entry], groups: dict[str
 
 
 def _values(name: str, entry: catalogue.Entry) -> list[str]:
-    """The values that a key enumerates; a component's own types are not looked at, since that would import JAX."""
+    """The values that the type of a fixed key enumerates. Those of components are left out: they would import JAX."""
     if entry.value in ("true", "false"):
         return ["true", "false"]
     from dlrun.config.schema import keys, literals
@@ -165,7 +167,7 @@ def split(line: str) -> tuple[list[str], str, bool]:
     """A command line up to the cursor as words, the word at the cursor, and whether a quote is open there."""
     for quote in ("", '"', "'"):
         try:
-            *words, current = shlex.split(f"{line}\0{quote}")  # the mark keeps the last word there, were it empty
+            *words, current = shlex.split(f"{line}\0{quote}")  # the mark keeps the last word, even if it is empty
         except ValueError:  # the quote is not closed
             continue
         return words, current.removesuffix("\0"), bool(quote)
@@ -189,7 +191,7 @@ def answer(asked: list[str]) -> int:
     return 0
 
 
-# Candidates of bash bring their own space, since some must have none; bash 3.2 (macOS) has no compopt and no mapfile.
+# Each candidate for bash brings its own space, as some must have none; bash 3.2 (macOS) has no compopt and no mapfile.
 BASH = r"""_dlrun() {
     local reply
     COMPREPLY=()

@@ -122,7 +122,7 @@ def _counted(section: Section) -> str:
 def _change(section: str, key: str, old: Any, new: Any) -> "Iterator[Part]":
     """``0.9583 → 0.9611 (+0.0028)``."""
     texts = [_text(section, key, value) for value in (old, new)]
-    if texts[0] == texts[1]:  # as far as it is shown
+    if texts[0] == texts[1]:  # equal as they are rounded
         texts = [show(value, None) for value in (old, new)]
     yield (texts[0], "dim")
     yield " → "

@@ -29,6 +29,7 @@ def guarded(call: Callable[[], int], debug: bool) -> int:
 
 
 def _wrong(problems: list[str]) -> int:
+    """Prints what is wrong with the input; returns its exit code."""
     for problem in problems:
         print(f"error: {printable(problem)}", file=sys.stderr)
     return 2

@@ -1,4 +1,4 @@
-"""``dlrun --help`` and ``dlrun show``: what can be said, read from conf/; types and ranges from the signatures."""
+"""The texts of ``dlrun --help`` and ``dlrun show``: what can be set, from conf/; types and ranges, from signatures."""
 
 import shutil
 import textwrap
@@ -65,7 +65,7 @@ def overview(config_dirs: list[Path]) -> str:
 
 
 def show(words: list[str], config_dirs: list[Path], trust: tuple[str, ...] = ()) -> str:
-    """What each word names: a group's options; the keys of an option or a section with type, range, default.
+    """Describes what each word names: a group's options; the keys of an option or a section with type, range, default.
 
     Args:
       words: ``model``, ``model=resnet``, ``optim.lr``, ``eval``, ``batch_size``; none for all groups.

@@ -1,4 +1,4 @@
-"""The runs below some folders, as lists show them."""
+"""What ``dlrun ls`` and ``dlrun ls --watch`` share: finding the runs, and what a line says of a run."""
 
 import argparse
 import os
@@ -22,8 +22,8 @@ def look(args: argparse.Namespace) -> Runs:
     return runs.where(args.where) if args.where and runs else runs
 
 
-def none(args: argparse.Namespace) -> str:
-    """Says that there is nothing to show."""
+def none_found(args: argparse.Namespace) -> str:
+    """The text that says that there is nothing to show."""
     condition = f" for which {args.where} holds" if args.where else ""
     return f"no runs below {', '.join(args.folders or [rundir.OUTPUTS])}{condition}"
 
@@ -55,6 +55,6 @@ def best(runs: Runs) -> dict[Run, tuple[str, float | None]]:
     }
 
 
-def choices(run: Run) -> str:
+def command_words(run: Run) -> str:
     """The words of the command line after the program's name, on one line."""
     return show(" ".join(run.facts["command"].split()[1:]), None)

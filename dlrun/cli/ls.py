@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
-from dlrun.cli.listing import best, choices, look, none, start, written
+from dlrun.cli.listing import best, command_words, look, none_found, start, written
 from dlrun.display.units import cut, number
 from dlrun.errors import show
 
@@ -28,7 +28,7 @@ more), pruned (given up by a search), damaged (why comes last).
 
 
 def parser() -> Parser:
-    """The flags."""
+    """The parser of the command's words and flags."""
     p = Parser("dlrun ls", description="Lists runs, newest first.", epilog=EPILOG)
     add_folders(p)
     add_where(p)
@@ -61,9 +61,9 @@ def main(argv: list[str]) -> int:
     newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
     told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
     for run, (name, value) in best(runs.of(run for run in runs if run.path in newest)).items():
-        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, choices(run))
+        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, command_words(run))
     if not newest:
-        print(none(args), file=sys.stderr)
+        print(none_found(args), file=sys.stderr)
     _print([(datetime.fromtimestamp(starts[path]).strftime("%Y-%m-%d %H:%M"), *told[path]) for path in newest])
     return 0
 
@@ -78,7 +78,7 @@ def _print(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _words(argv: list[str]) -> list[str]:
-    """The words, ``--watch`` with its value: the word after it, if that is a number, and no folder."""
+    """The words, with a value joined to ``--watch``: the word after it, if that is a number, not a folder."""
     found = list(argv)
     for i, word in enumerate(argv):
         if word == "--watch" and not (i + 1 < len(argv) and NUMBER.fullmatch(argv[i + 1])):

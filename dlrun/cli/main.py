@@ -17,7 +17,7 @@ from dlrun.system import isolation
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command line; returns the exit code."""
-    isolation.of_children()
+    isolation.isolate_children()
     if argv is None:
         argv = sys.argv[1:]
         gc.set_threshold(50_000, 50, 100)  # imports and tracing make millions of lasting objects: saves 10% of a start

@@ -1,4 +1,4 @@
-"""What every command that trains or inspects a run does first: trust, check, prepare."""
+"""The steps of every command that trains or inspects a run: trust, check, prepare; then perhaps run."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 from dlrun.errors import InvalidConfig
 
 
-def text(words: list[str]) -> None:
+def require_utf8(words: list[str]) -> None:
     """Raises :class:`InvalidConfig` for words that can't be written to a file: names of folders that are no UTF-8."""
     if wrong := [word for word in words if not word.isascii() and word != word.encode(errors="ignore").decode()]:
         raise InvalidConfig([f"{word}: no UTF-8; allowed: text in UTF-8" for word in wrong])
@@ -34,6 +34,7 @@ def checked(cfg: Any, found: list[str], trust: tuple[str, ...] = ()) -> Any:
 
 
 def prepare(checked: Any) -> Any:
+    """Makes the settings that JAX needs before its first use, and gives the setup of a checked plan."""
     from dlrun.program import devices, setup
     from dlrun.train import sinks
 
@@ -42,6 +43,7 @@ def prepare(checked: Any) -> Any:
 
 
 def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
+    """Trains a run; returns the exit code. Its directory is printed if ``say``, by the first of several processes."""
     from dlrun.train.run import train_alone
 
     code = train_alone(setup, directory, **how)
@@ -51,7 +53,8 @@ def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
 
 
 def notice(cfg: Any, args: argparse.Namespace) -> None:
+    """Tells which of the user's files are not read, and which replace packaged ones."""
     from dlrun.config import composition
 
-    for notice in composition.shadowed(cfg, args.config_dir):
-        print(f"notice: {notice}", file=sys.stderr)
+    for line in composition.shadowed(cfg, args.config_dir):
+        print(f"notice: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``dlrun prune``: deletes saved states by rule: which runs, times which of their states are to stay."""
+"""``dlrun prune``: deletes saved states by rule: flags say of which runs, and which of their states stay."""
 
 import argparse
 import contextlib
@@ -39,7 +39,7 @@ a completed, stopped or pruned one can't go on, and others start over.
 
 
 def parser() -> Parser:
-    """The flags."""
+    """The parser of the command's words and flags."""
     p = Parser("dlrun prune", description="Deletes saved states of runs by rule.", epilog=EPILOG)
     add_folders(p)
     which = p.add_argument_group("which runs (all of these must hold)")
@@ -61,7 +61,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str]) -> int:
-    """Tells what would be deleted, or deletes it; 1 where something could not be.
+    """Tells what would be deleted, or deletes it; returns 1 where something could not be, else 0.
 
     Raises:
       InvalidConfig: with what is wrong with the words, before anything is deleted.
@@ -117,7 +117,7 @@ def _students(runs: Runs) -> dict[str, dict[int, str]]:
 
 
 def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.Namespace, roots: list[str]) -> int:
-    """Prints or deletes what is to go of each run; problems of one run do not stop the others."""
+    """Deletes states of each run, or tells which would be; problems of one run do not stop the others."""
     done: list[Plan] = []
     failed = False
     for run in runs:

@@ -29,8 +29,8 @@ SWITCHES = ("dropout", "ema")  # if they are on, the state has arrays for them
 
 
 @dataclass(frozen=True)
-class Again:
-    """The command of a sweep that is to go on."""
+class SweepCommand:
+    """The overrides and folders with which a sweep goes on."""
 
     overrides: list[str]
     config_dirs: list[Path]
@@ -45,7 +45,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         hint = f"; the folder comes first: dlrun resume {shlex.quote(later)} ..." if later else ""
         raise InvalidConfig([f"resume: which run? dlrun resume DIR [key=value ...]{hint}"])
     directory, overrides = Path(words[0]), words[1:]
-    prepare.text(overrides)
+    prepare.require_utf8(overrides)
     if (asked := sweep(directory, overrides)) is not None:
         if args.accept_data:
             raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
@@ -59,7 +59,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
 
 
-def sweep(directory: Path, overrides: list[str]) -> Again | None:
+def sweep(directory: Path, overrides: list[str]) -> SweepCommand | None:
     """The command of a directory's sweep, with ``overrides`` replacing those of the same keys; None without a sweep."""
     from dlrun.sweep import folder
 
@@ -68,7 +68,7 @@ def sweep(directory: Path, overrides: list[str]) -> Again | None:
         return None
     new = {_name(text) for text in overrides}
     kept = [text for text in record["overrides"] if _name(text) not in new | {"hydra.sweep.dir"}]
-    return Again(
+    return SweepCommand(
         [*kept, *overrides, f"hydra.sweep.dir={quoted(str(directory))}"],
         [Path(d) for d in record.get("config_dirs", [])],
     )
@@ -103,7 +103,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     chosen = _chosen(directory)
     choices = [text for text in overrides if _name(text).split("@")[0] in catalogue.GROUPS]
     # Typing the same option again changes nothing.
-    stray += [_choice(text) for text in choices if not _again(before, chosen, *text.split("=", 1))]
+    stray += [_why_not(text) for text in choices if not _same_option(before, chosen, *text.split("=", 1))]
     how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
     stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
     cfg, found = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
@@ -118,15 +118,16 @@ def accept(directory: Path, cfg: Config) -> None:
 
 
 def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    found = []
+    """Problems with the keys that differ, but may not change in a resumed run."""
+    problems = []
     for key in [k for k in after if before.get(k) != after[k]]:
         new = f"{key}={show(after[key])}"
         if key in SWITCHES and (before.get(key) in (None, 0)) != (after[key] in (None, 0)):
-            found.append(f"{new}: can't be switched on or off in a resumed run, start a new one")
+            problems.append(f"{new}: can't be switched on or off in a resumed run, start a new one")
         elif not key.startswith(MAY_CHANGE) or key.endswith(".name"):
             allowed = ", ".join(m + "*" if m.endswith(".") else m for m in MAY_CHANGE)
-            found.append(f"{new}: can't change in a resumed run, start a new one; allowed: {allowed}")
-    return found
+            problems.append(f"{new}: can't change in a resumed run, start a new one; allowed: {allowed}")
+    return problems
 
 
 def _chosen(directory: Path) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _chosen(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: str = "") -> bool:
+def _same_option(values: dict[str, Any], chosen: dict[str, Any], group: str, option: str = "") -> bool:
     """Whether a run was made with this option, which may be an alias, or an option of the user's own."""
     name = values[group].get("name") if isinstance(values.get(group), dict) else None
     packaged = catalogue.options(group, [catalogue.conf()])
@@ -147,7 +148,7 @@ def _again(values: dict[str, Any], chosen: dict[str, Any], group: str, option: s
     return bool(option) and option in (name, chosen.get(group))
 
 
-def _choice(text: str) -> str:
+def _why_not(text: str) -> str:
     """Says why an option can't be chosen for a resumed run."""
     group = _name(text).split("@")[0]
     if group in catalogue.NOT_OF_A_RUN:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlrun.check.charts import CHARTS
 from dlrun.cli import help, prepare
 from dlrun.config import catalogue
 from dlrun.errors import InvalidConfig
 
-if TYPE_CHECKING:  # imported only where something is drawn: a table should come in a blink
+if TYPE_CHECKING:  # imported only where something is drawn: a table should come at once
     from dlrun.config.plan import Plan
     from dlrun.program.setup import Setup
-from dlrun.check.charts import CHARTS
 
 
 def show(words: list[str], args: argparse.Namespace) -> int:
@@ -44,8 +44,8 @@ def draw_or_tell(
 ) -> None:
     """Prints what the words name, as :func:`dlrun.cli.help.show` tells it, and draws ``act=…`` and ``schedule=…``.
 
-    ``model=…`` and ``data=…`` together give a table of layers. What is drawn or has layers belongs to a run, which the
-    other ``key=value`` and ``group=option`` describe as for training.
+    ``model=…`` and ``data=…`` together give a table of layers. Drawings and layers are those of a run; the other
+    ``key=value`` and ``group=option`` describe that run, as for training.
 
     Args:
       save: file that the drawing goes to as well.
@@ -72,19 +72,19 @@ def draw_or_tell(
 
     groups = catalogue.groups(help.folders(config_dirs))
     run = [word for word in words if charts and "=" in word and word not in charts]
-    found, text, drawn = [], "", []
+    wrong, text, drawn = [], "", []
     try:
         text = help.show([w for w in words if w not in run or chosen.get(w) in groups], config_dirs, trust)
     except InvalidConfig as error:
-        found += error.problems
+        wrong += error.problems
     for word, chart in charts.items():
         if save is not None or _importable(word, config_dirs, trust):
             try:
                 drawn.append(chart(word, checked([*run, word]), prepared))
             except InvalidConfig as error:
-                found += error.problems
-    if found:
-        raise InvalidConfig(dict.fromkeys(found))
+                wrong += error.problems
+    if wrong:
+        raise InvalidConfig(dict.fromkeys(wrong))
     if save is not None:
         line_chart.save(drawn, save)
     print(text)

@@ -1,4 +1,4 @@
-"""``dlrun show-run DIR``: a run at a glance, in whatever state it is: what was chosen, what came out, what is there."""
+"""``dlrun show-run DIR``: a run at a glance, whatever its state: what was chosen, what came out, what is there."""
 
 import shlex
 from collections.abc import Iterator

@@ -14,7 +14,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     """Composes, checks, and only then makes the run directory and trains. The last line on stdout is the directory."""
     from dlrun.config import composition, directories, ignored, records
 
-    prepare.text([*overrides, *map(str, args.config_dir), os.getcwd()])
+    prepare.require_utf8([*overrides, *map(str, args.config_dir), os.getcwd()])
     hydra = composition.loader(args.config_dir)
     cfg, found = composition.compose(hydra, overrides, multirun=args.multirun)
     found += ignored.of_mode(overrides, multirun=args.multirun)
@@ -29,7 +29,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     if args.dry_run:
         raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
     setup = prepare.prepare(prepare.checked(cfg, found, trust))
-    if not setup.first:  # of several processes: it trains, but has no directory
+    if not setup.first:  # a further process of several: it trains, but has no directory
         return prepare.run(setup, Path(os.devnull))
     prepare.notice(cfg, args)
     return directories.run(hydra, cfg, lambda directory: prepare.run(setup, directory))
@@ -61,7 +61,7 @@ def sweep(
 
 
 def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool) -> None:
-    """One run of a sweep by Hydra, perhaps in another process, which trusts what the command does."""
+    """Trains one run of a sweep by Hydra, perhaps in another process, with the trust that the command was given."""
     from dlrun.config.components import importable
 
     def run() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from dlrun.cli.listing import choices, look, none, start
+from dlrun.cli.listing import command_words, look, none_found, start
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
 from dlrun.errors import InvalidConfig
@@ -21,7 +21,7 @@ from dlrun.runs.run import Run, stamp
 LEAST = 12  # of a command line: fewer letters are not worth showing
 RANKS = {"status": 0, "run": 0, "step": 3, "epoch": 6, "now": 4, "best": 1, "steps/s": 5, "left": 2}
 """The columns of the table; if there is no room, those of the largest rank are left out first."""
-LEFT = ("status", "run")
+ALIGNED_LEFT = ("status", "run")
 
 
 def watch(args: argparse.Namespace) -> int:
@@ -137,7 +137,7 @@ def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
     shown = runs[: max(1, console.height - 3)]
     counts = ", ".join(f"{n} {status}" for status, n in Counter(run.status for run in runs).most_common())
     parts = [(0, f"{len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else "")]
-    parts += [(2, counts or none(watched.args)), (1, hint)]
+    parts += [(2, counts or none_found(watched.args)), (1, hint)]
     lines = [Text(line, style) for line, style in _rows(watched, shown, console.width)] if shown else []
     lines.append(Text(fitted([part for part in parts if part[1]], console.width), "dim"))
     text = Text("\n").join(lines)
@@ -161,12 +161,12 @@ def _rows(watched: Watched, runs: list[Run], width: int) -> Iterator[tuple[str, 
     lines = [names, *cells]
     widths = {name: max(len(line[name]) for line in lines) for name in used}
     texts = [
-        fitted([(RANKS[n], (str.ljust if n in LEFT else str.rjust)(line[n], widths[n])) for n in used], width)
+        fitted([(RANKS[n], (str.ljust if n in ALIGNED_LEFT else str.rjust)(line[n], widths[n])) for n in used], width)
         for line in lines
     ]
     taken = max(map(len, texts)) + 2
     styles = ["bold", *(style(run.status) for run in runs)]
-    for text, words, colour in zip(texts, ["", *map(choices, runs)], styles, strict=True):
+    for text, words, colour in zip(texts, ["", *map(command_words, runs)], styles, strict=True):
         more = cut(words, width - taken) if width - taken >= LEAST else ""
         yield f"{text:<{taken}}{more}".rstrip(), colour
 

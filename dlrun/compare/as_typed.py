@@ -24,15 +24,16 @@ def as_typed(value: Any) -> str:
 
 def as_json(run: Run, key: str, absent: Any = None) -> str:
     """A run's value of a key as JSON, ``absent`` if it has none; 1 and 1.0 give the same text."""
-    value = run.config.get(key, absent if (told := run.value(key)) is None else told)
+    value = run.config.get(key, absent if (fact := run.value(key)) is None else fact)
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def group_name(values: dict[str, Hashable], run: Run) -> str:
+    """The name of a group by its values, of which ``run`` is a member: see :class:`~dlrun.compare.groups.Group`."""
     if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
         return printable(value)
-    here = [f"{short(k)}={show(as_typed(v))}" for k, v in values.items() if v is not None or k in run.config]
-    return " ".join(here) or "all"
+    words = [f"{short(k)}={show(as_typed(v))}" for k, v in values.items() if v is not None or k in run.config]
+    return " ".join(words) or "all"
 
 
 def unused(name: str, taken: Container[str]) -> str:

@@ -13,14 +13,14 @@ Pair = tuple[Any, Any]
 
 
 @dataclass
-class Rows:
-    """How the rows of two runs compare, except for their ``time``, in the order of the first run.
+class RowComparison:
+    """How the rows of two runs compare, in the order of the first run; their ``time`` is left out.
 
     Args:
       equal, differing: how many of the rows that both runs have.
       only: how many rows only the first run has, and only the second.
-      first: the step of the first row that differs.
-      metrics: what differs there: the values of both runs by metric.
+      first: the step of the first row that differs; None if none does.
+      metrics: the metrics that differ in that row, with the values of both runs.
       same: the last step before ``first`` that has a row; None if there is none.
     """
 
@@ -36,7 +36,7 @@ class Rows:
         return bool(self.differing or any(self.only))
 
 
-def compare_rows(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
+def compare_rows(a: Run, b: Run, comparable: Callable[[str], bool]) -> RowComparison:
     """Compares rows of the same split and step, in the metrics that both have.
 
     Args:
@@ -44,21 +44,21 @@ def compare_rows(a: Run, b: Run, comparable: Callable[[str], bool]) -> Rows:
     """
     left, right = (_by_place(run, comparable) for run in (a, b))
     shared = [place for place in left if place in right]
-    found = Rows(only=(len(left) - len(shared), len(right) - len(shared)))
+    compared = RowComparison(only=(len(left) - len(shared), len(right) - len(shared)))
     for place in shared:
         both = {name: (left[place][name], right[place][name]) for name in left[place] if name in right[place]}
         other = {name: pair for name, pair in both.items() if not same(*pair)}
-        found.equal += not other
-        found.differing += bool(other)
-        if other and found.first is None:
-            found.first, found.metrics = place[1], other
-            found.same = max((step for _, step, _ in shared[: found.equal] if step < place[1]), default=None)
-    return found
+        compared.equal += not other
+        compared.differing += bool(other)
+        if other and compared.first is None:
+            compared.first, compared.metrics = place[1], other
+            compared.same = max((step for _, step, _ in shared[: compared.equal] if step < place[1]), default=None)
+    return compared
 
 
 def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, int, int], dict[str, Any]]:
-    """Rows by split, step, and how many rows of these come before; without metrics that can't be compared."""
-    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    """A run's rows by split, step, and how many earlier rows have the same two; only metrics that can be compared."""
+    by_place: dict[tuple[str, int, int], dict[str, Any]] = {}
     seen: Counter[tuple[str, int]] = Counter()  # a file that was edited by hand may have several
     for row in run.rows:
         split, step = row.get("split"), row.get("step")
@@ -67,9 +67,9 @@ def _by_place(run: Run, comparable: Callable[[str], bool]) -> dict[tuple[str, in
         names = {key: f"{split}/{key}" for key in row if key not in ROW_KEYS}
         values = {name: row[key] for key, name in names.items() if comparable(name)}
         if values:
-            found[split, step, seen[split, step]] = values
+            by_place[split, step, seen[split, step]] = values
             seen[split, step] += 1
-    return found
+    return by_place
 
 
 def same(a: Any, b: Any) -> bool:
@@ -77,20 +77,20 @@ def same(a: Any, b: Any) -> bool:
     return (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
 
 
-def said(found: Rows) -> str:
-    """How far the rows are equal: ``equal to step 100, differ from step 120 on (val/loss)``."""
-    both = found.equal + found.differing
+def said(rows: RowComparison) -> str:
+    """Says how far the rows are equal: ``equal to step 100, differ from step 120 on (val/loss)``."""
+    both = rows.equal + rows.differing
     parts = []
-    if found.first is not None:
-        names = list(found.metrics)
+    if rows.first is not None:
+        names = list(rows.metrics)
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        by = max(_relative(*pair) for pair in found.metrics.values())
+        by = max(_relative(*pair) for pair in rows.metrics.values())
         how = f"({', '.join(names[:3])}{more}, by up to {f'{by:.0%}' if by > 0.01 else f'{by:.0e} of the value'})"
-        before = f"equal to step {found.same}, differ" if found.same is not None else "differ"
-        parts.append(f"{before} from step {found.first} on {how}: {found.differing} of {both} rows")
+        before = f"equal to step {rows.same}, differ" if rows.same is not None else "differ"
+        parts.append(f"{before} from step {rows.first} on {how}: {rows.differing} of {both} rows")
     elif both:
-        parts.append(f"the {both} that both have are equal" if any(found.only) else f"all {both} equal")
-    parts += [f"{n} only in {name}" for name, n in zip("AB", found.only, strict=True) if n]
+        parts.append(f"the {both} that both have are equal" if any(rows.only) else f"all {both} equal")
+    parts += [f"{n} only in {name}" for name, n in zip("AB", rows.only, strict=True) if n]
     return "; ".join(parts) or "none to hold against each other"
 
 

@@ -8,14 +8,14 @@ from dlrun.errors import show
 from dlrun.runs import atomic, rundir
 from dlrun.runs.run import Run
 
-CELLS = 200_000  # that all matrices together may have
+CELLS = 200_000  # the most that all matrices together may have
 
 
 def matrices(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """How often each true class (row) was taken for each class (column), summed over the completed runs of a group.
 
     One dictionary per matrix: ``group`` (its number), ``runs`` (how many), ``classes``, ``counts``. A group whose runs
-    have different classes has several matrices; those beyond CELLS are left out.
+    have different classes has several matrices; once there are CELLS cells, further matrices are left out.
     """
     found, cells = [], 0
     for i, group in enumerate(groups):
@@ -37,12 +37,12 @@ def matrices(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _counts(run: Run) -> tuple[tuple[str, ...], list[list[int]]]:
-    """Names of classes, and the confusion matrix of the test; empty if there is none, or it is damaged."""
+    """Names of classes, and the confusion matrix on the test data; empty if there is none, or it is damaged."""
     counts = (atomic.read_json(run.directory / rundir.SUMMARY) or {}).get("confusion")
     if (
         not isinstance(counts, list)
         or not (n := len(counts))
-        or not all(isinstance(row, list) and len(row) == n and all(map(_count, row)) for row in counts)
+        or not all(isinstance(row, list) and len(row) == n and all(map(_is_count, row)) for row in counts)
     ):
         return (), []
     names = (atomic.read_json(run.directory / rundir.RUN) or {}).get("classes")
@@ -51,5 +51,5 @@ def _counts(run: Run) -> tuple[tuple[str, ...], list[list[int]]]:
     return tuple(map(show, names)), counts
 
 
-def _count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value < 1e15

@@ -1,4 +1,4 @@
-"""Reduces the curves of runs to few points, for a page that should be small and is looked at on a screen."""
+"""Reduces the curves of runs to few points: a page should be small, and a screen shows no more."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,15 +18,15 @@ def curves(runs: Runs) -> dict[str, Any]:
 
     Returns:
       ``metrics``: their names.
-      ``x``: lists of steps, and of seconds. Each is there once, however many curves share it.
+      ``x``: lists of steps, and of seconds. Curves with the same list share one.
       ``runs``: for each run, by metric: the index of its steps in ``x``, that of its seconds, and its values (None in
         rows that have no finite one).
     """
     known = [name for name in runs.metrics if not name.startswith("test/")]
     most = min(max(POINTS // (len(runs) * len(known) or 1), LEAST), MOST)
     shared: dict[tuple[float, ...], int] = {}
-    found = [_curves(run, most, shared) for run in runs]
-    return {"metrics": sorted({name for run in found for name in run}), "x": list(shared), "runs": found}
+    reduced = [_curves(run, most, shared) for run in runs]
+    return {"metrics": sorted({name for run in reduced for name in run}), "x": list(shared), "runs": reduced}
 
 
 def rounded(value: float) -> float | int:
@@ -36,7 +36,7 @@ def rounded(value: float) -> float | int:
 
 
 def kept(values: Iterable[Sequence[float | None]], rows: int, most: int) -> list[int]:
-    """The rows to keep of curves that share their x: first, last, each curve's extremes, others at even distances."""
+    """Which rows to keep of curves that share their x: first, last, each curve's extremes, others evenly spaced."""
     if rows <= most:
         return list(range(rows))
     extremes = set()

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from dlrun.compare.compare_rows import Pair, Rows, compare_rows, same
+from dlrun.compare.compare_rows import Pair, RowComparison, compare_rows, same
 from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
 
 ABSENT: Any = object()
-"""The value of what a run does not have."""
+"""Stands for a value that a run does not have."""
 
 TIMING = ("seconds", "steps_per_second", "stack", "stack_steps_per_second", "peak_memory")
 CODE = ("git.commit", "git.dirty", "versions.dlrun")
@@ -23,7 +23,7 @@ DEPENDS = (
     ("*/loss", ("loss.",), "another loss"),
     ("train/*", ("log.every",), "means over other steps"),
 )
-"""Metrics, the beginnings of keys on which their meaning depends, and what they are if such a key differs."""
+"""Patterns of metrics, beginnings of keys on which their meaning depends, and what they are if such a key differs."""
 
 
 @dataclass
@@ -62,28 +62,29 @@ class Apart:
 
 @dataclass
 class Difference:
-    """What two runs differ in.
+    """How two runs differ.
 
     Args:
       sections: ``configuration``, ``metrics``, ``timing``, ``code`` and ``environment``.
+      rows: how their metrics compare row by row.
       apart: what can't be compared.
     """
 
     runs: tuple[Run, Run]
     sections: dict[str, Section]
-    rows: Rows
+    rows: RowComparison
     apart: list[Apart]
 
     @property
     def differing(self) -> list[str]:
         """The respects in which the runs are not equal."""
-        found = [name for name, section in self.sections.items() if section.differs]
-        found += ["rows"] if self.rows.differs else []
-        return found + (["incomparable"] if any(apart.counts for apart in self.apart) else [])
+        names = [name for name, section in self.sections.items() if section.differs]
+        names += ["rows"] if self.rows.differs else []
+        return names + (["incomparable"] if any(apart.counts for apart in self.apart) else [])
 
 
 def difference(a: Run, b: Run) -> Difference:
-    """Compares two runs, as far as each has come."""
+    """Compares two runs, finished or not."""
     apart: list[Apart] = []
     alone: dict[str, Pair] = {}
     configuration = _configuration(a, b, apart, alone)
@@ -105,7 +106,7 @@ def difference(a: Run, b: Run) -> Difference:
 
 
 def _compared(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
-    """Compares the values of two runs by key; those that only one run has go to ``alone``."""
+    """Compares the values of two runs by key; values that only one run has are added to ``alone``."""
     (left, right), section = sides, Section()
     for key in dict.fromkeys([*left, *right]):
         pair = left.get(key, ABSENT), right.get(key, ABSENT)
@@ -126,15 +127,15 @@ def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -
     keys = Runs([a, b], {}).keys
     values = [{key: run.config[key] for key in keys if key in run.config} for run in (a, b)]
     for choice in [key for key in keys if key.endswith(".name") and key.count(".") == 1]:
-        options = [found.get(choice) for found in values]
+        options = [side.get(choice) for side in values]
         if None not in options and options[0] != options[1]:
             section = choice.removesuffix("name")
             of = [key for key in keys if key.startswith(section) and key != choice]
             pairs = {key: (values[0].pop(key, ABSENT), values[1].pop(key, ABSENT)) for key in of}
             if pairs:
                 apart.append(Apart(" and ".join(f"{section[:-1]}={option}" for option in options), pairs))
-    for run, found in zip((a, b), values, strict=True):
-        found |= {k: v for k, v in run.facts.items() if k == "parameters" or k.startswith(("rows.", "teacher."))}
+    for run, side in zip((a, b), values, strict=True):
+        side |= {k: v for k, v in run.facts.items() if k == "parameters" or k.startswith(("rows.", "teacher."))}
     section = _compared(values, alone)
     if not any(key.startswith(DATA) for key in section.changed):
         prepared = [_prepared(run) for run in (a, b)]

@@ -10,7 +10,7 @@ from typing import Any
 from dlrun.compare.tables import ESSENTIAL, Column, Table
 
 GAP = 2
-LONGEST = 40  # letters of a cell on a terminal
+LONGEST = 40  # characters of a cell on a terminal
 ASCII = str.maketrans(
     {"–": "-", "−": "-", "±": "+-", "…": "..", "─": "-", "├": "|", "┤": "|", "●": "o", "≥": ">", "≤": "<"}
 )
@@ -38,7 +38,7 @@ def latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{tabular}"])
 
 
-def commas(records: Sequence[dict[str, Any]]) -> str:
+def to_csv(records: Sequence[dict[str, Any]]) -> str:
     """Comma-separated values with a header; lists are written as JSON."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for record in records for name in record))
@@ -52,7 +52,7 @@ def commas(records: Sequence[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def objects(value: dict[str, Any]) -> str:
+def to_json(value: dict[str, Any]) -> str:
     """JSON with one record per line; escaped to ASCII if the output can't encode its letters."""
     lines = []
     for key, found in value.items():
@@ -73,6 +73,7 @@ def _lines(columns: list[Column]) -> list[tuple[str, ...]]:
 
 
 def _no_pictures(table: Table) -> list[Column]:
+    """The columns without those drawn in characters, which have no name."""
     return [column for column in table.columns if column.name]
 
 

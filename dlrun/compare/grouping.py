@@ -19,13 +19,13 @@ LISTED = 8  # groups that an error names
 def grouped(
     runs: Runs, keys: Sequence[str] | None = None, baseline: str | None = None, by: Quantity | None = None
 ) -> Groups:
-    """Groups runs.
+    """Groups runs, and chooses the baseline.
 
     Args:
       keys: columns; by default all that differ but the seeds.
       baseline: the name of a group, or a condition that holds for its runs; by default the first group with enough
         values to be tested, or with as many as any group has.
-      by: the quantity whose values are counted for that.
+      by: the quantity whose values are counted to choose that default; None to count completed runs.
 
     Raises:
       InvalidConfig: for an unknown column, or a baseline that matches no group or several.
@@ -44,30 +44,37 @@ def grouped(
     lacking = {key: value for key, value in runs.unrecorded.items() if key not in names}
     others = {key: lacking.pop(key, None) for key in left if key not in seeds}
     others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
-    found = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
-    against = (_first(found, by) if len(found) > 1 else None) if baseline is None else _baseline(found, runs, baseline)
-    return Groups(names, found, against, seeds, others, keys is not None and "data.name" in names)
+    seeded = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
+    against = (
+        (_first(seeded, by) if len(seeded) > 1 else None) if baseline is None else _baseline(seeded, runs, baseline)
+    )
+    return Groups(names, seeded, against, seeds, others, keys is not None and "data.name" in names)
 
 
 def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
-    """Chooses, of the seeds that differ, those by which runs are counted. A seed of which no group has enough values to
-    be tested is treated as any other key, if there are other seeds: results then hold only for those few values.
+    """Chooses, of the keys of seeds that differ, those by which runs are counted.
+
+    A key of which no group has enough values to be tested is treated as any other, if there are other seeds: results
+    then hold only for its few values.
     """
     most = {key: max(len({as_json(run, key) for run in g.completed}) for g in groups) for key in keys}
     return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]
 
 
 def _first(groups: list[Group], by: Quantity | None) -> Group:
+    """The first group with enough values to be tested, or with as many as any group has."""
+
     def values(group: Group) -> int:
         runs = [run for run in group.completed if by is None or by.values[run] is not None]
-        return units(map(group.seeded, runs))
+        return units(map(group.seeds_of, runs))
 
     return max(groups, key=lambda group: min(values(group), FEWEST))
 
 
 def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
-    if found := [group for group in groups if group.name == text]:
-        return found[0]
+    """The group that the user names, or describes by a condition."""
+    if matching := [group for group in groups if group.name == text]:
+        return matching[0]
     names = [group.name for group in groups]
     known = f"; the groups: {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''}"
     try:
@@ -79,10 +86,10 @@ def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
             else [f"no such group{nearest(text, names)}{known}"]
         )
         raise InvalidConfig([f"--baseline {text!r}: {problem}" for problem in wrong]) from None
-    found = [group for group in groups if all(map(holds, group.runs))]
-    if len(found) != 1:
-        which = "matches no group" if not found else f"matches {len(found)} groups"
-        if found:
-            known = f": {', '.join(g.name for g in found[:LISTED])}{', …' if len(found) > LISTED else ''}"
+    matching = [group for group in groups if all(map(holds, group.runs))]
+    if len(matching) != 1:
+        which = "matches no group" if not matching else f"matches {len(matching)} groups"
+        if matching:
+            known = f": {', '.join(g.name for g in matching[:LISTED])}{', …' if len(matching) > LISTED else ''}"
         raise InvalidConfig([f"--baseline {text!r}: {which}{known}"])
-    return found[0]
+    return matching[0]

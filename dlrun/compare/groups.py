@@ -1,8 +1,8 @@
 """Groups of runs that differ only in the seed, and how they compare with one of them, the baseline.
 
-If the runs of a group differ in more, such as the learning rate, those of a seed are averaged, so that seeds are
-counted. Only completed runs are averaged. Those that diverged, failed, stopped or still run are counted separately: the
-mean of the runs that survived would flatter a setting that loses every second run.
+If the runs of a group differ in more, such as the learning rate, those with the same seed are averaged first, so that
+not runs but seeds are counted. Only completed runs are averaged. Those that diverged, failed, stopped or still run are
+counted separately: the mean of the runs that survived would flatter a setting that loses every second run.
 """
 
 import json
@@ -23,7 +23,7 @@ from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 
 MOST = 100  # groups: with more there are no verdicts, as a search is no comparison
-LONGEST = 40  # letters: verdicts call a baseline with a longer name "the baseline"
+LONGEST = 40  # characters: verdicts call a baseline with a longer name "the baseline"
 FEW = 4  # values of a key that a verdict lists
 
 
@@ -55,28 +55,32 @@ class Group:
     @property
     def n(self) -> int:
         """How many seeds have completed."""
-        return units(self.seeded(run) for run in self.completed)
+        return units(self.seeds_of(run) for run in self.completed)
 
-    def seeded(self, run: Run) -> Seeds:
-        """The seeds of a run."""
+    def seeds_of(self, run: Run) -> Seeds:
+        """A run's values of the keys of seeds, as JSON."""
         return tuple([as_json(run, key) for key in self.seeds])
 
     def by_seeds(self, runs: Iterable[Run]) -> list[list[Run]]:
         """Runs that share their seeds, together."""
         found: dict[Seeds, list[Run]] = {}
         for run in runs:
-            found.setdefault(self.seeded(run), []).append(run)
+            found.setdefault(self.seeds_of(run), []).append(run)
         return list(found.values())
 
     def summary(self, quantity: Quantity) -> Summary:
+        """Mean, spread and interval of a quantity over the seeds of the completed runs."""
         return summary(self.results(quantity))
 
     def results(self, quantity: Quantity, others: Mapping[str, Any] = {}) -> list[Result]:
-        """The result of each completed run. ``others`` are the keys other than seeds in which runs may differ, each
-        with the value that a run without the key counts as having.
+        """The result of each completed run.
+
+        Args:
+          others: keys other than seeds in which runs may differ, and the value that a run without the key counts as
+            having.
         """
         return [
-            Result(self.seeded(run), quantity.values[run], {k: as_json(run, k, v) for k, v in others.items()})
+            Result(self.seeds_of(run), quantity.values[run], {k: as_json(run, k, v) for k, v in others.items()})
             for run in self.completed
         ]
 
@@ -91,7 +95,7 @@ class Groups:
       seeds: the keys that tell independent runs apart, by which runs are counted and paired.
       others: further keys in which runs of a group may differ, and the value that a run without the key counts as
         having.
-      across: whether groups with different data are compared, which the user has to ask for.
+      across: whether groups with different data are compared; only if the user asks for it.
     """
 
     keys: list[str]
@@ -112,14 +116,14 @@ class Groups:
         return "" if self.baseline is None else name if len(name := self.baseline.name) <= LONGEST else "the baseline"
 
     @cached_property
-    def averaged(self) -> list[str]:
-        """The keys in which runs of the same seed differ: these runs are averaged."""
+    def averaged_over(self) -> list[str]:
+        """The keys in which runs of the same seed differ: over these, runs are averaged."""
         return self._differing(some for group in self.groups for some in group.by_seeds(group.completed))
 
     @property
     def mixed(self) -> list[str]:
         """The keys in which runs of different seeds differ within a group: they add to its spread."""
-        averaged = self.averaged
+        averaged = self.averaged_over
         return [key for key in self._differing(group.completed for group in self.groups) if key not in averaged]
 
     def _differing(self, several: Iterable[Iterable[Run]]) -> list[str]:
@@ -128,7 +132,7 @@ class Groups:
 
     @property
     def crossed(self) -> bool:
-        """Whether there is a group whose runs have several seeds that vary independently."""
+        """Whether a group has runs with several seeds, such as ``seed`` and ``split.seed``, that vary independently."""
         return any(g.n < len(g.by_seeds(g.completed)) for g in self.groups) and len(self.seeds) > 1
 
     def ranked(self, quantity: Quantity, worst: bool = False) -> list[Group]:
@@ -143,8 +147,8 @@ class Groups:
             return {}
         chosen = [group for group in self.groups if group is self.baseline or not self.foreign(group)]
         values = {g.name: g.results(quantity, self.others) for g in chosen}
-        found = {c.group: c for c in compare(values, self.baseline.name)}
-        return {group: found[group.name] for group in chosen if group is not self.baseline}
+        by_name = {c.group: c for c in compare(values, self.baseline.name)}
+        return {group: by_name[group.name] for group in chosen if group is not self.baseline}
 
     def foreign(self, group: Group) -> bool:
         """Whether a group was trained on other data than the baseline, so that a difference would mean nothing."""
@@ -158,7 +162,7 @@ class Groups:
         return "; ".join([line, *self.notes(group, c, quantity)])
 
     def notes(self, group: Group, c: Comparison, quantity: Quantity) -> list[str]:
-        """What a comparison leaves out, and in what else the groups differ."""
+        """Says what a comparison leaves out, and in what else the groups differ."""
         sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
         lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
         baseline = self.baseline.completed if self.baseline else []
@@ -171,7 +175,7 @@ class Groups:
 
 
 def _apart(c: Comparison, beside: Sequence[str]) -> list[str]:
-    """In what else two groups differ, and in which part of their runs they were compared.
+    """Says in what else two groups differ, and in which part of their runs they were compared.
 
     Args:
       beside: differences that are in no key of the configuration.

@@ -18,7 +18,7 @@ class Quantity:
 
     Args:
       name: as the head of a column, such as ``val/accuracy``.
-      measure: how its values are read.
+      measure: which of its values are better, and how they are shown.
       values: by run; None if a run has none.
       metric: the metric that it comes from.
     """
@@ -47,13 +47,13 @@ def metric(runs: Runs, name: str, at: At = "best") -> Quantity:
 
 
 def until(runs: Runs, name: str, target: float) -> list[Quantity]:
-    """Two quantities: steps, and seconds of training, until a metric is first as good as a target."""
+    """Two quantities: the steps, and the seconds of training, after which a metric is first as good as a target."""
     name = full(runs, name)
     sign = "≤" if runs.direction(name) == "min" else "≥"
-    found = runs.time_to(name, target)
+    times = runs.time_to(name, target)
     quantities = []
     for i, unit in enumerate(("steps", "seconds")):
-        values = [None if reached is None else float(reached[i]) for reached in found]
+        values = [None if reached is None else float(reached[i]) for reached in times]
         measure = Measure("min", unit="s" if unit == "seconds" else unit, lacking="that did not get there")
         quantities.append(
             Quantity(f"{unit} to {name} {sign} {target:g}", measure, dict(zip(runs, values, strict=True)), name)

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: curves of groups, the mean of their runs as a line and its spread as a band."""
+"""Draws the curves of groups: the mean of a group's runs as a line, their spread as a band."""
 
 import re
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from dlrun.runs.run import Run
 
 BASELINE, OTHERS = "#1b1f24", "#a9b2bc"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
-"""Of the best groups. Okabe and Ito's, and a wine of Tol's for their yellow, which is faint on white."""
+"""The colours of the best groups: Okabe and Ito's, but for their yellow, faint on white, a wine red of Tol's."""
 FEW = 3  # groups that have room for the curves of training, too
-LONGEST = 44  # letters of a label
-LETTER, LINE = 0.072, 0.155  # inches: the width of a label's letter, the height of its line
+LONGEST = 44  # characters of a label
+LETTER, LINE = 0.072, 0.155  # inches: the width of a character in a label, the height of its line
 PANEL, HEIGHT = 4.4, 3.7  # inches
 
 
@@ -44,7 +44,7 @@ def draw(groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity],
       order: the groups, best first.
       file: the picture, replaced atomically; its suffix says the format.
     """
-    metrics = dict.fromkeys(q.metric.replace("test/", "val/") for q in quantities)  # the test is a point, no curve
+    metrics = dict.fromkeys(q.metric.replace("test/", "val/") for q in quantities)  # the test split has no curve
     colors = _colors(groups, order)
     names = [_short(group.name) for group in order if group in colors and len(order) > 1]
     margin = 0.3 + LETTER * max(map(len, names), default=0)
@@ -77,8 +77,8 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
         color = colors.get(group, OTHERS)
         mean = _mean(group, metric)
-        broken = [line for run in group.runs if not averaged(run) and (line := _line(run, metric)).steps.size]
-        for line in broken:
+        unfinished = [line for run in group.runs if not averaged(run) and (line := _line(run, metric)).steps.size]
+        for line in unfinished:
             alpha = 0.8 if group in colors else pale
             panel.plot(line.steps, line.values, color=color, linewidth=0.8, linestyle=(0, (4, 2)), alpha=alpha)
         if mean.steps.size:
@@ -93,8 +93,8 @@ def _metric(panel: Axes, metric: str, order: Sequence[Group], colors: dict[Group
         if training and (faint := _mean(group, metric.replace("val/", "train/"))).steps.size:
             panel.plot(faint.steps, faint.values, color=color, linewidth=0.8, alpha=0.45)
             thin = True
-        if group in colors and (mean.steps.size or broken):
-            labels.append((group, mean if mean.steps.size else broken[-1]))
+        if group in colors and (mean.steps.size or unfinished):
+            labels.append((group, mean if mean.steps.size else unfinished[-1]))
     _frame(panel, metric, seen or [line for _, line in labels])
     if len(order) > 1:
         _label(panel, labels, colors)
@@ -162,17 +162,17 @@ def _label(panel: Axes, labels: Sequence[tuple[Group, Line]], colors: dict[Group
     to_axes = panel.transData + panel.transAxes.inverted()
     ends = {group: to_axes.transform((line.steps[-1], line.values[-1])) for group, line in labels}
     ends = {group: np.clip(np.nan_to_num(end), 0, 1) for group, end in ends.items()}
-    found = sorted(labels, key=lambda label: ends[label[0]][1])
-    if not found:
+    sorted_labels = sorted(labels, key=lambda label: ends[label[0]][1])
+    if not sorted_labels:
         return
     gap = LINE / (0.70 * HEIGHT)
-    floors = gap * np.arange(len(found))
+    floors = gap * np.arange(len(sorted_labels))
     # Each name as near to its line as possible (least squares), with neighbours a line's height apart.
-    shifted = isotonic_regression(np.array([ends[group][1] for group, _ in found]) - floors).x
-    for (group, _), y in zip(found, np.clip(shifted, 0, max(1 - floors[-1], 0)) + floors, strict=True):
+    shifted = isotonic_regression(np.array([ends[group][1] for group, _ in sorted_labels]) - floors).x
+    for (group, _), y in zip(sorted_labels, np.clip(shifted, 0, max(1 - floors[-1], 0)) + floors, strict=True):
         end = ends[group]
-        thread = {"color": colors[group], "linewidth": 0.5, "clip_on": False, "transform": panel.transAxes}
-        panel.plot([end[0], 1.025], [end[1], y], **thread)
+        leader = {"color": colors[group], "linewidth": 0.5, "clip_on": False, "transform": panel.transAxes}
+        panel.plot([end[0], 1.025], [end[1], y], **leader)
         panel.text(
             1.035, y, _short(group.name), color=colors[group], fontsize=8, va="center", transform=panel.transAxes,
             parse_math=False,

@@ -31,31 +31,31 @@ from dlrun.runs.times import TIMES, instant
 
 WEB = Path(__file__).with_name("web")
 SCRIPTS = ("elements", "scale", "table", "chart", "curves", "effects", "confusion", "page")
-LISTED = 50  # skipped folders
+LISTED = 50  # skipped folders that are named
 
 
 def write(view: View, file: Path) -> None:
     """Writes the report, atomically."""
-    atomic.write(file, page(found(view, file)))
+    atomic.write(file, page(contents(view, file)))
 
 
 def page(values: dict[str, Any]) -> str:
-    """The page that shows what :func:`found` gives."""
+    """The HTML of the page that shows what :func:`contents` returns."""
     script = "\n".join((WEB / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     style = (WEB / "page.css").read_text(encoding="utf-8")
     parts = {
         "policy": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:",
         "style": style,
         "script": script,
-        # Escaped, which means the same in JSON, a "<" can't end the element that holds the data.
+        # An escaped "<" means the same in JSON, but can't end the HTML element that holds the data.
         "data": json.dumps(values, separators=(",", ":"), allow_nan=False).replace("<", r"\u003c"),
     }
     frame = (WEB / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], frame)
 
 
-def found(view: View, file: Path) -> dict[str, Any]:
-    """All that the page says, as plain JSON.
+def contents(view: View, file: Path) -> dict[str, Any]:
+    """All that the page shows, as values that JSON can hold.
 
     Args:
       file: where the page will be: links to runs are relative to it.
@@ -70,7 +70,7 @@ def found(view: View, file: Path) -> dict[str, Any]:
         "facts": _facts(view),
         "skipped": list(view.runs.skipped.items())[:LISTED],
         "quantities": [q.name for q in view.quantities],
-        "metrics": [q.metric.replace("test/", "val/") for q in view.quantities],  # of the test there are no curves
+        "metrics": [q.metric.replace("test/", "val/") for q in view.quantities],  # the test split has no curves
         "verdicts": _verdicts(view),
         "methods": view.notes(),
         "groups": {
@@ -86,7 +86,7 @@ def found(view: View, file: Path) -> dict[str, Any]:
             "status": [state(run) for run in view.runs],
             "counted": [averaged(run) for run in view.runs],
             "group": [number[id(run)] for run in view.runs],
-            "seed": [seed[id(run)] for run in view.runs],  # those of a seed of a group share a number
+            "seed": [seed[id(run)] for run in view.runs],  # runs of one group with the same seed share a number
             "columns": _columns(view),
         },
         "curves": curve_points.curves(view.runs),

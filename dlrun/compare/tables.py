@@ -15,9 +15,9 @@ from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.values import finite
 
-NONE = "–"
-BAR = 21  # letters
-ESSENTIAL = 9
+NONE = "–"  # in place of a value
+BAR = 21  # characters
+ESSENTIAL = 9  # the rank of columns that are never left out
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def column(runs: Iterable[Run], name: str, rank: int = ESSENTIAL) -> Column:
 def of_groups(
     groups: Groups, order: Sequence[Group], quantities: Sequence[Quantity], compared: dict[Group, Comparison]
 ) -> Table:
-    """One line per group: values, number of seeds, mean ± standard deviation, interval, range, picture, difference.
+    """One line per group: values, seeds, mean ± standard deviation, interval, best and worst, bar, difference.
 
     Args:
       order: the groups to show.
@@ -102,28 +102,28 @@ def of_groups(
     if any(g.left_out for g in order):
         columns.append(Column("not counted", [", ".join(f"{n} {s}" for s, n in g.left_out.items()) for g in order]))
     for place, quantity in enumerate(quantities):
-        found = [g.summary(quantity) for g in order]
+        summaries = [g.summary(quantity) for g in order]
         more, rank = quantity.measure.better == "min", 6 if place == 0 else 2
-        best, worst = [[(s.min, s.max)[side != more] for s in found] for side in (True, False)]
+        best, worst = [[(s.min, s.max)[side != more] for s in summaries] for side in (True, False)]
         columns += [
-            Column(quantity.name, [_some(s, n[g]) for s, g in zip(found, order, strict=True)], right=True),
-            Column("95% interval", [_interval(s) for s in found], right=True, rank=rank),
+            Column(quantity.name, [_mean(s, n[g]) for s, g in zip(summaries, order, strict=True)], right=True),
+            Column("95% interval", [_interval(s) for s in summaries], right=True, rank=rank),
             Column("best", _numbers(best), right=True, rank=rank // 2),
             Column("worst", _numbers(worst), right=True, rank=rank // 2),
         ]
-        if place == 0 and any(s.interval for s in found):
-            columns.append(Column("", bars(found), rank=5))
+        if place == 0 and any(s.interval for s in summaries):
+            columns.append(Column("", bars(summaries), rank=5))
     if compared and groups.baseline is not None:
         columns += _against(groups.against.removeprefix("the "), [compared.get(g) for g in order])
     return Table(columns, ["baseline" if g is groups.baseline else "" for g in order])
 
 
-def _against(baseline: str, found: Sequence[Comparison | None]) -> list[Column]:
-    """Columns: difference to the baseline ± half of its interval, p, and effect size."""
-    effects = ["" if c is None or c.p is None or c.effect is None else f"{c.effect:.1f}" for c in found]
+def _against(baseline: str, comparisons: Sequence[Comparison | None]) -> list[Column]:
+    """The columns that compare with the baseline: difference to it ± half of its interval, p, and effect size."""
+    effects = ["" if c is None or c.p is None or c.effect is None else f"{c.effect:.1f}" for c in comparisons]
     columns = [
-        Column(f"− {baseline}", [_difference(c) for c in found], right=True, rank=4),
-        Column("p", [_p(c) for c in found], right=True, rank=4),
+        Column(f"− {baseline}", [_difference(c) for c in comparisons], right=True, rank=4),
+        Column("p", [_p(c) for c in comparisons], right=True, rank=4),
         Column("d", effects, right=True, rank=3),
     ]
     return [column for column in columns if any(column.cells)]
@@ -137,7 +137,7 @@ def spread(s: Summary) -> str:
     return number(s.mean) if s.std is None else f"{s.mean:.{places}f} ± {s.std:.{places}f}"
 
 
-def _some(s: Summary, n: int) -> str:
+def _mean(s: Summary, n: int) -> str:
     """Mean ± standard deviation, and the number of seeds if some have no value."""
     return spread(s) if s.n in (0, n) else f"{spread(s)} (n={s.n})"
 
@@ -147,9 +147,9 @@ def _rank(key: str) -> int:
     return 8 if key.endswith(".name") or not key else 7
 
 
-def bars(found: Sequence[Summary], width: int = BAR) -> list[str]:
+def bars(summaries: Sequence[Summary], width: int = BAR) -> list[str]:
     """Draws each mean as a dot on its interval, all on one scale."""
-    ends = [x for s in found for x in (s.mean, *(s.interval or ())) if x is not None]
+    ends = [x for s in summaries for x in (s.mean, *(s.interval or ())) if x is not None]
     low, high = min(ends), max(ends)
     at = lambda x: round((x - low) / (high - low or 1) * (width - 1))  # noqa: E731
 
@@ -164,7 +164,7 @@ def bars(found: Sequence[Summary], width: int = BAR) -> list[str]:
         cells[at(s.mean)] = "●"
         return "".join(cells)
 
-    return [bar(s) for s in found]
+    return [bar(s) for s in summaries]
 
 
 def number(value: float | None) -> str:
@@ -246,7 +246,7 @@ def records(
     Args:
       compared: by quantity, comparisons by group.
     """
-    found = []
+    rows = []
     for group in order:
         row: dict[str, Any] = {"group": group.name, **{k: _listed(v) for k, v in group.values.items()}}
         row |= {"n": group.n, "runs": len(group.completed), "not counted": sum(group.left_out.values())}
@@ -262,8 +262,8 @@ def records(
             row |= {f"{q.name} {k}": c and getattr(c, k) for k in ("p", "corrected", "effect", "method")}
             row |= {f"{q.name} pairs": c.sizes[0] if c and c.paired else None}
             row |= {f"{q.name} notes": c and "; ".join(groups.notes(group, c, q))}
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def _listed(value: Any) -> Any:

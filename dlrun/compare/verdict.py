@@ -13,7 +13,7 @@ __all__ = ["Measure", "notes", "said", "verdict"]
 
 @dataclass(frozen=True)
 class Measure:
-    """How the values of a metric are read.
+    """What the values of a metric mean: which are better, and in which unit they are shown.
 
     Args:
       better: whether the ``min`` or the ``max`` is better; None if neither is, as for a count.
@@ -54,7 +54,7 @@ def verdict(c: Comparison, measure: Measure, detect: float | None = None) -> str
 
 
 def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
-    """Whether there is a difference, how large it is, and which test shows it."""
+    """Says whether there is a difference, how large it is, and which test shows it."""
     n = min(c.sizes)
     if c.p is None or c.difference is None:
         if n == 0:
@@ -89,7 +89,7 @@ def _by(c: Comparison, measure: Measure) -> str:
 
 
 def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
-    """How many seeds would show a difference, or how large a difference these seeds could show."""
+    """Says how many more seeds would show a difference, or how large a difference these seeds could show."""
     wanted = abs(c.difference or 0.0) if detect is None else abs(detect)
     more = c.more(wanted)
     each = "" if c.paired else " of each"
@@ -98,7 +98,7 @@ def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
     if more is None and detect is not None:
         needed = f"more than {MORE} further seeds{each} would be needed"
         return f"{needed} to detect {measure.size(wanted)} with {POWER:.0%} power"
-    # A size asked for that as many would find already; the difference seen may also be far off.
+    # Either these seeds are enough to find that size (more is 0), or the one seen is so small that none would be.
     reach = wanted if more == 0 else c.detectable or 0.0
     return f"{_values(c)} detect {measure.size(reach)} with {POWER:.0%} power"
 
@@ -116,14 +116,14 @@ def _p(c: Comparison) -> str:
 
 
 def notes(c: Comparison, measure: Measure) -> list[str]:
-    """Which values are left out of the comparison, or averaged."""
+    """Says which values are left out of the comparison, or averaged."""
     missing = [f"{n} {noun(n, 'run')} of {name}" for name, n in zip((c.group, c.baseline), c.missing, strict=True) if n]
     left = [f"{' and '.join(missing)} {measure.lacking}"] if missing else []
     left += [f"{c.unpaired} {noun(c.unpaired, 'run')} without a partner"] if c.unpaired else []
-    found = [f"left out: {', '.join(left)}"] if left else []
-    return found + ([f"{c.repeats} {noun(c.repeats, 'repeat')} averaged"] if c.repeats else [])
+    texts = [f"left out: {', '.join(left)}"] if left else []
+    return texts + ([f"{c.repeats} {noun(c.repeats, 'repeat')} averaged"] if c.repeats else [])
 
 
 def _values(c: Comparison) -> str:
-    """``8 seeds``, or ``8 and 6 seeds``."""
+    """The number of values that were compared: ``8 seeds``, or ``8 and 6 seeds``."""
     return " and ".join(map(str, (*c.sizes[:-1], f"{c.sizes[-1]} {noun(c.sizes[-1], 'seed')}")))

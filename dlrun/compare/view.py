@@ -19,7 +19,7 @@ from dlrun.runs.runs import Runs
 from dlrun.runs.times import TIMES, instant
 
 NAMED = 5  # runs and folders that a notice lists
-FOLDED = 3  # groups without a verdict that have a line of their own
+FOLDED = 3  # if more groups could not be tested, they share one line
 
 
 class View:
@@ -100,7 +100,7 @@ class View:
         if mixed := self.groups.mixed:
             keys = ", ".join(map(short, mixed))
             found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
-        if averaged := self.groups.averaged:
+        if averaged := self.groups.averaged_over:
             keys = ", ".join(map(short, averaged))
             found.append(
                 f"runs of a seed differ in {keys} and count as one, their mean: n, ± and intervals are over seeds"
@@ -143,7 +143,7 @@ class View:
             return list(dict.fromkeys(runs.column(name) for name in self.args.columns))
         if self.args.all_columns:
             return [name for name in runs.columns if name not in ("directory", "status", "steps_per_second", "seconds")]
-        return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds last
+        return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds come last
 
     def _ranked(self, runs: Runs, by: measures.Quantity | None) -> list[groups.Group]:
         """Groups by their means, best first; if only groups are shown, in the order that the user asked for."""

@@ -35,15 +35,15 @@ def _lines_said(view: View) -> list[str]:
 
 def _csv(view: View) -> str:
     if view.asked:
-        return formats.commas(
+        return formats.to_csv(
             tables.records(view.groups, view.order, view.quantities, view.compared)[: view.args.limit]
         )
-    return formats.commas(view.records()[: view.args.limit])
+    return formats.to_csv(view.records()[: view.args.limit])
 
 
 def _json(view: View) -> str:
     groups = tables.records(view.groups, view.order, view.quantities, view.compared)
-    return formats.objects(
+    return formats.to_json(
         {
             "metrics": [q.name for q in view.quantities],
             "runs": view.records()[: view.args.limit],

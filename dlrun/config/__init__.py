@@ -1,4 +1,4 @@
-"""From the words of a command to a checked plan.
+"""Turns the words of a command into a checked plan.
 
 In order: ``composition`` has Hydra (``hydra_adapter``) make one configuration of the files in conf/ and the words,
 ``components`` finds the classes and functions that its names stand for, ``schema`` and ``settings`` know which values

@@ -49,7 +49,7 @@ def options(group: str, dirs: list[Path]) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def holds(folder: Path) -> bool:
+def has_options(folder: Path) -> bool:
     """Whether a folder has a config.yaml or any option, at any depth."""
     return (folder / "config.yaml").is_file() or any(folder.glob("*/**/*.yaml"))
 
@@ -76,7 +76,7 @@ def headline(file: Path) -> str:
 
 
 def component(file: Path) -> str | None:
-    """The ``name`` in an option's file: of the component whose keyword arguments its keys are; None without one."""
+    """The component that an option's file names, whose keyword arguments are the file's keys; None without one."""
     match = re.search(r"^name: *([\"']?)([^\s\"'#]+)\1", _text(file), re.MULTILINE)
     return match[2] if match else None
 
@@ -121,5 +121,5 @@ def brings(file: Path) -> dict[str, str]:
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it can't be read: help goes on without it
+    except OSError:  # help goes on without a file that can't be read
         return ""

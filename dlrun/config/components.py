@@ -30,9 +30,10 @@ HOMES = {
 """The module that has a group's components, or the package that has a module for each.
 
 These are names, since all of them depend on this folder, and importing them would take seconds: only what a
-configuration chooses is imported. ``tests/test_imports.py`` holds that each of them exists.
+configuration chooses is imported. ``tests/test_imports.py`` checks that each of them exists.
 """
 PACKAGES = ("model", "data", "launcher")
+"""The groups whose home is a package that has a module for each component."""
 
 GIVEN: dict[str, tuple[str, ...]] = {
     "model": ("inputs", "outputs", "parts", "rngs"),
@@ -48,7 +49,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
 }
 """What the runner gives to a component of a group, by position."""
 LEARNS: dict[str, tuple[str, ...]] = {"act": ("features", "rngs")}
-"""Likewise, where the component is a class, since it has parameters."""
+"""What it gives instead, where the component is a class, since it has parameters to learn."""
 
 
 def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]:
@@ -63,7 +64,7 @@ def resolve(group: str, name: str, trust: tuple[str, ...]) -> Callable[..., Any]
 @functools.cache  # a sweep asks for every run
 def _packaged(group: str, name: str) -> Callable[..., Any]:
     known = catalogue.options(group, [catalogue.conf()])
-    if name in known:  # an alias is a file that names another
+    if name in known:  # an alias is a file that names another option's component
         name = catalogue.component(known[name]) or name
     else:
         raise InvalidConfig(
@@ -91,8 +92,8 @@ def trusted(flags: list[str]) -> tuple[str, ...]:
     """The packages that the user allows this command to import from.
 
     Args:
-      flags: those that ``--trust`` names; the environment variable ``DLRUN_TRUST`` may name more. Spaces or commas
-        separate several.
+      flags: those that ``--trust`` names; the environment variable ``DLRUN_TRUST`` may name more. Several are
+        separated by spaces or commas.
     """
     return tuple(" ".join([*flags, os.environ.get("DLRUN_TRUST", "")]).replace(",", " ").split())
 
@@ -122,7 +123,8 @@ def importable(config_dirs: list[Path], trust: tuple[str, ...]) -> None:
     above = [p for d in config_dirs for p in (d.resolve().parent, d.resolve())]
     beside = [d.resolve() / group for d in config_dirs for group in HOMES if (d / group).is_dir()]
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, TrustedFinder)]
-    sys.modules.setdefault("dlrun.schema", importlib.import_module("dlrun.parts"))  # its name in earlier versions
+    # Users' modules may import dlrun.parts by its name in earlier versions.
+    sys.modules.setdefault("dlrun.schema", importlib.import_module("dlrun.parts"))
     sys.meta_path.append(TrustedFinder([Path.cwd(), *above, *beside], trust))
 
 
@@ -138,7 +140,7 @@ def _of_the_user(group: str, name: str, trust: tuple[str, ...]) -> Callable[...,
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # the user's module may fail in any way while it is imported
-        reason = " ".join(str(error).split()) + _helper(error)
+        reason = " ".join(str(error).split()) + _trust_hint(error)
         raise InvalidConfig([f"{path}: importing {module_name} failed: {type(error).__name__}: {reason}"]) from error
     component = getattr(module, attribute, None)
     if not callable(component):
@@ -154,8 +156,8 @@ def _of_the_user(group: str, name: str, trust: tuple[str, ...]) -> Callable[...,
     return component
 
 
-def _helper(error: Exception) -> str:
-    """Where an import failed for a module that the user has, but does not trust: the remedy, in words."""
+def _trust_hint(error: Exception) -> str:
+    """The remedy, in words, if an import failed for a module that the user has, but does not trust; else empty."""
     missing = str(error.name).split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     theirs = missing and any(isinstance(finder, TrustedFinder) and finder.spec(missing) for finder in sys.meta_path)
     return f"; if it is yours too, allow importing it: --trust {missing}" if theirs else ""

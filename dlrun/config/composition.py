@@ -1,4 +1,4 @@
-"""From overrides to plain values: Hydra composes, and here all that is wrong with the overrides is found and worded."""
+"""Turns overrides into plain values: Hydra composes, and this file finds and words all that is wrong with overrides."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def loader(config_dirs: list[Path]) -> Hydra:
 def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tuple[Config, list[str]]:
     """The whole configuration, Hydra's part included, and what is wrong with the overrides.
 
-    Hydra refuses a command for the first thing that is wrong with it. Then the overrides are taken one by one, so that
+    Hydra refuses a command for the first thing that is wrong with it. Then the overrides are tried one by one, so that
     all problems become known, and the values of the good ones can still be checked.
     """
     found = twice(overrides)
@@ -45,7 +45,7 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
 
 
 def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
-    """The task's part of a configuration as plain values, and what is wrong with references and missing values."""
+    """A configuration without Hydra's part, as plain values, and what is wrong with references and missing values."""
     values, found = {}, []
     for key in [k for k in cfg if k != "hydra"]:
         try:
@@ -60,29 +60,29 @@ def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
     return values, found
 
 
-def targets(node: Any, path: str = "") -> list[str]:
+def _targets(node: Any, path: str = "") -> list[str]:
     """Problems with ``_target_`` keys anywhere below a node: a configuration holds values, never things to import."""
-    found = []
+    problems = []
     if isinstance(node, dict):
         for key, value in node.items():
             where = f"{path}.{key}" if path else str(key)
             ours = path.startswith("hydra") and isinstance(value, str) and value.startswith(OWN_TARGETS)
             if key == "_target_" and not ours:
-                found.append(f"{where}={show(value)}: not allowed; a configuration holds values, nothing to import")
+                problems.append(f"{where}={show(value)}: not allowed; a configuration holds values, nothing to import")
             else:
-                found += targets(value, where)
+                problems += _targets(value, where)
     elif isinstance(node, list):
         for i, value in enumerate(node):
-            found += targets(value, f"{path}[{i}]")
-    return found
+            problems += _targets(value, f"{path}[{i}]")
+    return problems
 
 
 def forbidden(cfg: Config) -> list[str]:
-    """Problems with what no configuration may hold, wherever it comes from.
+    """Problems with what no configuration may hold, wherever that comes from.
 
-    Such as things to import, several options of a group, or another layout of the run directory.
+    Examples are things to import, several options of a group, or another layout of the run directory.
     """
-    found = targets(OmegaConf.to_container(cfg, resolve=False))
+    found = _targets(OmegaConf.to_container(cfg, resolve=False))
     if "hydra" in cfg:
         several = {
             k: v for k, v in cfg.hydra.runtime.choices.items() if OmegaConf.is_list(v) and k != catalogue.EXPERIMENT
@@ -98,7 +98,9 @@ def forbidden(cfg: Config) -> list[str]:
 def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
     """Notices for folders and files that are no options, and for chosen options that replace a packaged one."""
     packaged = catalogue.conf()
-    found = [f"--config-dir {d}: holds no options (GROUP/OPTION.yaml)" for d in config_dirs if not catalogue.holds(d)]
+    found = [
+        f"--config-dir {d}: holds no options (GROUP/OPTION.yaml)" for d in config_dirs if not catalogue.has_options(d)
+    ]
     found += [f"{file}: not read; allowed: the suffix .yaml" for d in config_dirs for file in catalogue.misnamed(d)]
     for file in ["config.yaml", *(f"{group}/{option}.yaml" for group, option in cfg.hydra.runtime.choices.items())]:
         own = next((d / file for d in config_dirs if (d / file).is_file()), None)
@@ -110,7 +112,7 @@ def shadowed(cfg: Config, config_dirs: list[Path]) -> list[str]:
 def assign(cfg: Config, override: Override) -> list[str]:
     """Gives a key its value, and says what is wrong with that.
 
-    Unknown keys and values of any type are taken: :func:`dlrun.config.plan.plan` checks them later, all at once.
+    Unknown keys and values of any type are accepted: :func:`dlrun.config.plan.plan` checks them later, all at once.
     """
     key = override.key
     try:
@@ -126,7 +128,7 @@ def assign(cfg: Config, override: Override) -> list[str]:
 
 
 def _piecewise(hydra: Hydra, overrides: list[str], *, multirun: bool) -> tuple[Config, list[str]]:
-    """What the good ones of the overrides give, and what is wrong with the others."""
+    """The configuration that the good overrides make, and what is wrong with the others."""
     groups = hydra.groups()
     choices, values, found = [], [], []
     for text in overrides:
@@ -175,7 +177,7 @@ def _refused(hydra: Hydra, cfg: Config, override: Override, refusal: Exception) 
 
 
 def _unknown(cfg: Config, key: str) -> str | None:
-    """What to say of a key ``hydra.…`` that does not exist; None of one that does."""
+    """What to say of a key ``hydra.…`` that does not exist; None for one that does."""
     names, node = key.split("."), OmegaConf.to_container(cfg, resolve=False)
     for i, name in enumerate(names if names[0] == "hydra" else []):
         if not isinstance(node, dict):

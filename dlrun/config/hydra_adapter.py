@@ -1,4 +1,4 @@
-"""Hydra behind plain functions and types: the one file that imports it, and that knows what Hydra keeps to itself.
+"""Hydra behind plain functions and types: the one file that imports it, and that uses its internals.
 
 Hydra's documented way in is a decorator that parses ``sys.argv``, prints tracebacks and ends the process. What dlrun
 needs instead (composing from several folders, reading an override, one run, another launcher's sweep) are parts of
@@ -33,7 +33,13 @@ NAME = "config"  # of the file that all composition begins with: config.yaml
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a composed configuration: its ``path`` as in ``model/mlp``, and the section that its keys land in."""
+    """A file of a composed configuration.
+
+    Args:
+      path: as in ``model/mlp``.
+      section: where its keys land.
+      primary: whether it is config.yaml, where composition begins.
+    """
 
     path: str
     section: str
@@ -128,7 +134,7 @@ def refer_to(cfg: Config) -> None:
 
 
 def cause(error: BaseException) -> BaseException:
-    """What an error of composing is about, where it only wraps another."""
+    """What an error is about: the error that Hydra's error of composing wraps, else the error itself."""
     return error.__cause__ or error if isinstance(error, ConfigCompositionException) else error
 
 
@@ -173,12 +179,12 @@ class Override:
 
     @property
     def of_hydra(self) -> bool:
-        """Whether its key is one of Hydra's own part."""
+        """Whether its key is in Hydra's own part of the configuration."""
         return self.parsed.is_hydra_override()
 
     @property
     def element(self) -> Any:
-        """Its one value; of one with several values, see below."""
+        """Its one value, as an element; of several values, what Hydra makes of them: see the properties below."""
         return self.parsed._value
 
     @property
@@ -241,5 +247,5 @@ def as_typed(element: Any) -> str:
 
 
 def in_quotes(text: str) -> Any:
-    """The element that is this text in single quotes."""
+    """This text in single quotes, as an element."""
     return grammar.QuotedString(text, grammar.Quote.single)

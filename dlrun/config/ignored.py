@@ -1,4 +1,4 @@
-"""What Hydra composes without complaint although no run would use it: here each is an error that names the remedy.
+"""Finds what Hydra composes without complaint although no run would use it, and words each as an error with a remedy.
 
 These are experiments' files whose keys land in a section that nothing reads, or are replaced by those of the user's own
 config.yaml; and overrides that mean something only to a sweep, or only to a single run.
@@ -41,7 +41,7 @@ def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
     return found
 
 
-def typed(overrides: list[str]) -> list[str]:
+def of_experiment_keys(overrides: list[str]) -> list[str]:
     """Problems with overrides such as ``experiment.x=1``: an experiment is a choice that has no keys of its own."""
     keys = {text: _key(text) for text in overrides}
     below = {text: key.removeprefix(f"{EXPERIMENT}.") for text, key in keys.items() if key.startswith(f"{EXPERIMENT}.")}
@@ -52,7 +52,7 @@ def typed(overrides: list[str]) -> list[str]:
 
 
 def taken(cfg: Config) -> list[str]:
-    """Takes the section ``experiment`` out of a configuration, as no run reads it; gives the keys that it had."""
+    """Takes the section ``experiment`` out of a configuration, as no run reads it; returns the keys that it had."""
     if EXPERIMENT not in cfg:
         return []
     with open_dict(cfg):
@@ -64,9 +64,9 @@ def taken(cfg: Config) -> list[str]:
 def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun: bool) -> list[str]:
     """Problems with the experiments that a composed configuration was made of.
 
-    Sections that an experiment made and nothing reads are taken out of ``cfg``, so that they are told of only once.
+    Sections that an experiment made and nothing reads are taken out of ``cfg``, so that they are reported only once.
     """
-    found, left = typed(overrides), taken(cfg)
+    found, left = of_experiment_keys(overrides), taken(cfg)
     keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
     own, strange = _file(hydra, "config"), [key for key in cfg if key not in SECTIONS]
     if not keys and not strange and own.parent == catalogue.conf():
@@ -80,7 +80,7 @@ def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun:
     headless = [path for path, section in sections.items() if section not in SECTIONS]
     wordy = [path for path in files if strange and path not in headless and _keyless(_file(hydra, path))]
     headless += wordy
-    for key in strange:  # which need no second line
+    for key in strange:  # the file that made them is told of, so they need no line of their own
         if key in sections.values() or (wordy and cfg[key] is None):
             with open_dict(cfg):
                 cfg.pop(key)
@@ -128,7 +128,7 @@ def _keyless(file: Path) -> bool:
 
 
 def _headless(file: Path) -> str:
-    """Says what an experiment's file lacks."""
+    """Says what must change in an experiment's file for its keys to be read."""
     try:
         text = file.read_bytes()
     except OSError:

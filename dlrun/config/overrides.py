@@ -1,4 +1,4 @@
-"""Overrides such as ``optim.lr=0.1``, in Hydra's grammar: read, quoted, and what is wrong with them."""
+"""Reads and quotes overrides such as ``optim.lr=0.1``, in Hydra's grammar, and finds what is wrong with them."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from dlrun.config import catalogue, hydra_adapter, ignored
 from dlrun.config.hydra_adapter import Hydra, HydraError, Override
 from dlrun.errors import show
 
-SPECIAL = re.compile(r"token|mismatched input '=' expecting <EOF>")
+SPECIAL = re.compile(r"token|mismatched input '=' expecting <EOF>")  # in Hydra's errors about special characters
 
 
 def parse(text: str, hydra: Hydra | None = None) -> tuple[Override | None, str]:

@@ -1,4 +1,4 @@
-"""From plain values to a checked plan: names become components, values are checked against their signatures."""
+"""Turns plain values into a checked plan: names become components, and values are checked against their signatures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OFF_AT_ZERO = ("dropout", "ema", "model.drop_path")
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked configuration.
+    """A checked configuration: all that is needed to prepare a run.
 
     Args:
       settings: the fixed part.

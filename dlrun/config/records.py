@@ -1,4 +1,4 @@
-"""Configurations as YAML: printed, written to a run's directory, read from there, and changed where a run goes on."""
+"""Configurations as YAML: printed, written to a run's directory, read from there, and changed when a run is resumed."""
 
 import copy
 from pathlib import Path
@@ -45,7 +45,7 @@ def save(cfg: Config, file: Path) -> None:
 
 def changed(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
     """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
-    cfg, found = copy.deepcopy(cfg), [*twice(overrides), *ignored.typed(overrides)]
+    cfg, found = copy.deepcopy(cfg), [*twice(overrides), *ignored.of_experiment_keys(overrides)]
     for text in one_duration(overrides):
         override, problem = parse(text)
         if override is not None and (override.sweeps or not override.changes):

@@ -34,7 +34,7 @@ Rate = Annotated[float, Ge(0), Lt(1), Traced()]
 
 @dataclass(frozen=True)
 class Key:
-    """A key of an option: its type with constraints, and its default (``inspect.Parameter.empty`` where required)."""
+    """A key of a component: its type with constraints, and its default (``inspect.Parameter.empty`` where required)."""
 
     name: str
     annotation: Any
@@ -115,7 +115,7 @@ def filled(component: Callable[..., Any], values: dict[str, Any]) -> dict[str, A
 
 @functools.cache
 def _adapter(annotation: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter  # here, as half of the time that --help takes
+    from pydantic import ConfigDict, TypeAdapter  # here, as importing it takes half of the time of --help
 
     return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
 
@@ -157,7 +157,7 @@ def _judged(annotation: Any, text: bytes) -> tuple[int, ...] | None:
 
 
 def _as_float32(value: Any) -> Any:
-    """What a number becomes in the training state: of 1e39 infinity, of 1e-50 zero, of 0.99999999999 one."""
+    """What a number becomes in the training state: 1e39 infinity, 1e-50 zero, 0.99999999999 one."""
     if not isinstance(value, float | int):
         return value
     try:

@@ -32,7 +32,7 @@ class Splitting:
 
 @dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """Data that is read while training instead of lying on the device."""
+    """Data that is read during training instead of being held on the device."""
 
     when: Literal["auto", "always", "never"] = "auto"
     memory: Annotated[float, Field(gt=0)] = 2.0

@@ -18,13 +18,13 @@ from dlrun.runs.metric_names import ROW_KEYS
 SKIPPED = (*ROW_KEYS, "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
 NAMED = ("#d1495b", "#00798c", "#edae49", "#5b4b8a", "#66a182")  # runs of a sweep that have a colour
-LONGEST = 18  # letters of a class name
+LONGEST = 18  # characters of a class name
 NUMBERED = 20  # with up to so many classes, the cells of a confusion matrix show their counts
 FEW, MANY = 40, 400  # points of a curve: up to FEW are dots; over more than MANY, a line of MANY / 2 averages is drawn
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Draws training in grey, validation in red, and the test value of the selected state as a diamond at its step.
+    """Draws a run's curves: training in grey, validation in red, the selected state's test value as a diamond.
 
     Args:
       rows: as in metrics.jsonl; values that are not finite are left out. Without any metric nothing is drawn.
@@ -37,7 +37,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     rates = _series(rows, "train", "lr")
     small = bool(rates[0].size)
     width = 4.4 * len(names) + 2.8 * small
-    figure = Figure(figsize=(width, 3.3))  # margins in inches below: a layout engine would draw everything twice
+    figure = Figure(figsize=(width, 3.3))  # margins are set below, as a layout engine would draw everything twice
     FigureCanvasAgg(figure)
     panels = figure.subplots(
         1, len(names) + small, squeeze=False, width_ratios=[1.0] * len(names) + [0.6] * small,

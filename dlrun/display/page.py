@@ -13,11 +13,11 @@ from dlrun.errors import printable
 from dlrun.runs.status import FAILED
 
 Part = str | tuple[str, str]
-"""A piece of text, perhaps with its style."""
+"""A piece of text, or a pair of text and style."""
 
 
 def style(status: str) -> str:
-    """The colour of a status: runs that were cut short are yellow."""
+    """The colour of a status; yellow for runs that were cut short."""
     if status in (*FAILED, "damaged"):
         return "red"
     return {"completed": "green", "running": "cyan"}.get(status, "yellow")
@@ -39,25 +39,26 @@ class Page:
 
     def line(self, label: str, parts: Iterable[Part], *, join: str = "  ", style: str = "") -> None:
         """Prints a label and parts side by side; what does not fit goes on the next line, indented below the first."""
-        drawn = Text(f"{self.known(label):<{self.indent}}", style)
+        drawn = Text(f"{self.encodable(label):<{self.indent}}", style)
         margin, first = len(drawn), True
         column = margin
         for text, look in (part if isinstance(part, tuple) else (part, "") for part in parts):
-            text = self.known(text)
+            text = self.encodable(text)
             if not first:
-                drawn.append(join.rstrip() if self.full(column + len(join) + len(text)) else join)
+                drawn.append(join.rstrip() if self.exceeds(column + len(join) + len(text)) else join)
                 column += len(join)
-            if not first and self.full(column + len(text)):
+            if not first and self.exceeds(column + len(text)):
                 drawn.append("\n" + " " * margin)
                 column = margin
             drawn.append(text, look)
             column, first = column + len(text), False
         self.text(drawn)
 
-    def full(self, columns: int) -> bool:
+    def exceeds(self, columns: int) -> bool:
+        """Whether a line of this many columns does not fit the terminal."""
         return self.width is not None and columns > self.width
 
-    def known(self, text: str) -> str:
+    def encodable(self, text: str) -> str:
         """``text`` in characters that stdout can encode, without those that move the cursor or change colours."""
         return printable(text if self.unicode else text.replace("→", "->").replace("…", "..."))
 

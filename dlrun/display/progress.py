@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a line now and then on stderr, each of them also in log.txt.
+"""Reports on a run while it trains: a line now and then on stderr, each of them also in log.txt.
 
 Lines are thinned out: every number is in metrics.jsonl, and a log file should stay readable. Other displays override
 how a line is shown (:meth:`Progress.show`), or what is done with each kind of line; the moving line of a terminal is in
@@ -24,7 +24,7 @@ SILENCE = 30.0
 
 
 class Progress:
-    """Counts a run's steps, and tells what comes of them.
+    """Counts a run's steps, and reports its metrics in lines.
 
     Args:
       metric: the validation metric to show, such as ``val/accuracy``.
@@ -74,7 +74,7 @@ class Progress:
         self.show(text)
 
     def tell(self, text: str, shown: str | None = None) -> None:
-        """Tells that all goes well, and how far it is; ``shown`` is the same line cut to fit the terminal."""
+        """Reports progress; ``shown`` is the same line, cut to fit the terminal."""
         log.info("%s", text)
         self.show(text if shown is None else shown)
 

@@ -15,7 +15,7 @@ def can_move(stream: TextIO) -> bool:
 
 
 class TerminalProgress(Progress):
-    """A :class:`Progress` with a moving line where stderr is a terminal; elsewhere the lines that stay are all."""
+    """A :class:`Progress` with a moving line where stderr is a terminal; elsewhere it has only the lines that stay."""
 
     def __init__(self, metric: str = "val/loss"):
         super().__init__(metric)
@@ -47,7 +47,7 @@ class TerminalProgress(Progress):
                 transient=True,
                 redirect_stdout=sys.stdout.isatty(),
             )
-            self.live.start(refresh=True)  # before its thread starts: their first lines would run into each other
+            self.live.start(refresh=True)  # draws before its thread starts: two first lines would run into each other
             self.live.console.show_cursor()  # a process that is killed can't bring it back
 
     def row(self, row: dict[str, Any]) -> None:

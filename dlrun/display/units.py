@@ -4,7 +4,7 @@ from typing import Any
 
 
 def fitted(parts: list[tuple[int, str]], width: int | None) -> str:
-    """Parts (rank, text) side by side; if they exceed ``width``, those of the largest rank, the least important, go."""
+    """Parts (rank, text) side by side, in ``width`` columns: where they don't fit, the largest ranks are left out."""
     kept, used = set(), 0
     for i in sorted(range(len(parts)), key=lambda i: parts[i][0]):
         length = len(parts[i][1]) + 2 * bool(kept)

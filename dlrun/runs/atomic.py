@@ -12,9 +12,8 @@ def write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with part.open(
-            "w", encoding="utf-8", errors="backslashreplace"
-        ) as f:  # a file's name may be bytes that are no text; JSON holds them escaped
+        # The name of a file may be bytes that are not text; JSON then holds them escaped.
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as f:
             f.write(text)
             f.flush()
             os.fsync(f.fileno())

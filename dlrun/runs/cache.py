@@ -46,12 +46,12 @@ def read(folders: Iterable[str]) -> dict[str, Kept]:
     """What is cached of the runs at or below some folders (absolute paths), by path."""
 
     def rows(database: sqlite3.Connection) -> list[tuple[Any, ...]]:
-        found = []
+        fetched = []
         for folder in folders:
             lower = os.fsencode(folder.rstrip("/"))  # what begins with lower + "/" comes before lower + "0"
             query = "SELECT * FROM runs WHERE path = ? OR (path > ? AND path < ?)"
-            found += database.execute(query, (lower, lower + b"/", lower + b"0"))
-        return found
+            fetched += database.execute(query, (lower, lower + b"/", lower + b"0"))
+        return fetched
 
     found: dict[str, Kept] = {}
     for path, stamp, record, rows_stamp, answers in _with(rows) or []:
@@ -101,6 +101,7 @@ def _with(work: Callable[[sqlite3.Connection], T]) -> T | None:
 
 
 def _sealed(path: bytes, stamp: str, text: str) -> str:
+    """The text behind its checksum."""
     return f"{_checksum(path, stamp, text):08x}{text}"
 
 

@@ -1,4 +1,4 @@
-"""States on disk: ``checkpoints/<step>/`` with the arrays in the format safetensors, and a manifest of SHA-256 sums.
+"""Training states on disk: ``checkpoints/<step>/`` with the arrays as safetensors, and a manifest of SHA-256 sums.
 
 A step counts only if it has a manifest that matches its files byte for byte. Steps that are no longer needed are
 deleted only after the next step's manifest is on disk.
@@ -70,14 +70,12 @@ class Checkpoints:
     def _write(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
         part = self.directory / f"{PART}{step}"
         try:
-            for left in self.directory.glob(f"{PART}*"):  # left by a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in self.directory.glob(f"{PART}*"):  # left by a process that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
             part.mkdir()
             save_file({k: np.asarray(a) for k, a in arrays.items()}, part / STATE, {LOOP: json.dumps(loop)})
             (part / MANIFEST).write_text(manifest(part))
-            shutil.copymode(
-                part / MANIFEST, part / STATE
-            )  # the state may be read by whoever may read the run's other files
+            shutil.copymode(part / MANIFEST, part / STATE)  # whoever may read the run's other files may read the state
             for file in (part / STATE, part / MANIFEST):
                 _sync(file)
             os.replace(part, self.directory / str(step))

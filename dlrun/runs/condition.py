@@ -39,7 +39,7 @@ TOKEN = re.compile(
 
 
 class Valued(Protocol):
-    """What a condition is asked about: it has a value, or None, for the name of each column."""
+    """What a condition can be checked on: it has a value, or None, for the name of each column."""
 
     def value(self, name: str, /) -> Any: ...
 
@@ -113,10 +113,10 @@ class _Parser:
         return token.text.lower()
 
     def whole(self) -> Condition:
-        found = self.any_of()
+        condition = self.any_of()
         if self.tokens[self.next].kind != "end":
             self.expected("and, or")
-        return found
+        return condition
 
     def any_of(self) -> Condition:
         parts = [self.all_of()]
@@ -136,15 +136,15 @@ class _Parser:
             self.wrong(f"more than {DEEPEST} parentheses or nots within each other")
         if self.take("not"):
             inner = self.one()
-            found: Condition = lambda run: not inner(run)  # noqa: E731
+            condition: Condition = lambda run: not inner(run)  # noqa: E731
         elif self.take("("):
-            found = self.any_of()
+            condition = self.any_of()
             if not self.take(")"):
                 self.expected("and, or, )")
         else:
-            found = self.comparison()
+            condition = self.comparison()
         self.depth -= 1
-        return found
+        return condition
 
     def comparison(self) -> Condition:
         token = self.tokens[self.next]
@@ -158,15 +158,15 @@ class _Parser:
         sign = self.take(*RELATIONS)
         if sign is None:
             self.expected(", ".join(RELATIONS))
-        of = _instant if name in TIMES else lambda told: told
+        converted = _instant if name in TIMES else lambda told: told
         if sign == "in":
             values = self.timed(name, self.values())
-            return lambda run: any(_equal(of(run.value(name)), value) for value in values)
+            return lambda run: any(_equal(converted(run.value(name)), value) for value in values)
         (value,) = self.timed(name, [self.value()])
         if sign in ORDER:
             holds = ORDER[sign]
-            return lambda run: _ordered(holds, of(run.value(name)), value)
-        return lambda run: _equal(of(run.value(name)), value) == (sign != "!=")
+            return lambda run: _ordered(holds, converted(run.value(name)), value)
+        return lambda run: _equal(converted(run.value(name)), value) == (sign != "!=")
 
     def timed(self, name: str, values: "list[_Value]") -> "list[_Value]":
         """The values to compare with a column: for a column of times, as points in time."""
@@ -183,12 +183,12 @@ class _Parser:
             self.next += 1
             return [_value(word.strip().strip("\"'")) for word in token.text[1:-1].split(",") if word.strip()]
         closed = self.take("(")
-        found = [self.value()]
+        listed = [self.value()]
         while self.take(","):
-            found.append(self.value())
+            listed.append(self.value())
         if closed and not self.take(")"):
             self.expected("a comma or )")
-        return found
+        return listed
 
     def value(self) -> "_Value":
         token = self.tokens[self.next]
@@ -223,20 +223,20 @@ def _instant(told: Any) -> Any:
     return None if told is None else math.nan if (found := instant(told)) is None else found
 
 
-def _equal(found: Any, value: _Value) -> bool:
-    if isinstance(found, str):
-        return found == value.text
-    if isinstance(found, bool) or isinstance(value.meant, bool | None) or found is None:
-        return found is value.meant
-    return found == value.meant or _squeezed(json.dumps(found)) == _squeezed(value.text)
+def _equal(actual: Any, value: _Value) -> bool:
+    if isinstance(actual, str):
+        return actual == value.text
+    if isinstance(actual, bool) or isinstance(value.meant, bool | None) or actual is None:
+        return actual is value.meant
+    return actual == value.meant or _squeezed(json.dumps(actual)) == _squeezed(value.text)
 
 
-def _ordered(holds: Callable[[Any, Any], bool], found: Any, value: _Value) -> bool:
-    if isinstance(found, bool):
+def _ordered(holds: Callable[[Any, Any], bool], actual: Any, value: _Value) -> bool:
+    if isinstance(actual, bool):
         return False
-    if isinstance(found, int | float) and isinstance(value.meant, float):
-        return holds(found, value.meant)
-    return isinstance(found, str) and holds(found, value.text)
+    if isinstance(actual, int | float) and isinstance(value.meant, float):
+        return holds(actual, value.meant)
+    return isinstance(actual, str) and holds(actual, value.text)
 
 
 def _squeezed(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How far a run is, read from its files while it writes them."""
+"""How far a run has come, read from its files while it still writes them."""
 
 import os
 from contextlib import suppress
@@ -13,11 +13,11 @@ from dlrun.runs.values import is_number
 
 @dataclass(frozen=True)
 class LiveState:
-    """How far a run is; None for what can't be known.
+    """How far a run has come; None for what can't be known.
 
     Args:
-      step, epoch: where it is.
-      steps, epochs: where it ends unless it stops early.
+      step, epoch: what it has reached.
+      steps, epochs: what it reaches at its end, unless it stops early.
       evaluated: step of the last evaluation.
       metric, now, best: name, last value and best value of the metric that chooses the best state.
       speed: optimizer steps a second.
@@ -35,7 +35,7 @@ class LiveState:
 
     @property
     def left(self) -> float | None:
-        """Seconds of training to the end."""
+        """Seconds of training that are left."""
         if self.step is None or not self.speed or not self.steps:
             return None
         return max(0.0, (self.steps - self.step) / self.speed)
@@ -51,8 +51,8 @@ class Rows:
 
     def _begin(self, inode: int | None) -> None:
         self.inode, self.offset = inode, 0
-        self.ends: dict[str, dict[str, float]] = {}  # numbers of the last row of each split
-        self.least: dict[str, float] = {}
+        self.last_rows: dict[str, dict[str, float]] = {}  # numbers of the last row of each split
+        self.least: dict[str, float] = {}  # the smallest and the largest value of each metric
         self.most: dict[str, float] = {}
 
     def read(self) -> "Rows":
@@ -60,9 +60,9 @@ class Rows:
         now = stamp(str(self.file))
         if now not in ("-", self.stamp):
             with suppress(OSError), self.file.open("rb") as f:
-                found = os.fstat(f.fileno())
-                if found.st_ino != self.inode or found.st_size < self.offset:  # a resumed run writes the file anew
-                    self._begin(found.st_ino)
+                info = os.fstat(f.fileno())
+                if info.st_ino != self.inode or info.st_size < self.offset:  # a resumed run writes the file anew
+                    self._begin(info.st_ino)
                 f.seek(self.offset)
                 whole, newline, _ = f.read().rpartition(b"\n")
                 self.offset += len(whole + newline)
@@ -74,7 +74,7 @@ class Rows:
     def _take(self, row: dict[str, Any]) -> None:
         split, numbers = row.get("split"), {k: float(v) for k, v in row.items() if is_number(v)}
         if isinstance(split, str) and "step" in numbers:
-            self.ends[split] = numbers
+            self.last_rows[split] = numbers
             for key, value in numbers.items():
                 name = f"{split}/{key}"
                 if "nonfinite" in row:  # such an evaluation is no result
@@ -85,15 +85,15 @@ class Rows:
     def last(self, name: str) -> float | None:
         """The last value of a metric such as ``val/loss``."""
         split, _, key = name.partition("/")
-        return self.ends.get(split, {}).get(key)
+        return self.last_rows.get(split, {}).get(key)
 
     def furthest(self, key: str) -> float | None:
         """The largest ``step``, ``epoch`` or ``time`` of training."""
-        return max((row[key] for split, row in self.ends.items() if split != "test" and key in row), default=None)
+        return max((row[key] for split, row in self.last_rows.items() if split != "test" and key in row), default=None)
 
 
 def live_state(run: Run, rows: Rows) -> LiveState:
-    """How far a run is: if it completed, as its summary says, else by its rows, of which the new ones are read."""
+    """How far a run has come: by its summary if it completed, else by its rows, of which the new ones are read."""
     config, facts = run.config, run.facts
     epochs, given = _whole(config.get("epochs")), _whole(config.get("steps"))
     examples, batch = _whole(facts.get("rows.train")), _whole(config.get("batch_size"))

@@ -21,8 +21,8 @@ from dlrun.runs import atomic, cache, rundir
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
 
-DATA = "data.digest"
-LEFT_OUT = ("format", "config", "classes", "command", "resumed")
+DATA = "data.digest"  # the fact that holds what run.json calls ``data``
+NOT_FACTS = ("format", "config", "classes", "command", "resumed")  # fields of run.json
 RECENT = 1_000_000_000  # ns: a file younger than that may still change without its size or time changing
 
 
@@ -40,7 +40,7 @@ def load(paths: Iterable[str | os.PathLike[str]] = (rundir.OUTPUTS,)) -> Runs:
     wrong = [f"{r}: {'not a folder' if os.path.exists(r) else 'no such folder'}" for r in roots if not os.path.isdir(r)]
     if wrong:
         raise InvalidConfig(wrong)
-    with no_collection():
+    with garbage_collector_off():
         return _load(roots)
 
 
@@ -59,6 +59,7 @@ def _load(roots: list[str]) -> Runs:
             skipped[path] = record
         else:
             records[path] = record
+    # Those whose files are old enough for their stamps to show any later change.
     lasting = {path for path in records if path in known or _changed(stamps[path]) < old}
     new = {absolute[p]: cache.Kept(stamps[p], json.dumps(records[p])) for p in lasting - known.keys()}
     cache.write(new, gone=kept.keys() - set(absolute.values()))
@@ -67,8 +68,8 @@ def _load(roots: list[str]) -> Runs:
         path = run.path
         return cache.Kept(stamps[path], json.dumps(records[path]), *run.kept) if path in lasting else None
 
-    found = [Run(p, records[p], known[p][2:] if p in known else ("", "{}")) for p in stamps if p in records]
-    return Runs(found, skipped, keep)
+    loaded = [Run(p, records[p], known[p][2:] if p in known else ("", "{}")) for p in stamps if p in records]
+    return Runs(loaded, skipped, keep)
 
 
 def load_one(path: str, *, damaged: bool = False) -> Run:
@@ -89,11 +90,10 @@ def load_one(path: str, *, damaged: bool = False) -> Run:
     if not os.path.lexists(os.path.join(path, rundir.RUN)):
         raise InvalidConfig([f"{path}: {_runs_inside(path)}"])
     file = os.path.join(path, rundir.RUN)
-    foreign = (
-        stamp(file) != "-" and atomic.read_json(Path(file)) is not None
-    )  # sound JSON, but of something else, or of a newer dlrun
-    left = any(stamp(os.path.join(path, name)) != "-" for name in (rundir.METRICS, rundir.CONFIG))
-    if not damaged or foreign or not left:
+    # Sound JSON, but of something else, or of a newer dlrun.
+    foreign = stamp(file) != "-" and atomic.read_json(Path(file)) is not None
+    readable = any(stamp(os.path.join(path, name)) != "-" for name in (rundir.METRICS, rundir.CONFIG))
+    if not damaged or foreign or not readable:
         raise InvalidConfig([f"{path}: {record}"])
     facts = {"status": "damaged", "command": ""}
     return Run(path, {"run": facts, "config": configuration(path, {}), "summary": {}, "damage": record})
@@ -147,9 +147,9 @@ def read(path: str) -> dict[str, Any] | str:
     version = run.get("format", 1)
     if not isinstance(version, int) or version > rundir.FORMAT:
         return f"format {version} is not known to this dlrun, which reads up to {rundir.FORMAT}"
-    facts = rundir.flat({key: value for key, value in run.items() if key not in LEFT_OUT})
+    facts = rundir.flat({key: value for key, value in run.items() if key not in NOT_FACTS})
     command = run.get("command")
-    if "data" in facts:  # beside the keys of the configuration: ``data`` stands for ``data.name``
+    if "data" in facts:  # in a column's name ``data`` stands for ``data.name``
         facts[DATA] = facts.pop("data")
     facts["command"] = shlex.join(map(str, command)) if isinstance(command, list) else ""
     record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
@@ -172,9 +172,8 @@ def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
 
         try:
             file = Path(path, rundir.CONFIG)
-            config = (
-                yaml.safe_load(file.read_bytes()) if file.is_file() else None
-            )  # reading from a pipe would wait forever
+            # Reading from a pipe would wait forever.
+            config = yaml.safe_load(file.read_bytes()) if file.is_file() else None
             config = json.loads(json.dumps(config))  # fails for YAML's dates, which no configuration has
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             config = None
@@ -236,8 +235,8 @@ def natural(name: str) -> tuple[int, str]:
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
-    """Switches the garbage collector off: a million new objects hold no cycles, and looking for them takes long."""
+def garbage_collector_off() -> Iterator[None]:
+    """Switches the garbage collector off meanwhile: a million new objects hold no cycles, and the search takes long."""
     enabled = gc.isenabled()
     gc.disable()
     try:

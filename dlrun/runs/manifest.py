@@ -51,14 +51,14 @@ def manifest(folder: Path) -> str:
 
 
 def best(folder: Path) -> int | None:
-    """Which step was best when this one was saved; None before the first evaluation. ValueError if unreadable."""
+    """Which step was best when this one was saved; None before the first evaluation. Raises ValueError if unsound."""
     try:
         with (folder / STATE).open("rb") as file:  # begins with the length of its header, which is JSON
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST)))
-        found = json.loads(header["__metadata__"][LOOP])["best_step"]
+        step = json.loads(header["__metadata__"][LOOP])["best_step"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / STATE}: {error}") from None
-    return found if isinstance(found, int) else None
+    return step if isinstance(step, int) else None
 
 
 def _sha256(file: Path) -> str:

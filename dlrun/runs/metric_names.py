@@ -1,4 +1,4 @@
-"""What names tell: whether a metric is better when smaller, and which keys of a configuration can't change results."""
+"""What can be told from names: whether a metric is better when smaller, and which keys can't change results."""
 
 from typing import Literal
 

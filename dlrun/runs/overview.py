@@ -16,13 +16,13 @@ LOG_LINES, LOG_BYTES = 12, 1 << 14
 
 def facts(run: Run) -> dict[str, Any]:
     """What run.json and summary.json say of a run, and what lies beside them, as plain values."""
-    found, again = run.results(), _resumed(run)
-    words = [*_command(run), *(word for one in again for word in one["overrides"])]
+    metrics, resumed = run.results(), _resumed(run)
+    words = [*_command(run), *(word for one in resumed for word in one["overrides"])]
     return {
         "directory": run.path,
         "status": run.status,
         "damage": run.damage,
-        "resumed": again,
+        "resumed": resumed,
         **{key: value for key, value in run.facts.items() if key != "status"},
         "last_row": _written(run),
         "log": _log(run) if run.status in WENT_WRONG else [],
@@ -30,8 +30,8 @@ def facts(run: Run) -> dict[str, Any]:
         "chosen": chosen(words, run.config),
         "metric": run.main[0],
         "mode": run.main[1],
-        "metrics": found,
-        "checkpoints": checkpoints(run, found.get("best/step")),
+        "metrics": metrics,
+        "checkpoints": checkpoints(run, metrics.get("best/step")),
         "files": files(run),
     }
 
@@ -46,12 +46,12 @@ def chosen(words: Iterable[str], config: dict[str, Any]) -> list[str]:
 def checkpoints(run: Run, best: Any) -> list[dict[str, Any]]:
     """The saved states, by step; ``whole`` says whether a state was completely written."""
     folder = run.directory / rundir.CHECKPOINTS
-    found = []
+    states = []
     for step in manifest.steps(folder):
         state = folder / str(step)
         whole = stamp(str(state / manifest.MANIFEST)) != "-"
-        found.append({"step": step, "bytes": rundir.size(state), "best": step == best, "whole": whole})
-    return found
+        states.append({"step": step, "bytes": rundir.size(state), "best": step == best, "whole": whole})
+    return states
 
 
 def files(run: Run) -> dict[str, int]:

@@ -72,15 +72,15 @@ def delete(run: Run, keep: tuple[str, ...]) -> Plan:
             now = loading.read(run.path)
             if isinstance(now, str) or now["run"] != run.facts:
                 raise LeftAlone("it changed meanwhile")
-            found = _plan(run, keep)
-            for step in found.kept:
-                if not manifest.verify(found.folder / str(step)):
+            chosen = _plan(run, keep)
+            for step in chosen.kept:
+                if not manifest.verify(chosen.folder / str(step)):
                     raise LeftAlone(f"its state of step {step}, which is to stay, is damaged")
-            for state in found.gone:
+            for state in chosen.gone:
                 aside = state.name if state.step is None else f"{manifest.ASIDE}{state.name}"
-                os.rename(found.folder / state.name, found.folder / aside)
-                shutil.rmtree(found.folder / aside)
-            return found
+                os.rename(chosen.folder / state.name, chosen.folder / aside)
+                shutil.rmtree(chosen.folder / aside)
+            return chosen
     except InUse:
         raise LeftAlone("in use") from None
 

@@ -1,7 +1,7 @@
-"""A run as its directory describes it: what made it, and its results.
+"""One run, read from its directory: what made it, and its results.
 
-For a completed run, run.json and summary.json answer most questions. For others its rows are read, and the answers, not
-the rows, are kept in the cache.
+run.json and summary.json answer most questions about a completed run. For all others the rows of metrics.jsonl are
+read, and the answers, not the rows, are kept in the cache.
 """
 
 import json
@@ -21,23 +21,29 @@ MOST_STEPS = 2**53  # larger whole numbers are not exact as floats
 
 
 def stamp(file: str) -> str:
-    """Size and time of a file as text, which changes when the file does; ``-`` if there is no regular file."""
+    """Size and time of a file as text, to see later whether it changed; ``-`` if there is no regular file."""
     try:
-        found = os.stat(file)
+        info = os.stat(file)
     except OSError:
         return "-"
-    return f"{found.st_size}:{found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else "-"
+    return f"{info.st_size}:{info.st_mtime_ns}" if stat.S_ISREG(info.st_mode) else "-"
 
 
 class Run:
-    """A run.
+    """A run: what its files say, and its metrics at any point.
 
     Args:
       path: its directory, as it was named or found.
+      record: what :func:`dlrun.runs.loading.read` returns.
+      known: what the cache holds: the stamp of metrics.jsonl, and answers computed from its rows, as JSON.
+
+    Attributes:
       facts: what run.json says, by dotted key: ``seed``, ``start``, ``end``, ``seconds``, ``git.commit`` …
       config: the configuration, by dotted key.
       summary: the metrics and other numbers of summary.json; empty for a run that did not complete.
       damage: which of its files can't be read; None if all can.
+      status: a word of :mod:`dlrun.runs.status`.
+      changed: whether it has answers that the cache does not hold yet.
     """
 
     __slots__ = ("_answers", "_known", "changed", "config", "damage", "facts", "path", "status", "summary")
@@ -73,7 +79,7 @@ class Run:
         return self.main_among(lambda: self._digest["last"])
 
     def main_among(self, metrics: Callable[[], Iterable[str]]) -> tuple[str, Literal["min", "max"]]:
-        """As :attr:`main`; ``metrics`` returns the names of the run's metrics, if these are needed."""
+        """As :attr:`main`; ``metrics`` is called for the names of the run's metrics only if these are needed."""
         name = self.summary.get("metric") or self.config.get("checkpoint.metric")
         if not isinstance(name, str):
             name = "val/accuracy" if "val/accuracy" in metrics() else "val/loss"
@@ -116,27 +122,27 @@ class Run:
         if self.summary and metric not in self.summary:
             return None
         mode = self.main[1] if self.main[0] == metric else better(metric)
-        found = self._answer(f"{metric} {mode} {target!r}", lambda rows: _reached(rows, metric, mode, target))
-        return tuple(found) if found else None
+        answer = self._answer(f"{metric} {mode} {target!r}", lambda rows: _reached(rows, metric, mode, target))
+        return tuple(answer) if answer else None
 
     def series(self, metric: str) -> list[tuple[int, float, float]]:
         """Step, seconds of training and value of each row that has the metric."""
         return list(_series(self.rows, metric))
 
     def results(self) -> dict[str, Any]:
-        """How far it came and its metrics, by flat keys as in summary.json; without a summary, what its rows say."""
+        """How far the run came, and its metrics, by flat keys as in summary.json; without a summary, by its rows."""
         if self.summary:
             return {k: v for k, v in self.summary.items() if "/" in k or k in ("step", "epoch")}
         rows = [row for row in self.rows if isinstance(row.get("step"), int)]
         if not rows:
             return {}
         last = max(rows, key=lambda row: row["step"])
-        found = {"step": last["step"], "epoch": last.get("epoch")}
-        found |= {name: self.metric(name, "last") for name in self.metrics}
+        values = {"step": last["step"], "epoch": last.get("epoch")}
+        values |= {name: self.metric(name, "last") for name in self.metrics}
         best = {f"best/{name}": self.metric(name) for name in self.metrics if name.startswith("val/")}
         value = self.metric(self.main[0])
         reached = None if value is None else self.time_to(self.main[0], value)
-        return found | ({"best/step": reached[0]} if reached else {}) | best
+        return values | ({"best/step": reached[0]} if reached else {}) | best
 
     def value(self, name: str) -> Any:
         """The value of a column: of the configuration, of run.json, or a metric at its best; None if there is none."""
@@ -162,6 +168,7 @@ class Run:
         return self._answer(f"{name} {step}", lambda rows: _latest(rows, name, step))
 
     def _answer(self, question: str, find: Callable[[list[dict[str, Any]]], Any]) -> Any:
+        """What ``find`` makes of the rows: the cached answer to the question if metrics.jsonl is still the same."""
         if self._answers is None:
             now = stamp(os.path.join(self.path, rundir.METRICS))
             self._answers = _object(self._known[1]) if self._known[0] == now else {}
@@ -172,10 +179,11 @@ class Run:
         return self._answers[question]
 
     def _digested(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Computes :attr:`_digest`."""
         values: dict[str, list[float]] = {}
         steps: dict[str, list[Any]] = {}
         names: dict[tuple[Any, str], str] = {}
-        for row in rows:  # a million rows, if many runs are compared
+        for row in rows:  # there may be a million rows where many runs are compared
             split, step = row.get("split"), row.get("step")
             for key, value in row.items() if isinstance(split, str) else ():
                 if (type(value) is float and value - value == 0) or (value := finite(value)) is not None:
@@ -193,7 +201,7 @@ class Run:
             extreme = (min if mode == "min" else max)(value for value, _ in results)
             step = next(s for value, s in results if value == extreme)
             for name, found in values.items():
-                known = [v for s, v in zip(steps[name], found, strict=True) if _by(s, step)]
+                known = [v for s, v in zip(steps[name], found, strict=True) if _not_after(s, step)]
                 best |= {name: known[-1]} if known else {}
         extremes = {how.__name__: {name: how(found) for name, found in values.items()} for how in (min, max)}
         return {**extremes, "last": {name: found[-1] for name, found in values.items()}, "best": best}
@@ -207,7 +215,7 @@ def _series(rows: list[dict[str, Any]], metric: str) -> Iterator[tuple[int, floa
             yield step, finite(row.get("time")) or 0.0, value
 
 
-def _by(step: Any, end: Any) -> bool:
+def _not_after(step: Any, end: Any) -> bool:
     return isinstance(step, int) and isinstance(end, int) and step <= end
 
 

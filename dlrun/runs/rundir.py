@@ -11,7 +11,7 @@ from typing import Any
 
 from dlrun.runs.atomic import jsonable, read_json, write, write_json
 
-FORMAT = 1
+FORMAT = 1  # version of run.json
 OUTPUTS = "outputs"  # where runs are made and looked for by default
 
 CONFIG = ".hydra/config.yaml"
@@ -26,7 +26,7 @@ LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HISTORY = "history"
-SWEEP = "sweep.json"  # these two in a sweep's directory
+SWEEP = "sweep.json"  # this and the next are in a sweep's directory
 STUDY = "study.db"
 
 
@@ -102,7 +102,7 @@ def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
 
 
 class Metrics:
-    """Appends rows to metrics.jsonl. Each is handed to the system as a whole, so a killed process loses none."""
+    """Appends rows to metrics.jsonl. Each is written by one call of the system, so a killed process loses none."""
 
     def __init__(self, directory: Path):
         self.file = (directory / METRICS).open("ab", buffering=0)
@@ -118,18 +118,18 @@ def flat(values: Any, path: str = "") -> dict[str, Any]:
     """Nested dictionaries as one, by dotted path; empty ones are left out."""
     if not isinstance(values, dict):
         return {path: values}
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{path}.{key}" if path else str(key)
         if isinstance(value, dict):
-            found |= flat(value, name)
+            flattened |= flat(value, name)
         else:
-            found[sys.intern(name)] = value  # thousands of runs have the same keys
-    return found
+            flattened[sys.intern(name)] = value  # thousands of runs have the same keys
+    return flattened
 
 
 def size(path: str | os.PathLike[str]) -> int:
-    """Bytes of a file, or of all files in a folder; 0 for what went away. Links are not followed."""
+    """Bytes of a file, or of all files in a folder, less those that vanish meanwhile. Links are not followed."""
     if os.path.islink(path) or not os.path.isdir(path):
         files = [os.fspath(path)]
     else:

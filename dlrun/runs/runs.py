@@ -1,4 +1,4 @@
-"""Many runs: their columns, in which of them they differ, and how they are grouped by them."""
+"""Many runs as a table: its columns, the keys in which the runs differ, and groups of runs with equal values."""
 
 import json
 import os
@@ -47,27 +47,27 @@ class Runs(Sequence[Run]):
         return iter(self.runs)
 
     def of(self, runs: Iterable[Run]) -> "Runs":
-        """The same with other runs, chosen from these."""
+        """Some of these runs, as a sequence that keeps the left-out folders and the cache."""
         return Runs(list(runs), self.skipped, self._kept)
 
     def where(self, condition: str) -> "Runs":
         """The runs for which a condition such as ``model.name=resnet and optim.lr<0.01`` holds."""
-        return self.of(self._asked(list(filter(parse(condition, self.column), self.runs))))
+        return self.of(self._after_caching(list(filter(parse(condition, self.column), self.runs))))
 
     def metric(self, name: str, at: At = "best") -> list[float | None]:
         """A metric's value in each run; see :meth:`Run.metric`."""
-        return self._asked([run.metric(name, at) for run in self.runs])
+        return self._after_caching([run.metric(name, at) for run in self.runs])
 
     def time_to(self, metric: str, target: float) -> list[tuple[int, float] | None]:
         """Steps and seconds to a target in each run; see :meth:`Run.time_to`."""
-        return self._asked([run.time_to(metric, target) for run in self.runs])
+        return self._after_caching([run.time_to(metric, target) for run in self.runs])
 
     def main(self) -> tuple[str, Literal["min", "max"]] | None:
         """The metric by which most runs chose their best state, and whether its best is the ``min`` or the ``max``."""
         return self._mains.most_common(1)[0][0] if self._mains else None
 
     def direction(self, metric: str) -> Literal["min", "max"]:
-        """``min`` or ``max``, the better value of a metric: as the runs say that chose by it, else by its name."""
+        """Whether a metric is best at its ``min`` or ``max``: as the runs say that chose by it, else by its name."""
         for (name, mode), _ in self._mains.most_common():
             if name == metric:
                 return mode
@@ -75,29 +75,28 @@ class Runs(Sequence[Run]):
 
     @cached_property
     def _mains(self) -> Counter[tuple[str, Literal["min", "max"]]]:
-        return Counter(self._asked([run.main for run in self.runs]))
+        return Counter(self._after_caching([run.main for run in self.runs]))
 
     @cached_property
     def keys(self) -> list[str]:
         """All keys of their configurations."""
-        found = _all(run.config for run in self.runs)
-        sections = {section: i for i, section in enumerate(dict.fromkeys(map(_section, found)))}
-        return sorted(
-            found, key=lambda key: sections[_section(key)]
-        )  # keys that only some runs have go beside those of their section
+        names = _all(run.config for run in self.runs)
+        sections = {section: i for i, section in enumerate(dict.fromkeys(map(_section, names)))}
+        # Keys that only some runs have go beside those of their section.
+        return sorted(names, key=lambda key: sections[_section(key)])
 
     @cached_property
     def metrics(self) -> list[str]:
         """Names of all their metrics."""
-        return self._asked(sorted({name for run in self.runs for name in run.metrics}))
+        return self._after_caching(sorted({name for run in self.runs for name in run.metrics}))
 
     @cached_property
     def differing(self) -> list[str]:
         """The keys whose values differ between runs, in the order of the configuration.
 
         What follows from a choice does not count: keys of an option are compared only among runs with the same option.
-        So runs with ``model=mlp`` and ``model=resnet`` that are otherwise equal differ in ``model.name`` alone. Nor
-        does a key count because older runs don't have it.
+        So runs with ``model=mlp`` and ``model=resnet`` that are otherwise equal differ in ``model.name`` alone. A key
+        that older runs don't have does not count for that reason either.
         """
         choice = {key: f"{_section(key)}.name" for key in self.keys}
         choices = [key for key in self.keys if choice[key] == key]
@@ -124,25 +123,27 @@ class Runs(Sequence[Run]):
 
     @cached_property
     def unrecorded(self) -> dict[str, Any]:
-        """Settings that are newer than some runs, and the value that those runs count as having: null or false if other
-        runs have that value, else :data:`NOT_RECORDED`. Keys that only some options of a choice have are left out.
+        """Settings that some runs are too old to have recorded, and the value that those runs count as having.
+
+        That is null or false if other runs have that value, else :data:`NOT_RECORDED`. Keys that only some options of a
+        choice have are left out.
         """
-        configured, found = [run for run in self.runs if run.config], {}
+        configured, values = [run for run in self.runs if run.config], {}
         for key in self.keys:
             if f"{_section(key)}.name" in self.keys or how_it_ran(key) or key == "seed":
                 continue
             if any(key not in run.config for run in configured):
                 plain = [v for run in configured if (v := run.config.get(key, True)) is None or v is False]
-                found[key] = plain[0] if plain else NOT_RECORDED
-        return found
+                values[key] = plain[0] if plain else NOT_RECORDED
+        return values
 
     def groups(self, keys: Sequence[str] | None = None) -> dict[tuple[Any, ...], "Runs"]:
         """Runs by their values of some columns (lists as tuples); by default, of the columns that tell groups apart."""
         names = self.grouping if keys is None else [self.column(key) for key in keys]
-        found: dict[tuple[Any, ...], list[Run]] = {}
+        members: dict[tuple[Any, ...], list[Run]] = {}
         for run in self.runs:
-            found.setdefault(tuple([_hashable(run.value(name)) for name in names]), []).append(run)
-        return {values: self.of(runs) for values, runs in found.items()}
+            members.setdefault(tuple([_hashable(run.value(name)) for name in names]), []).append(run)
+        return {values: self.of(runs) for values, runs in members.items()}
 
     def column(self, name: str) -> str:
         """The full name of a column: ``act`` stands for ``act.name``, ``accuracy`` for ``val/accuracy``.
@@ -167,7 +168,7 @@ class Runs(Sequence[Run]):
             names = {column: column for column in columns}
         else:
             names = {column: self.column(column) for column in columns}
-        return self._asked([{short: run.value(full) for short, full in names.items()} for run in self.runs])
+        return self._after_caching([{short: run.value(full) for short, full in names.items()} for run in self.runs])
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """:meth:`records` as a ``pandas.DataFrame``, where pandas is installed."""
@@ -180,8 +181,8 @@ class Runs(Sequence[Run]):
         """Names of all columns except metrics: facts of run.json and keys of the configurations."""
         return dict.fromkeys(["directory", "status", *self.keys, *_all(run.facts for run in self.runs)])
 
-    def _asked(self, answer: T) -> T:
-        """Returns an answer, after writing to the cache what had to be read from rows for it."""
+    def _after_caching(self, answer: T) -> T:
+        """Returns an answer, after it wrote to the cache what had to be computed from rows for it."""
         if changed := [run for run in self.runs if run.changed]:
             kept = {os.path.abspath(run.path): self._kept(run) for run in changed}
             cache.write({path: k for path, k in kept.items() if k})
@@ -191,8 +192,8 @@ class Runs(Sequence[Run]):
 
 
 def _all(several: Iterable[Iterable[str]]) -> list[str]:
-    """The different words, in the order in which they appear."""
-    return list(dict.fromkeys(word for shape in dict.fromkeys(map(tuple, several)) for word in shape))
+    """The different keys of several runs, in the order in which they appear."""
+    return list(dict.fromkeys(key for keys in dict.fromkeys(map(tuple, several)) for key in keys))
 
 
 def _section(key: str) -> str:

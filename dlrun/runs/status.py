@@ -1,7 +1,7 @@
 """The statuses of a run: what each word means, and which of them count as ended, as saved, as gone wrong.
 
-A run writes its status into run.json. ``killed``, ``damaged`` and ``pending`` are written by no run: they are what a
-reader makes of the files it finds.
+A run writes its status into run.json. No run writes ``killed``, ``damaged`` or ``pending``:
+whoever reads the files concludes these.
 
 =============  ========================================================================================================
 ``running``    a process trains it
@@ -21,20 +21,21 @@ from pathlib import Path
 from dlrun.runs.lock import in_use
 
 OVER = ("completed", "pruned", "diverged")
-"""Another try would come to the same: a sweep leaves such runs as they are."""
+"""Another try would end in the same way, so a sweep leaves such runs as they are."""
 SAVED = ("completed", "stopped", "pruned")
-"""A run comes to these with a state saved."""
+"""A run that ends like this has saved its state."""
 FAILED = ("failed", "diverged")
-"""A run comes to these by itself, without a result."""
+"""The run itself came to an end without a result."""
 LOST = (*FAILED, "killed")
-"""Ended without a result, in whatever way: a sweep that has such a job failed."""
+"""The run ended without a result, by itself or not: a sweep with such a job has failed."""
 WENT_WRONG = (*LOST, "damaged")
-"""The end of log.txt may say why."""
+"""Something went wrong, and the end of log.txt may say what."""
 REPEATABLE = ("failed", "stopped")
-"""A job that goes on may come to these once more."""
+"""A job that is resumed may end like this once more."""
 WORST_FIRST = ("failed", "diverged", "killed", "stopped", "pending", "running", "completed", "pruned")
+"""The order in which a sweep lists its jobs."""
 
 
 def now(written: str, directory: Path) -> str:
-    """The status of a run whose run.json says ``written``: of a run whose process is gone, ``killed``."""
+    """The present status of a run whose run.json says ``written``: ``killed`` if its process is gone."""
     return "killed" if written == "running" and not in_use(directory) else written

@@ -1,4 +1,4 @@
-"""Times as run.json has them and as people type them, turned into seconds: so runs of all time zones can be sorted."""
+"""Turns times, as run.json has them and as people type them, into seconds, so that runs of all time zones sort."""
 
 import re
 import time
@@ -15,14 +15,14 @@ FORM = re.compile(
 
 
 def now() -> str:
-    """The time as files tell it: local, with its offset, such as ``2026-11-23T05:22:39+0100``."""
+    """The present time as files have it: local, with its offset, such as ``2026-11-23T05:22:39+0100``."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def instant(told: Any) -> float | None:
-    """A time in seconds since 1970; None for what is no time.
+    """A time in seconds since 1970; None if the value is not a time.
 
-    A time without an offset is local, with the offset of its day (if clocks go through its hour twice, the first time).
+    A time without an offset is local, with the offset of its day (the first of two, if the clock is set back over it).
     A day, month or year stands for the moment at which it begins.
     """
     if not isinstance(told, str) or not FORM.fullmatch(told):

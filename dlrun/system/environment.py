@@ -17,7 +17,7 @@ PACKAGES = ("dlrun", "jax", "jaxlib", "flax", "optax", "hydra-core", "numpy", "p
 
 
 def facts() -> dict[str, Any]:
-    """Versions, git state of the working folder's and the package's code, host, device and thread count."""
+    """Versions, git state of the working folder, host, devices, and counts of processes and threads."""
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
@@ -57,10 +57,10 @@ def memory() -> int:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """``commit`` of a git work tree and whether the tree is ``dirty``, which differs from it; None outside of one.
+    """The ``commit`` of a git work tree, and whether the tree is ``dirty``: differs from it. None outside of one.
 
     The commit is null before the first one. Where git fails, ``error`` says why. A repository's settings can have git
-    run a program for ``status``, which is switched off.
+    run a program for ``status``; that is switched off.
     """
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch"]
     try:

@@ -14,7 +14,7 @@ SAFE = "PYTHONSAFEPATH"
 
 
 def leave_the_working_folder() -> None:
-    """Takes the entry off sys.path that ``python -m`` put there. This package's modules are still found."""
+    """Takes the entry off sys.path that ``python -m`` put there. Modules of this package are still found."""
     try:
         here = ("", os.getcwd())
     except OSError:  # it was deleted
@@ -23,8 +23,8 @@ def leave_the_working_folder() -> None:
         del sys.path[0]
 
 
-def of_children() -> None:
-    """Keeps the Python processes that this one starts, by whatever library, from importing from there, too."""
+def isolate_children() -> None:
+    """Keeps the Python processes that this one or a library starts from importing from the working folder, too."""
     os.environ[SAFE] = "1"
     root = os.path.abspath(__file__)
     for _ in range(3):  # the folder that holds this package

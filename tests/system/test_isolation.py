@@ -100,7 +100,7 @@ def test_a_checkout_that_is_not_installed_is_still_found(own_folder: Path, monke
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(PACKAGE.parent))])
     from dlrun.system import isolation
 
-    isolation.of_children()
+    isolation.isolate_children()
     code = "import dlrun, sys; print(dlrun.__file__, '' in sys.path)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.split() == [str(PACKAGE / "__init__.py"), "False"]
@@ -141,7 +141,7 @@ def test_submitit(evil: Path, call: Callable) -> None:
     unit.parent.mkdir()
     unit.write_text("{}")
     code = (
-        "import sys; from pathlib import Path; from dlrun.system import isolation; isolation.of_children()\n"
+        "import sys; from pathlib import Path; from dlrun.system import isolation; isolation.isolate_children()\n"
         "from dlrun.sweep.launchers.submitit import Submitit\n"
         "command = (sys.executable, '-P', '-c', 'raise SystemExit(0)')\n"
         f"Submitit(cluster='local').launch([Path({str(unit)!r})], stop=lambda: None,\n"

@@ -13,22 +13,24 @@ from dlrun.compare.statistics.units import RESOLUTION, Match, Result, Sample, Se
 __all__ = ["Comparison", "Summary", "compare", "summary"]
 
 POWER = 0.8
+"""The probability with which suggested seeds would find the difference."""
 FEWEST = 3
 """Values, or pairs, below which nothing is tested."""
 MORE = 100
-"""As many more seeds are ever suggested."""
+"""More further seeds than this are never suggested."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A group of values, by seeds: runs of one count as their mean.
+    """A group's values in a few numbers. The runs of a seed count as one value, their mean.
 
     Args:
-      n: seeds with values that are numbers in float32's range; all else is of these only. None where they are too few.
+      n: how many seeds have a value in float32's range. All else is computed from these; None where they are too few.
       mean: of the seeds.
       std: standard deviation of a seed, with n - 1.
-      interval: of the mean, 95%, by Student's t with n - 1 degrees of freedom: mean ± t·std/√n. It held the mean of 3,
-        5 and 10 normal values in 95% of draws, of Beta(50, 1), accuracies near 1 with a long tail, in 89 to 90%.
+      interval: of the mean, 95%, by Student's t with n - 1 degrees of freedom: mean ± t·std/√n. In draws of 3, 5
+        and 10 values it held the true mean of a normal distribution in 95%, and that of Beta(50, 1), accuracies near 1
+        with a long tail, in 89 to 90%.
       min, max: of the runs.
     """
 
@@ -42,20 +44,20 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A group's mean minus the baseline's.
+    """A group compared with the baseline: the difference of their means (group minus baseline), and its test.
 
     Args:
       group, baseline: their names.
       method: the test of the difference, a key of :data:`METHODS`; where nothing is tested, what it would have been.
-      sizes: (pairs,), or how many values the group and the baseline have: seeds, over whose runs means are taken.
+      sizes: (number of pairs,), or how many values the group and the baseline have: means of the runs of a seed.
       spreads: standard deviations that go with ``sizes``: of the differences, or of the values of each.
       missing: runs of the group and of the baseline that have no finite value, left out.
-      unpaired: runs with a finite value that go with none of the other group, left out.
-      repeats: runs that another run of the group equals in seed and all else.
-      apart, shared, few: keys in which the groups differ, seeds too few for pairs; see :class:`Match`.
+      unpaired: runs with a finite value that match no run of the other group, left out.
+      repeats: runs that repeat another run of their group, with the same seed and all else.
+      apart, shared, few: keys in which the groups differ, and seeds that are too few for pairs, as in :class:`Match`.
       difference: in the metric's unit; None without values.
       interval: 95%, of the difference; not corrected for the number of comparisons. None where nothing is tested.
-      p: two-sided; None where the values are too few.
+      p: of the test, two-sided; None where the values are too few.
       corrected: p by Holm's method over all comparisons: what the verdict goes by.
       comparisons: how many were tested with the same baseline.
       flips: whether pairs may be tested by sign flips; those of several seeds that vary independently are not.
@@ -91,10 +93,11 @@ class Comparison:
         return self.corrected is not None and self.corrected <= ALPHA
 
     def power(self, difference: float, more: int = 0) -> float | None:
-        """The probability that a true difference of this size is found, were the true spread the one seen.
+        """The probability that a true difference of this size is found, if the true spread is the one seen.
 
-        The level is shared by the comparisons (Bonferroni: the strictest step of Holm's). For sign flips it is that of
-        t at the level that they attain, 2·⌊2^n·α/2⌋/2^n, which is right to 0.02, with dozens of comparisons to 0.04.
+        The level is shared by the comparisons (Bonferroni: the strictest step of Holm's). For sign flips, the
+        power of a t test at the level that they attain, 2·⌊2^n·α/2⌋/2^n, is right to 0.02, with dozens of comparisons
+        to 0.04.
 
         Args:
           difference: in the metric's unit.
@@ -119,6 +122,7 @@ class Comparison:
 
     @property
     def _flat(self) -> bool:
+        """Whether there is no test, or no spread, from which power could be computed."""
         return self.p is None or not any(self.spreads or ())
 
     def _power(self, more: int) -> Power:
@@ -134,7 +138,7 @@ METHODS = {
     "Welch": "scipy.stats.ttest_ind(equal_var=False)",
     "permutation": "scipy.stats.permutation_test(permutation_type='independent'), all of them",
 }
-"""The tests, and what gives the same p."""
+"""The tests, and what in SciPy gives the same p."""
 
 
 def summary(runs: Sequence[Result]) -> Summary:
@@ -143,18 +147,18 @@ def summary(runs: Sequence[Result]) -> Summary:
     if not values:
         return Summary(0)
     low, high = min(v for _, v in values), max(v for _, v in values)
-    found = sample(values, RESOLUTION * max(-low, high))
-    if found.std is None:
-        return Summary(found.n, found.mean, min=low, max=high)
-    half = float(critical(found.n - 1, ALPHA) * found.std / math.sqrt(found.n))
-    return Summary(found.n, found.mean, found.std, (found.mean - half, found.mean + half), low, high)
+    seeds = sample(values, RESOLUTION * max(-low, high))
+    if seeds.std is None:
+        return Summary(seeds.n, seeds.mean, min=low, max=high)
+    half = float(critical(seeds.n - 1, ALPHA) * seeds.std / math.sqrt(seeds.n))
+    return Summary(seeds.n, seeds.mean, seeds.std, (seeds.mean - half, seeds.mean + half), low, high)
 
 
 def compare(groups: Mapping[str, Sequence[Result]], baseline: str) -> list[Comparison]:
     """Every other group against the baseline, in order, with Holm's correction over those that are tested."""
-    found = [_untested(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
-    tested = sum(min(c.sizes) >= FEWEST for c, _, _ in found)
-    results = [_tested(replace(c, comparisons=max(tested, 1)), m, samples) for c, m, samples in found]
+    untested = [_untested(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
+    tested = sum(min(c.sizes) >= FEWEST for c, _, _ in untested)
+    results = [_tested(replace(c, comparisons=max(tested, 1)), m, samples) for c, m, samples in untested]
     corrected = iter(holm([c.p for c in results if c.p is not None]))
     return [c if c.p is None else replace(c, corrected=next(corrected)) for c in results]
 
@@ -162,35 +166,35 @@ def compare(groups: Mapping[str, Sequence[Result]], baseline: str) -> list[Compa
 def _untested(
     name: str, group: Sequence[Result], against: str, base: Sequence[Result]
 ) -> tuple[Comparison, Match, list[Sample]]:
-    """What is compared with what: the differences of pairs, or the values of both."""
-    found = match(group, base)
-    sides = list(found.sides) if found.pairs is None else [found.pairs]
-    samples = [_sample(side, 2 * found.equal) for side in sides]
-    common = Comparison(
+    """A comparison before its test, and what is tested: the differences of pairs, or the values of both groups."""
+    matched = match(group, base)
+    sides = list(matched.sides) if matched.pairs is None else [matched.pairs]
+    samples = [_sample(side, 2 * matched.equal) for side in sides]
+    comparison = Comparison(
         name,
         against,
-        "Welch" if found.pairs is None else "paired t",
+        "Welch" if matched.pairs is None else "paired t",
         sizes=tuple([s.n for s in samples]),
         missing=(sum(not r.finite for r in group), sum(not r.finite for r in base)),
-        unpaired=found.left,
-        repeats=found.repeats,
+        unpaired=matched.left,
+        repeats=matched.repeats,
         flips=all(s.values is not None for s in samples),
-        apart=found.apart,
-        shared=found.shared,
-        few=found.few,
+        apart=matched.apart,
+        shared=matched.shared,
+        few=matched.few,
     )
-    return common, found, samples
+    return comparison, matched, samples
 
 
 def _sample(values: Sequence[tuple[Seeds, float]], equal: float) -> Sample:
     return sample(values, equal) if values else Sample(0, 0.0, None, None)
 
 
-def _tested(c: Comparison, found: Match, x: Sequence[Sample]) -> Comparison:
+def _tested(c: Comparison, matched: Match, x: Sequence[Sample]) -> Comparison:
     if min(c.sizes) == 0:
         return c
     difference = x[0].mean - (0.0 if c.paired else x[1].mean)
-    difference = 0.0 if abs(difference) <= found.equal else difference
+    difference = 0.0 if abs(difference) <= matched.equal else difference
     c = replace(c, difference=difference)
     if min(c.sizes) < 2:
         return c
@@ -205,7 +209,7 @@ def _tested(c: Comparison, found: Match, x: Sequence[Sample]) -> Comparison:
         method = "sign flips" if c.paired else "permutation"
         return replace(c, method=method, p=p if difference else 1.0, interval=interval)
     if c.paired and (pairs := x[0].values) is not None and exact(c.sizes[0], c.comparisons):
-        p, interval = sign_flips(pairs, found.equal)
+        p, interval = sign_flips(pairs, matched.equal)
         return replace(c, method="sign flips", p=p, interval=interval)
     error, df = standard_error(c.spreads or (), c.sizes)
     half = critical(df, ALPHA) * error

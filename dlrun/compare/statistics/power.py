@@ -2,7 +2,7 @@
 
 A t test finds a difference where |D| > c(R)·R, with the difference seen D, its standard error seen R, and the critical
 value c. Given R, D is normal, so that the power is the mean over R of Φ(δ/σ - c·R/σ) + Φ(-δ/σ - c·R/σ). It is at most 1
-and grows with δ whatever nodes the mean is taken over.
+and grows with δ, whatever nodes of R the mean is computed at.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ RATIOS, RATIO_WEIGHTS = _nodes(61)
 
 
 def critical(df: float | np.ndarray, alpha: float) -> np.ndarray:
-    """What Student's t exceeds in magnitude with probability ``alpha``."""
+    """The critical value of a two-sided t test: what |t| exceeds with probability ``alpha``."""
     return -special.stdtrit(df, alpha / 2)
 
 

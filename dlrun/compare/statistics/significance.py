@@ -10,22 +10,23 @@ __all__ = ["ALPHA", "exact", "holm", "sign_flips", "standard_error"]
 ALPHA = 0.05
 """Level of tests; intervals hold the true value with probability 1 - ALPHA."""
 PERMUTATIONS = 20_000
-"""As many are gone through for an exact test."""
+"""An exact test goes through this many sign flips at most."""
 RESOLVED = 5
-"""An exact test is used where its smallest p is this many times below the level that Holm's first step asks for."""
+"""An exact test is used where its smallest p is this many times below the level of Holm's first step, or more."""
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values that may be held against one level, however many they are: in order, the i-th smallest of m times
-    m - i + 1, never below the one before.
+    """p values, corrected so that all may be compared with one level, however many there are.
+
+    The i-th smallest of m is multiplied by m - i + 1, and is never below the one before.
 
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(np.asarray(p, float)[order] * np.arange(len(p), 0, -1))
-    found = np.empty(len(p))
-    found[order] = np.minimum(stepped, 1)
-    return found.tolist()
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected.tolist()
 
 
 def exact(pairs: int, comparisons: int) -> bool:
@@ -36,10 +37,11 @@ def exact(pairs: int, comparisons: int) -> bool:
 def sign_flips(x: np.ndarray, equal: float) -> tuple[float, tuple[float, float]]:
     """Exact test of the mean of differences, and the interval of the means that it does not reject.
 
-    Under the null each difference, symmetric about zero, may as well have the other sign. The mean with the signs of a
-    subset flipped is at least the one seen just where the subset's own mean is at most zero, so the one-sided p is one
-    more than the number of such subsets over 2^n; the two-sided one is twice the smaller of both. A shift of the data
-    shifts the subsets' means, so the k-th smallest and k-th largest of these bound the interval, k = ⌊2^n·α/2⌋.
+    If the null hypothesis is true, each difference is symmetric about zero, and may as well have the other sign. The
+    mean with the signs of a subset flipped is at least the one seen just where the subset's own mean is at most zero,
+    so the one-sided p is one more than the number of such subsets over 2^n; the two-sided one is twice the smaller of
+    both. A shift of the data shifts the subsets' means, so the k-th smallest and k-th largest of these bound the
+    interval, k = ⌊2^n·α/2⌋.
     Source: J. A. Hartigan, Using subsample values as typical values, JASA 64 (1969).
 
     Args:
@@ -63,6 +65,6 @@ def standard_error(spreads: Sequence[float], sizes: Sequence[int]) -> tuple[floa
     """
     parts = [s**2 / n for s, n in zip(spreads, sizes, strict=True)]
     total = sum(parts)
-    # Of shares, as the squares of small parts are nothing.
+    # Computed from shares, as the squares of small parts would be rounded to zero.
     df = 1 / sum((v / total) ** 2 / (n - 1) for v, n in zip(parts, sizes, strict=True))
     return math.sqrt(total), df

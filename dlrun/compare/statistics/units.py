@@ -1,16 +1,17 @@
-"""What is independent, and what matches: from runs to the values that are tested.
+"""From runs to the values that are tested: which values are independent, and which runs of two groups match.
 
 Runs that share a seed share its luck, whatever else they differ in: they are one value, their mean, and not several.
-A seed has as many values as there are of it; with several seeds (``seed`` and ``split.seed``):
+With one key of seeds, there are as many values as seeds. With several (``seed`` and ``split.seed``):
 
-- one that follows from another, as each split has seeds of its own, adds nothing: the runs of a split are one value;
-- those that vary independently (each seed on each split) have a spread each, and these add: the variance of a mean is
-  s²/n by the one plus s²/n by the other, which counts what is of neither twice and is too large rather than too small.
-  Such values are tested as if they were as many as the seed of fewer values has.
+- seeds that are nested in those of another key, as where each split has seeds of its own, add nothing: the runs of a
+  split are one value;
+- seeds that are crossed (each seed on each split) have a spread by each key, and these add: the variance of a mean is
+  s²/n by the one plus s²/n by the other. This counts noise that comes from neither twice, so it is rather too large
+  than too small. The values are tested as if there were as many as the key with fewer values has.
 
-Two groups are compared in what matches. Keys of which they have no value in common, as where all runs of the one are at
-one learning rate and those of the other at another, can't match, and are named; else what only one of both has is left
-out and counted.
+Two groups are compared where they match. A key of which they have no value in common, as where all runs of one group
+have one learning rate and all of the other have another, can't match, and is named. For any other key, runs with a
+value that only one group has are left out and counted.
 """
 
 import math
@@ -24,9 +25,9 @@ import numpy as np
 __all__ = ["LARGEST", "RESOLUTION", "Match", "Result", "Sample", "match", "sample", "units"]
 
 RESOLUTION, TINIEST, LARGEST = 2.0**-23, 2.0**-149, (2 - 2.0**-23) * 2.0**127
-"""Of float32: the relative distance of neighbours, the smallest and the largest number."""
+"""Of float32: the relative distance of neighbours, the smallest positive and the largest number."""
 FEWEST, SHARE = 3, 2 / 3
-"""Pairs are used where they are so many, and cover this share of the smaller group."""
+"""Pairs are used where there are at least this many, and they cover this share of the smaller group."""
 
 Seeds = tuple[Hashable, ...]
 Key = TypeVar("Key", bound=Hashable)
@@ -37,9 +38,9 @@ class Result(NamedTuple):
     """What came out of a run.
 
     Args:
-      seeds: its seeds, by which it is paired; of all runs as many.
-      value: None where it has none.
-      others: all else in which the runs of a comparison may differ, by key.
+      seeds: its seeds, by which it is paired; every run has the same number of them.
+      value: of the quantity that is compared; None where the run has none.
+      others: its values of all other keys in which the runs of a comparison may differ.
     """
 
     seeds: Seeds
@@ -55,7 +56,9 @@ class Sample(NamedTuple):
     """Independent values.
 
     Args:
-      std: standard deviation of one; None of less than two.
+      n: how many there are.
+      mean: of all.
+      std: their standard deviation; None for less than two.
       values: the means of seeds; None where several seeds vary independently.
     """
 
@@ -67,17 +70,17 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Match:
-    """Two groups as they can be held against each other.
+    """Two groups, reduced to the values that can be compared.
 
     Args:
-      pairs: the differences by seeds; None for groups without pairs enough.
-      sides: their values by seeds.
-      left: finite values that go with nothing of the other group.
-      repeats: runs that another one equals in seeds and all else.
+      pairs: the differences of pairs, with their seeds; None where there are too few pairs.
+      sides: the values of each group, with their seeds.
+      left: how many finite values match nothing in the other group, and are left out.
+      repeats: how many runs repeat another run of their group, with the same seeds and all else.
       apart: keys of which the groups have no value in common, and the values of each.
-      shared: keys of which they have some in common, and which these are.
-      largest: of all values, in magnitude.
-      few: seeds that both groups have all the same, where they are too few for pairs.
+      shared: keys of which they have only some values in common, and these values.
+      largest: the largest magnitude of all values.
+      few: how many seeds match, where they are too few for pairs; else 0.
     """
 
     pairs: Values | None
@@ -91,12 +94,12 @@ class Match:
 
     @property
     def equal(self) -> float:
-        """Numbers nearer than this are equal."""
+        """Numbers that differ by less than this count as equal."""
         return max(RESOLUTION * self.largest, TINIEST)
 
 
 def sample(values: Sequence[tuple[Seeds, float]], equal: float) -> Sample:
-    """Independent values out of those of runs, at least one.
+    """Reduces the values of runs, at least one, to independent values.
 
     Args:
       equal: values that all lie within this have no spread: only rounding tells them apart.
@@ -113,16 +116,19 @@ def sample(values: Sequence[tuple[Seeds, float]], equal: float) -> Sample:
 
 
 def units(seeds: Iterable[Seeds]) -> int:
-    """How many independent values runs of these seeds come to."""
-    found = list(dict.fromkeys(seeds))
-    return min((len({s[k] for s in found}) for k in _independent(found)), default=0)
+    """How many independent values there are in runs with these seeds."""
+    distinct = list(dict.fromkeys(seeds))
+    return min((len({s[k] for s in distinct}) for k in _independent(distinct)), default=0)
 
 
 def match(group: Sequence[Result], baseline: Sequence[Result]) -> Match:
-    """Pairs of two groups where they cover at least two thirds of the smaller group and are three or more (or all it
-    has), counting of each the seeds of runs whose other keys the other group has too. What is left out for them costs
-    more power than they bring, unless seeds decide most of a value (a correlation of 0.6 at four pairs of six and six).
-    Else both groups, in what matches but for the seeds.
+    """Finds the values of two groups that can be compared.
+
+    These are pairs, if there are three or more (or all that the smaller group has) and they cover at least two thirds
+    of the smaller group. Of each group, the seeds are counted of runs whose other keys the other group has too. With
+    fewer pairs, what is left out would cost more power than pairing brings, unless seeds decide most of a value (a
+    correlation of 0.6 at four pairs of six and six). Otherwise they are the runs of both groups that match in all but
+    the seeds.
     """
     sides = [[r for r in side if r.finite] for side in (group, baseline)]
     repeats = sum(len(side) - len({(r.seeds, *sorted(r.others.items(), key=_first)) for r in side}) for side in sides)
@@ -135,16 +141,16 @@ def match(group: Sequence[Result], baseline: Sequence[Result]) -> Match:
     smaller = min(len({seeds for seeds, cell in side if cell in cells}) for side in (left, right))
     matching = len({seeds for seeds, _ in both})
     if matching >= max(1, min(FEWEST, smaller), smaller * SHARE):
-        found, kept = [(key[0], left[key] - right[key]) for key in both], set(both)
+        pairs, kept = [(key[0], left[key] - right[key]) for key in both], set(both)
         left, right = ({key: side[key] for key in both} for side in (left, right))
         lost = sum((seeds, cell) not in kept for seeds, cell, _ in (*a, *b))
     else:
-        found = None
+        pairs = None
         if left and right:
             left, right = ({key: v for key, v in side.items() if key[1] in cells} for side in (left, right))
         lost = sum(cell not in cells for _, cell, _ in (*a, *b)) if a and b else 0
     x, y = ([(seeds, value) for (seeds, _), value in side.items()] for side in (left, right))
-    return Match(found, (x, y), lost, repeats, apart, shared, largest, matching if found is None else 0)
+    return Match(pairs, (x, y), lost, repeats, apart, shared, largest, matching if pairs is None else 0)
 
 
 def _keys(
@@ -156,14 +162,16 @@ def _keys(
     names = dict.fromkeys(name for r in (*a, *b) for name in r.others)
     values = {name: tuple(list(dict.fromkeys(r.others.get(name) for r in side)) for side in (a, b)) for name in names}
     apart = {name: (x, y) for name, (x, y) in values.items() if not set(x) & set(y)}
-    if not {_cell(r, apart) for r in a} & {_cell(r, apart) for r in b}:  # each key has common values, all together none
+    if not {_cell(r, apart) for r in a} & {
+        _cell(r, apart) for r in b
+    }:  # each key has common values, but no combination of all is common
         return {name: (x, y) for name, (x, y) in values.items() if len({*x, *y}) > 1}, {}
     shared = {name: [v for v in x if v in y] for name, (x, y) in values.items() if set(x) != set(y)}
     return apart, {name: common for name, common in shared.items() if name not in apart}
 
 
 def _cell(result: Result, apart: Mapping[str, object]) -> tuple[tuple[str, Hashable], ...]:
-    """What has to match beside the seeds."""
+    """A run's values that have to match those of its partner, beside the seeds."""
     if not result.others:
         return ()
     return tuple(sorted(((k, v) for k, v in result.others.items() if k not in apart), key=_first))
@@ -174,19 +182,19 @@ def _first(item: tuple[str, Hashable]) -> str:
 
 
 def _independent(seeds: Sequence[Seeds]) -> list[int]:
-    """Which of the seeds vary, and follow from no other: of those that follow from each other, the first."""
+    """Which keys of seeds vary, and are nested in no other: of those that determine each other, the first."""
     every = range(len(seeds[0])) if seeds else range(0)
     varying = [k for k in every if len({s[k] for s in seeds}) > 1] or list(every)[:1]
     count: Callable[..., int] = lambda *keys: len({tuple([s[k] for k in keys]) for s in seeds})  # noqa: E731
     kept: list[int] = []
-    for k in sorted(varying, key=count):  # those of few values first: many may follow from each of these
+    for k in sorted(varying, key=count):  # those of few values first: others may be nested in these
         if not any(count(k, other) == count(k) for other in kept):
             kept.append(k)
     return kept
 
 
 def _means(values: Iterable[tuple[Key, float]]) -> dict[Key, float]:
-    found: dict[Key, list[float]] = defaultdict(list)
+    by_key: dict[Key, list[float]] = defaultdict(list)
     for key, value in values:
-        found[key].append(value)
-    return {key: math.fsum(some) / len(some) for key, some in found.items()}
+        by_key[key].append(value)
+    return {key: math.fsum(some) / len(some) for key, some in by_key.items()}
