@@ -20,9 +20,9 @@ POOLED = (0, 1, 4)  # max-pooling follows these convolutions
 class AlexNet(nnx.Module):
     """Five convolutions with three max-poolings, two dense layers with dropout, linear output. Krizhevsky et al., 2012.
 
-    Not divided among two devices, as in Krizhevsky, 2014: channels (1, 3, 6, 4, 4)·width and dense layers of 64·width,
-    without local response normalisation. The form ``imagenet`` has windows of 11 (stride 4), 5, 3, 3 and 3 pixels and
-    overlapping 3x3 pooling; the form ``cifar`` has windows of 3 pixels without stride and 2x2 pooling.
+    This is the variant for a single device (Krizhevsky, 2014), without local response normalisation: channels (1, 3, 6,
+    4, 4)·width and dense layers of 64·width. The form ``imagenet`` has kernels of 11 (stride 4), 5, 3, 3 and 3 pixels
+    and overlapping 3x3 pooling; the form ``cifar`` has kernels of 3 pixels, stride 1, and 2x2 pooling.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AlexNet(nnx.Module):
         self.output = Linear(64 * width, outputs, kernel_init=parts.linear_init, rngs=rngs)
 
     def _pooled(self, side: int) -> int:
-        """Pixels of an image's side that convolutions and pooling leave."""
+        """The side, in pixels, that is left of an image's side after convolutions and pooling."""
         if not self.large:
             return side // 8
         side = (side - 7) // 4 + 1

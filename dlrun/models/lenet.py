@@ -14,9 +14,9 @@ from dlrun.nn.parts import Inputs, Parts
 class LeNet(nnx.Module):
     """Convolutions to 6 and 16 channels, each with 2x2 average-pooling, dense layers of 120 and 84, linear output.
 
-    LeCun et al., 1998, but every output channel of the second convolution sees every input channel, and a linear layer
-    takes the place of radial basis functions. An image with a side below 32 is padded by two pixels of zeros, as the
-    paper's images of 28x28 are.
+    LeCun et al., 1998, except that every output channel of the second convolution sees every input channel, and that
+    the output is a linear layer in place of radial basis functions. An image with a side below 32 is padded by two
+    pixels of zeros on each side, as the paper's images of 28x28 are.
     """
 
     def __init__(self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs):

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression; for a task of regression, linear regression."""
+"""Multinomial logistic regression; linear regression where the task is regression."""
 
 from flax import nnx
 from jax import Array
@@ -9,7 +9,7 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 class Logistic(nnx.Module):
-    """x W + b, x the numbers of an example. Cox, 1958. It has no hidden layer: no activation, norm or dropout."""
+    """x W + b, x the numbers of an example. Cox, 1958. It has no hidden layer, so no activation, norm or dropout."""
 
     def __init__(self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs):
         self.output = Linear(features(inputs, "logistic"), outputs, kernel_init=parts.linear_init, rngs=rngs)

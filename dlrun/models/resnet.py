@@ -15,11 +15,11 @@ from dlrun.nn.parts import Inputs, Parts
 from dlrun.nn.parts import drop_path as stochastic_depth
 
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-"""By depth, how many blocks each stage has in the ImageNet form; from depth 50 on the blocks are bottlenecks."""
+"""For each depth, how many blocks each stage of the ImageNet form has; from depth 50 on the blocks are bottlenecks."""
 
 
 class Subsample(nnx.Module):
-    """Option A of the paper: every ``stride``-th pixel, and ``new`` further channels of zeros; it learns nothing."""
+    """The paper's shortcut A: takes every ``stride``-th pixel and adds ``new`` channels of zeros; no parameters."""
 
     def __init__(self, stride: int, new: int):
         self.stride, self.new = stride, new
@@ -29,7 +29,7 @@ class Subsample(nnx.Module):
 
 
 class Projection(nnx.Module):
-    """Option B of the paper: a 1x1 convolution with ``stride``, then a norm."""
+    """The paper's shortcut B: a 1x1 convolution with ``stride``, then a norm."""
 
     def __init__(self, inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, stride: int):
         self.conv, self.norm = conv_norm(inputs, outputs, parts, rngs, kernel=1, stride=stride)
@@ -42,13 +42,13 @@ class Block(nnx.Module):
     """act(shortcut(x) + drop_path(norm(last(convs(x))))), (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
 
     Args:
-      inputs, outputs: channels; inside a bottleneck there are a quarter of ``outputs``.
+      inputs, outputs: numbers of channels; inside a bottleneck there are a quarter of ``outputs``.
       bottleneck: whether the branch has convolutions of 1x1, 3x3 and 1x1, with the stride in the middle one (Goyal et
         al., 2017); otherwise it has two of 3x3.
       shortcut: what the branch is added to, as a function of x; None for a plain network.
-      path: stochastic depth for the branch.
-      zero_init: whether the branch starts as 0: by the scale of its last norm (Goyal et al., 2017), or if that has no
-        scale, by the last kernel (Zhang et al., 2019).
+      path: stochastic depth (:func:`~dlrun.nn.parts.drop_path`) for the branch.
+      zero_init: whether the branch starts as 0, because the scale of its last norm does (Goyal et al., 2017), or if
+        that norm has no scale, the last kernel (Zhang et al., 2019).
       spatial: whether dropout drops whole channels.
     """
 
@@ -91,9 +91,9 @@ class Block(nnx.Module):
 class ResNet(nnx.Module):
     """Convolution, stages of residual blocks, each at half the size of the one before, global average, output.
 
-    The form ``cifar`` has three stages of (depth - 2) / 6 blocks, with shortcuts of option A. The form ``imagenet`` has
-    four stages (:data:`STAGES`), with projections (option B) where the shape changes, and from depth 50 on four times
-    as many channels.
+    The form ``cifar`` has three stages of (depth - 2) / 6 blocks, with shortcuts A (:class:`Subsample`). The form
+    ``imagenet`` has four stages (:data:`STAGES`), with shortcuts B (:class:`Projection`) where the shape changes, and
+    from depth 50 on four times as many channels.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class ResNet(nnx.Module):
             raise ExceptionGroup("resnet", misfits)
 
         self.large = stem == "large"
-        how = {"kernel": 7, "stride": 2} if self.large else {}
-        self.stem = ConvBlock(channels, width, parts, rngs, **how, spatial=spatial_dropout)
+        stem_sizes = {"kernel": 7, "stride": 2} if self.large else {}
+        self.stem = ConvBlock(channels, width, parts, rngs, **stem_sizes, spatial=spatial_dropout)
         counts = STAGES[depth] if imagenet else ((depth - 2) // 6,) * 3
         paths = stochastic_depth(drop_path, sum(counts), rngs)
         bottleneck = imagenet and depth >= 50
@@ -171,7 +171,7 @@ class ResNet(nnx.Module):
 
 
 def _depth(depth: int, imagenet: bool) -> list[Unfit]:
-    """Refuses depths that the form does not have."""
+    """Errors about a depth that the form does not have."""
     published = ", ".join(map(str, STAGES))
     if imagenet and depth not in STAGES:
         return [Unfit("depth", depth, f"be one of {published} for model.form=imagenet")]
@@ -181,7 +181,7 @@ def _depth(depth: int, imagenet: bool) -> list[Unfit]:
 
 
 def _branches(skip: bool, zero_init: bool, drop_path: Array | float) -> list[Unfit]:
-    """Refuses options of residual branches for a network without shortcuts."""
+    """Errors about options of residual branches in a network without shortcuts."""
     misfits = []
     if not skip and not (isinstance(drop_path, float) and drop_path == 0):
         misfits.append(Unfit("skip", skip, "be true with model.drop_path: there would be nothing left of a block"))

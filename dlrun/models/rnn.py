@@ -10,7 +10,7 @@ from dlrun.nn.recurrent import Elman, Stack
 
 
 class RNN(nnx.Module):
-    """Elman layers over a sequence, then a linear output of the last state; for next tokens, of each state."""
+    """Elman layers over a sequence, then a linear layer on the last state; to predict next tokens, on every state."""
 
     def __init__(
         self, inputs: Inputs, outputs: int, parts: Parts, rngs: nnx.Rngs, *, width: Count = 128, depth: Count = 1

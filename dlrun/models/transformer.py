@@ -1,4 +1,4 @@
-"""Pre-norm Transformer: an encoder of tokens or of an image's patches, or a causal language model."""
+"""Pre-norm Transformer: an encoder for tokens or for an image's patches, or a causal language model."""
 
 from typing import Literal
 
@@ -22,9 +22,9 @@ class Transformer(nnx.Module):
     """Embedding, positions, blocks, norm, linear output.
 
     An image is read as a sequence of patches, as in ViT (Dosovitskiy et al., 2021). A sequence of tokens gets one
-    output, as in BERT (Devlin et al., 2019), or, where the data asks for the next token, an output for each position
+    output, as in BERT (Devlin et al., 2019); or, if the task is to predict the next token, an output for each position
     from this and earlier tokens, as in GPT-2 (Radford et al., 2019). Embeddings of tokens are initialised N(0, 0.02²);
-    with sinusoidal positions, whose size is 1, as √width · N(0, 1/width) (Vaswani et al., 2017).
+    with sinusoidal positions, whose values reach 1, they are √width times N(0, 1/width) (Vaswani et al., 2017).
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Transformer(nnx.Module):
 def _unfit(
     inputs: Inputs, patch: int | None, width: int, heads: int, pool: str, positions: str, tie: bool | None
 ) -> list[Unfit]:
-    """Refuses options that do not fit the inputs or each other."""
+    """Errors about options that do not fit the inputs or each other."""
     misfits = []
     if inputs.kind == "tokens" and patch is not None:
         misfits.append(Unfit("patch", patch, f"be null for {inputs}: images have patches"))

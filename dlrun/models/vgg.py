@@ -15,14 +15,15 @@ from dlrun.nn.norms import Identity
 from dlrun.nn.parts import Inputs, Parts
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""By depth, how many convolutions each stage has; the depth counts these and three linear layers."""
+"""For each depth, how many convolutions each stage has; the depth counts these and three linear layers."""
 
 
 class VGG(nnx.Module):
     """Five stages of 3x3 convolutions and 2x2 max-pooling, (1, 2, 4, 8, 8)·width channels. Simonyan & Zisserman, 2015.
 
-    Then, in the form ``imagenet``, two dense layers of 64·width with dropout; in the form ``cifar`` the average over
-    the pixels that are left (one for an image of 32x32), with dropout. A pooling that would leave no pixel is left out.
+    Then the form ``imagenet`` has two dense layers of 64·width with dropout, and the form ``cifar`` the average over
+    the pixels that are left (one for an image of 32x32), with dropout. A max-pooling that would leave no pixel is
+    skipped.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class VGG(nnx.Module):
             raise Unfit(
                 "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet takes 32x32 and more"
             )
-        within = parts if spatial_dropout else replace(parts, rate=None)
+        conv_parts = parts if spatial_dropout else replace(parts, rate=None)
         stages = []
         for factor, blocks in zip((1, 2, 4, 8, 8), STAGES[depth], strict=True):
             sizes = [size] + [factor * width] * blocks
-            stages.append(nnx.List([ConvBlock(a, factor * width, within, rngs, spatial=True) for a in sizes[:-1]]))
+            stages.append(nnx.List([ConvBlock(a, factor * width, conv_parts, rngs, spatial=True) for a in sizes[:-1]]))
             size = factor * width
         self.stages, self.dense, self.dropout = nnx.List(stages), nnx.List([]), Identity()
         if form == "imagenet":

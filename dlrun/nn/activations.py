@@ -1,4 +1,4 @@
-"""Activations: functions ``f(x)``, or where they learn something, modules that ``F(features, rngs)`` makes.
+"""Activations: functions ``f(x)``, or classes of modules, ``F(features, rngs)``, if they have parameters.
 
 Keyword-only parameters are the keys of ``conf/act/<name>.yaml``. All but the :data:`GATED` ones are elementwise.
 """
@@ -61,7 +61,10 @@ def softplus(x: Array) -> Array:
 
 
 def gelu(x: Array, *, approximate: bool = False) -> Array:
-    """x·Φ(x), Φ the standard normal distribution function. Hendrycks & Gimpel, 2016."""
+    """x·Φ(x), Φ the standard normal's cumulative distribution function. Hendrycks & Gimpel, 2016.
+
+    ``approximate`` takes x/2·(1 + tanh(√(2/π)·(x + 0.044715 x³))) in its place.
+    """
     return jax.nn.gelu(x, approximate=approximate)
 
 
@@ -71,7 +74,7 @@ def swish(x: Array) -> Array:
 
 
 def hard_swish(x: Array) -> Array:
-    """x·min(max(0, x + 3), 6) / 6, a swish made of straight and parabolic pieces. Howard et al., 2019 (MobileNetV3)."""
+    """x·min(max(0, x + 3), 6) / 6, a piecewise linear and quadratic swish. Howard et al., 2019 (MobileNetV3)."""
     return jax.nn.hard_silu(x)
 
 
@@ -91,23 +94,23 @@ def sigmoid(x: Array) -> Array:
 
 
 def identity(x: Array) -> Array:
-    """x: the layers before and after it together compute no more than one linear layer could."""
+    """x: two linear layers with nothing but this between them compute no more than one linear layer could."""
     return x
 
 
 def glu(x: Array) -> Array:
-    """a·sigmoid(b), x = (a, b). Dauphin et al., 2017."""
+    """a·sigmoid(b), a and b the two halves of x. Dauphin et al., 2017."""
     value, gate = jnp.split(x, 2, axis=-1)
     return value * jax.nn.sigmoid(gate)
 
 
 def geglu(x: Array) -> Array:
-    """a·gelu(b), x = (a, b). Shazeer, 2020."""
+    """a·gelu(b), a and b the two halves of x. Shazeer, 2020."""
     value, gate = jnp.split(x, 2, axis=-1)
     return value * gelu(gate)
 
 
 def swiglu(x: Array) -> Array:
-    """a·swish(b), x = (a, b). Shazeer, 2020."""
+    """a·swish(b), a and b the two halves of x. Shazeer, 2020."""
     value, gate = jnp.split(x, 2, axis=-1)
     return value * swish(gate)

@@ -12,10 +12,10 @@ from dlrun.nn.positions import rotary
 
 
 def attend(q_BTNH: Array, k_BSNH: Array, v_BSNH: Array, mask_TS: Array | None = None) -> Array:
-    """softmax(Q Kᵀ / √H) V over the positions where ``mask_TS`` is true, (B, T, N, H); N heads of size H.
+    """softmax(Q Kᵀ / √H) V, (B, T, N, H), for N heads of size H; query t sees the keys s where ``mask_TS`` is true.
 
-    The softmax is computed in float32 at least. The same as ``jax.nn.dot_product_attention``, which on CPU does not
-    lower for float16 and is a little slower.
+    The softmax is computed in float32 at least. ``jax.nn.dot_product_attention`` computes the same, but on CPU it is a
+    little slower and does not compile for float16.
     """
     products = _half_products if q_BTNH.dtype.itemsize < 4 else _products
     logits_BNTS = products(q_BTNH, k_BSNH) * q_BTNH.shape[-1] ** -0.5
@@ -31,7 +31,7 @@ def _products(q_BTNH: Array, k_BSNH: Array) -> Array:
 
 @jax.custom_vjp
 def _half_products(q_BTNH: Array, k_BSNH: Array) -> Array:
-    """Q Kᵀ in float32, of factors in half precision; the gradient is cast to their precision before it meets them."""
+    """Q Kᵀ in float32 from factors in half precision; the backward products are in half precision, too."""
     return _products(q_BTNH, k_BSNH)
 
 
@@ -50,8 +50,8 @@ class Attention(nnx.Module):
     Args:
       width: size of a token's vector; a multiple of ``heads``.
       heads: number of subspaces.
-      causal: whether a token sees only itself and earlier ones.
-      rotary: whether queries and keys are rotated by their positions; ``width / heads`` must be even then.
+      causal: whether a token sees only itself and earlier tokens.
+      rotary: whether queries and keys are rotated by their positions; then ``width / heads`` must be even.
       out_init: initialises the kernel of the output projection; by default ``parts.linear_init``.
     """
 

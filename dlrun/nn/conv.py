@@ -1,4 +1,4 @@
-"""Convolution blocks, and the check that a model's inputs are images of sufficient size."""
+"""Convolution blocks, and the check that a model's inputs are images that are large enough."""
 
 from flax import nnx
 from jax import Array
@@ -8,11 +8,11 @@ from dlrun.nn.linear import Conv
 from dlrun.nn.parts import Inputs, Parts
 
 SMALL = 64
-"""Pixels; networks made for ImageNet take their CIFAR form where the shorter side of an image is below this."""
+"""Pixels. Where the shorter side of the images is below this, networks made for ImageNet take their CIFAR form."""
 
 
 def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, int, int]:
-    """Height, width and channels of image inputs; :class:`Unfit` for others, and for sides below ``at_least``."""
+    """Height, width and channels of the images; raises :class:`Unfit` for other inputs, or sides below ``at_least``."""
     if inputs.kind != "image":
         other = "mlp" if inputs.kind == "rows" else "transformer"
         raise Unfit("name", model, f"be a model for {inputs}, such as {other}: it takes images")
@@ -26,11 +26,12 @@ def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, 
 def conv_norm(
     inputs: int, outputs: int, parts: Parts, rngs: nnx.Rngs, *, kernel: int = 3, stride: int = 1, padding: int = -1
 ) -> tuple[Conv, nnx.Module]:
-    """A convolution with a square kernel and its norm, (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
+    """A convolution with a square kernel, and its norm: (B, H, W, inputs) to (B, ⌈H/stride⌉, ⌈W/stride⌉, outputs).
 
-    The convolution has no bias where the norm has one. Every side is padded by ``padding`` pixels of zeros, by default
-    half of the kernel, as in He et al., 2016: for even sizes and stride 2, XLA's ``SAME`` would shift the windows by a
-    pixel against those of the shortcut.
+    The convolution has no bias where the norm has one. ``padding`` pixels of zeros are added on every side; -1 means
+    half the kernel, rounded down, for which the shape above holds if the kernel is odd. Padding is the same on all
+    sides, as in He et al., 2016: for even sizes and stride 2, XLA's ``SAME`` would place the windows a pixel away from
+    those of the shortcut.
     """
     norm = parts.norm(outputs, rngs)
     conv = Conv(
@@ -47,7 +48,7 @@ def conv_norm(
 
 
 class ConvBlock(nnx.Module):
-    """Convolution, norm, activation and dropout; shapes and ``padding`` are those of :func:`conv_norm`.
+    """Convolution, norm, activation and dropout; shapes and ``padding`` are as in :func:`conv_norm`.
 
     Args:
       kernel: side of the window, in pixels.

@@ -11,7 +11,7 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 def features(inputs: Inputs, model: str) -> int:
-    """How many numbers an example has, a row or an image; :class:`Unfit` for tokens, whose numbers are only names."""
+    """How many numbers a row or an image has; raises :class:`Unfit` for tokens, whose numbers are only names."""
     if inputs.kind == "tokens":
         raise Unfit("name", model, f"be a model for {inputs}, such as transformer: it takes rows and images")
     return math.prod(inputs.shape)

@@ -1,8 +1,8 @@
-"""Initialisers of kernels: ``init(activation)`` gives JAX's ``f(key, shape, dtype)``.
+"""Initialisers of kernels: ``init(activation)`` gives a function ``f(key, shape, dtype)``, as JAX's initialisers are.
 
-``activation`` is the name of what follows the layer, ``identity`` where nothing does. Shapes are (..., fan in, fan
-out); the axes before are a convolution's window, whose size multiplies both fans. ``scale`` multiplies the standard
-deviation.
+``activation`` is the name of the activation that follows the layer, ``identity`` if none does. A kernel has the shape
+(..., inputs, outputs); the axes in front are a convolution's window. fan_in is inputs times the size of the window, and
+fan_out is outputs times that size. ``scale`` multiplies the standard deviation.
 """
 
 import jax
@@ -17,16 +17,18 @@ SATURATING = {"tanh", "sigmoid"}
 
 
 def auto(activation: str, *, scale: Positive = 1.0) -> Initializer:
-    """he_normal, xavier_uniform or lecun_normal, by the activation that follows the layer.
+    """he_normal, xavier_uniform or lecun_normal, depending on the activation that follows the layer.
 
-    - he_normal before rectifiers and their smooth relatives, which nearly lose the negative half of their input: as He
-      et al., 2015, for relu and prelu, and Clevert et al., 2015, for elu. The slope that they have there is neglected;
-      at 0.25 it would change the standard deviation by 3%. Also before gated activations, as Dauphin et al., 2017.
+    - he_normal before rectifiers and similar functions, which suppress most of the negative half of their input: as He
+      et al., 2015, do for relu and prelu, and Clevert et al., 2015, for elu. Their slope for negative inputs is
+      ignored; a slope of 0.25 would change the standard deviation by 3%. Also before gated activations, as Dauphin et
+      al., 2017, do.
     - xavier_uniform before tanh and sigmoid (Glorot & Bengio, 2010).
-    - lecun_normal before selu, which needs it (Klambauer et al., 2017), and before everything else: identity, a user's
-      own, and relu_squared, whose output grows with the square of the kernel: he_normal's √2 would make it explode.
+    - lecun_normal before selu, which needs it (Klambauer et al., 2017), and before everything else: identity, users'
+      own activations, and relu_squared, whose output grows with the square of the kernel, so that he_normal's factor √2
+      would make it explode.
     """
-    activation = activation.lower()  # PReLU is a class
+    activation = activation.lower()  # prelu's name is that of its class, PReLU
     if activation in RECTIFIERS | GATED:
         return he_normal(activation, scale=scale)
     if activation in SATURATING:
@@ -68,7 +70,7 @@ def orthogonal(activation: str, *, scale: Positive = 1.0) -> Initializer:
 
 
 def truncated_normal(activation: str, *, std: Positive = 0.02, scale: Positive = 1.0) -> Initializer:
-    """N(0, std²) cut off at ±2 std; 0.88 std is the standard deviation that is left. Devlin et al., 2019 (BERT)."""
+    """N(0, std²) cut off at ±2 std, which leaves a standard deviation of 0.88 std. Devlin et al., 2019 (BERT)."""
     return _scaled(initializers.truncated_normal(1.0, lower=-2.0, upper=2.0), std * scale)
 
 
@@ -78,7 +80,8 @@ def zeros(activation: str) -> Initializer:
 
 
 def _scaled(base: Initializer, scale: float | jax.Array) -> Initializer:
-    # Not variance_scaling's own argument: scale may be traced, so that runs of different scales share a compilation.
+    # Not through variance_scaling's argument, which must be a plain number: scale may be traced, so that runs of
+    # different scales share a compilation.
     def init(key, shape, dtype=None, out_sharding=None):
         return base(key, shape, dtype) * scale
 

@@ -1,7 +1,8 @@
 """Linear layers, convolutions and embeddings whose gradients are right in half precision.
 
 Many examples, positions or time steps share a parameter, whose gradient is a sum over them. A sum in bfloat16 stops
-growing at 256 times what is added. Here, and wherever :func:`at_least_float32` is used, it is added up in float32.
+growing once it is 256 times as large as the terms added to it. Here, and wherever :func:`at_least_float32` is used, the
+sum is computed in float32.
 """
 
 import jax
@@ -11,14 +12,14 @@ from jax import Array
 
 
 def at_least_float32(x: Array) -> Array:
-    """``x`` in float32 at least; its gradient is added up in float32, then cast to the precision of ``x``."""
+    """``x`` in float32 at least; its gradient is summed in float32, then cast to the precision of ``x``."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def product(x: Array, kernel: Array) -> Array:
-    """x W, (..., inputs) to (..., outputs); the gradient at W is added up in float32, also in half precision.
+    """x W, (..., inputs) to (..., outputs); the gradient of W is summed in float32, even in half precision.
 
-    On CPU jaxlib 0.12 would add it up in half precision where a factor is transposed, unless float32 is asked for.
+    On CPU jaxlib 0.12 would sum it in half precision where a factor is transposed, unless asked for float32.
     """
     return _half_product(x, kernel) if x.dtype == kernel.dtype and x.dtype.itemsize < 4 else x @ kernel
 
@@ -31,8 +32,8 @@ def _half_product(x: Array, kernel: Array) -> Array:
 def _half_product_gradient(factors: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = factors
     rows = tuple(range(x.ndim - 1))
-    at_kernel = jax.lax.dot_general(x, g, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
-    return g @ kernel.T, at_kernel.astype(kernel.dtype)
+    kernel_gradient = jax.lax.dot_general(x, g, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
+    return g @ kernel.T, kernel_gradient.astype(kernel.dtype)
 
 
 _half_product.defvjp(lambda x, kernel: (_half_product(x, kernel), (x, kernel)), _half_product_gradient)
@@ -46,7 +47,7 @@ class Linear(nnx.Linear):
 
 
 class Conv(nnx.Conv):
-    """A convolution with W, plus b: (B, H, W, inputs) to (B, H', W', outputs); one stride and padding for both axes."""
+    """Convolution plus bias: (B, H, W, inputs) to (B, H', W', outputs); one stride and one padding for both axes."""
 
     def __call__(self, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(
@@ -60,7 +61,7 @@ class Conv(nnx.Conv):
 
 
 class Embed(nnx.Embed):
-    """The row of a table at each token's number, (...) to (..., features)."""
+    """Looks up each token's row in a table: (...) to (..., features)."""
 
     def __call__(self, tokens: Array) -> Array:
         table = self.embedding[...]

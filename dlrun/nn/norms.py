@@ -13,7 +13,7 @@ from dlrun.errors import Unfit
 Epsilon = Annotated[float, Field(gt=0)]
 
 MIXES_POSITIONS = frozenset({"batch", "group", "instance"})
-"""Names of the norms whose statistics cross the positions of a sequence; a causal model would see later tokens."""
+"""Names of the norms whose statistics are over several positions; by them a causal model would see later tokens."""
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -24,7 +24,7 @@ class BatchNorm(nnx.BatchNorm):
 
 
 class GroupNorm(nnx.GroupNorm):
-    """``nnx.GroupNorm`` that refuses groups of a single value, which it would make 0."""
+    """``nnx.GroupNorm`` that refuses groups of a single value, which would all become 0."""
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         if math.prod(x.shape[1:]) == self.num_groups:
@@ -34,7 +34,7 @@ class GroupNorm(nnx.GroupNorm):
 
 
 class InstanceNorm(nnx.InstanceNorm):
-    """``nnx.InstanceNorm`` that refuses inputs of a single position, which it would make 0."""
+    """``nnx.InstanceNorm`` that refuses inputs of a single position, which would all become 0."""
 
     def __call__(self, x: Array, *args, **kwargs) -> Array:
         if math.prod(x.shape[1:-1]) == 1:
@@ -53,11 +53,11 @@ class Identity(nnx.Module):
 def batch(
     features: int, rngs: nnx.Rngs, *, momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9, epsilon: Epsilon = 1e-5
 ) -> nnx.Module:
-    """γ·(x - μ)/√(σ² + ε) + β over all axes but the last. Ioffe & Szegedy, 2015.
+    """γ·(x - μ)/√(σ² + ε) + β with μ, σ² of each feature over all other axes. Ioffe & Szegedy, 2015.
 
-    In training μ and σ² (biased) are those of the batch, and update the running averages:
-    r ← momentum·r + (1 - momentum)·batch. In evaluation they are the running averages, so that the output for an
-    example does not depend on the rest of its batch.
+    In training μ and σ² (biased) are those of the batch, and they update the running averages:
+    average ← momentum·average + (1 - momentum)·batch's. In evaluation μ and σ² are the running averages, so that the
+    output for an example does not depend on the rest of its batch.
     """
     return BatchNorm(features, momentum=momentum, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
@@ -75,9 +75,10 @@ def rms(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-6) -> nnx.Module
 def group(features: int, rngs: nnx.Rngs, *, groups: Count | None = None, epsilon: Epsilon = 1e-5) -> nnx.Module:
     """γ·(x - μ)/√(σ² + ε) + β with μ, σ² over a group of features and all positions of an example. Wu & He, 2018.
 
-    ``groups=None`` is the paper's 32, or for small layers the largest number below that divides ``features`` into
-    groups of 4 or more: normalising smaller groups would lose most of what they hold. :class:`Unfit` where a given
-    number does not divide ``features``, or where a group of (B, features) has a single value.
+    ``groups=None`` takes the paper's 32; for layers of fewer than 128 features, or of a number that 32 does not divide,
+    it takes the largest number below that divides ``features`` into groups of 4 or more, as normalising smaller groups
+    would lose most of what they hold. Raises :class:`Unfit` if ``groups`` does not divide ``features``, or if a group
+    of (B, features) has a single value.
     """
     if groups is None:
         groups = max(n for n in range(1, 33) if n == 1 or (features % n == 0 and features >= 4 * n))
@@ -90,7 +91,7 @@ def group(features: int, rngs: nnx.Rngs, *, groups: Count | None = None, epsilon
 def instance(features: int, rngs: nnx.Rngs, *, epsilon: Epsilon = 1e-5) -> nnx.Module:
     """γ·(x - μ)/√(σ² + ε) + β with μ, σ² of each feature over the positions of an example. Ulyanov et al., 2016.
 
-    (B, positions ..., features); :class:`Unfit` for a single position, such as (B, features).
+    x is (B, positions ..., features); raises :class:`Unfit` for a single position, such as (B, features).
     """
     return InstanceNorm(features, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 

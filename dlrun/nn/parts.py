@@ -1,4 +1,4 @@
-"""What a model is given: the form of its inputs, and the parts that the user chose."""
+"""What a model is given: a description of its inputs, and the parts that the user chose."""
 
 import inspect
 from collections.abc import Callable
@@ -19,15 +19,15 @@ from dlrun.nn.norms import Identity
 
 @dataclass(frozen=True)
 class Inputs:
-    """The form of the examples that a model gets.
+    """Describes the examples that a model gets.
 
     Args:
-      kind: ``image``, of shape (height, width, channels) and floats; ``rows``, (features,) and floats; or ``tokens``,
-        (length,) and integers from 0 to ``vocabulary`` - 1.
-      shape: of one example; a batch has one axis more, in front.
+      kind: ``image``, floats of shape (height, width, channels); ``rows``, floats (features,); or ``tokens``, integers
+        (length,) from 0 to ``vocabulary`` - 1.
+      shape: the shape of one example; a batch has one more axis, in front.
       vocabulary: how many different tokens there are; 0 for other kinds.
-      causal: whether the model gives outputs for every token, (B, T, outputs), each from this and earlier tokens alone;
-        otherwise it gives outputs for the whole example, (B, outputs).
+      causal: True if the model gives outputs for every token, (B, T, outputs), each computed from this and earlier
+        tokens alone; False if it gives outputs for the whole example, (B, outputs).
     """
 
     kind: Literal["image", "rows", "tokens"]
@@ -42,10 +42,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Parts:
-    """The activation, norm, initialisers and dropout that the user chose, for a model to be made of.
+    """The activation, norm, initialisers and dropout that the user chose, for a model to build its layers with.
 
     Args:
-      activation: a function, or a module class if the activation learns something. Models call :meth:`act`.
+      activation: a function, or a module class if the activation has parameters. Models call :meth:`act`.
       norm: ``norm(features, rngs)`` makes a module that normalises (..., features).
       kernel_init: initialises the kernels of layers that an activation follows.
       linear_init: initialises the kernels of layers that no activation follows: outputs, attention projections.
@@ -64,10 +64,10 @@ class Parts:
         return self.activation.name in GATED
 
     def act(self, features: int, rngs: nnx.Rngs, *, gated: bool = False) -> Callable[[Array], Array]:
-        """The activation for ``features`` features, (..., features) to the same shape.
+        """The activation for ``features`` features: maps (..., features) to the same shape.
 
-        A gated activation takes (..., 2 features): ``gated=True`` says that the model gives it so many where
-        :attr:`gated` is true. Without it a gated activation is :class:`Unfit`.
+        A gated activation maps (..., 2·features) to (..., features). A model that can give it twice as many features
+        says so by ``gated=True``; for other models a gated activation is :class:`Unfit`.
         """
         if self.gated and not gated:
             raise Unfit(".act", self.activation.name, "be an elementwise activation, such as gelu, for this model")
@@ -76,15 +76,18 @@ class Parts:
         return self.activation
 
     def dropout(self, rngs: nnx.Rngs, *, spatial: bool = False) -> Callable[[Array], Array]:
-        """A dropout layer, for after norm and activation; a ``spatial`` one drops whole channels."""
+        """A dropout layer to use after norm and activation; a ``spatial`` one drops whole channels."""
         if self.rate is None:
             return Identity()
         return (SpatialDropout if spatial else Dropout)(self.rate, rngs)
 
 
 def drop_path(rate: Array | float, blocks: int, rngs: nnx.Rngs) -> list[Callable[[Array], Array]]:
-    """Stochastic depth for the residual branches of a model: the probability rises linearly to ``rate`` at the last."""
+    """Stochastic depth: a layer for each of ``blocks`` residual branches, to be called on the branch's output.
+
+    The probability of dropping a branch rises linearly, up to ``rate`` for the last one.
+    """
     if isinstance(rate, float | int) and rate == 0:
         return [Identity() for _ in range(blocks)]
-    number = Hyperparameter(rate)
-    return [DropPath(number, (i + 1) / blocks, rngs) for i in range(blocks)]
+    shared = Hyperparameter(rate)
+    return [DropPath(shared, (i + 1) / blocks, rngs) for i in range(blocks)]

@@ -1,4 +1,4 @@
-"""Tells the tokens of a sequence, (B, T, D), their positions."""
+"""Position encodings for the tokens of a sequence, (B, T, D)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from dlrun.nn.parts import Inputs, Parts
 
 
 def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:
-    """Refuses, for causal inputs, norms through which an output would depend on later tokens."""
+    """For causal inputs, an error about a norm by which an output would depend on later tokens; else an empty list."""
     if not inputs.causal or parts.norm.name not in MIXES_POSITIONS:
         return []
     allowed = "be layer, rms or none for the next token: statistics over positions would see the tokens to come"
@@ -45,9 +45,10 @@ def sinusoidal(length: int, width: int) -> np.ndarray:
 
 
 def rotary(x_BTNH: Array) -> Array:
-    """Rotates the pair (x_i, x_{i + H/2}) of the token at t by t / 10000^(2 i / H); H is even. Su et al., 2021.
+    """Rotates the pair (x_i, x_{i + H/2}) of the token at t by the angle t / 10000^(2 i / H). Su et al., 2021.
 
-    The product of two rotated vectors depends on their positions only by the distance between these.
+    H must be even. The product of two rotated vectors depends on their positions only through the distance between
+    them.
     """
     T, _, H = x_BTNH.shape[1:]
     angles = np.arange(T)[:, None] / 10_000 ** (np.arange(0, H, 2) / H)

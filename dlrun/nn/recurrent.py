@@ -1,11 +1,12 @@
-"""Recurrent layers, (B, T, inputs) to (B, T, width) from a state of zeros, and stacks of them.
+"""Recurrent layers, (B, T, inputs) to (B, T, width), and stacks of them. The first state is zeros.
 
-x_t W is computed for all t in one product, before the loop over time; h_{t-1} U is computed inside the loop. U is
-orthogonal at the start (Saxe et al., 2014), a matrix (width, width) for each gate. In the formulas ⊙ is the elementwise
+x_t W is computed for all t in one product, before the loop over time; h_{t-1} U is computed inside the loop. U has a
+matrix (width, width) for each gate, which starts orthogonal (Saxe et al., 2014). In the formulas ⊙ is the elementwise
 product and σ the sigmoid.
 
-In half precision only the products are computed in it; gates and states stay float32. In bfloat16 a state that changes
-by less than 1/256 of itself per step would not change at all, and a forget gate of 0.999 would be 1.
+With half precision, only the products x_t W and h_{t-1} U are computed in it; gates and states stay float32. In
+bfloat16 a state that changes by less than 1/256 of itself per step would not change at all, and a forget gate of 0.999
+would be 1.
 """
 
 from collections.abc import Callable
@@ -44,8 +45,8 @@ class Elman(nnx.Module):
 class LongShortTerm(nnx.Module):
     """h_t = o ⊙ act(c_t), c_t = f ⊙ c_{t-1} + i ⊙ act(g). Hochreiter & Schmidhuber, 1997; Gers et al., 2000.
 
-    (i, f, g, o) = x_t W + h_{t-1} U + b, with σ applied to i, f and o. The bias of f starts at 1, so that gradients
-    reach far back from the start of training (Jozefowicz et al., 2015).
+    (i, f, g, o) = x_t W + h_{t-1} U + b, with σ applied to i, f and o. The bias of f starts at 1, so that from the
+    start of training gradients reach far back in time (Jozefowicz et al., 2015).
     """
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
@@ -73,8 +74,8 @@ class LongShortTerm(nnx.Module):
 class GatedRecurrent(nnx.Module):
     """h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}, n = act(x_t W_n + b_n + r ⊙ (h_{t-1} U_n + d)). Cho et al., 2014.
 
-    (r, z) = σ(x_t W + h_{t-1} U + b). As in cuDNN and PyTorch, r multiplies the product h_{t-1} U_n rather than
-    h_{t-1}, so that a step needs one product.
+    (r, z) = σ(x_t W + h_{t-1} U + b); b, b_n and d are biases. As in cuDNN and PyTorch, r multiplies the product
+    h_{t-1} U_n rather than h_{t-1}, so that a step needs only one product.
     """
 
     def __init__(self, inputs: int, width: int, parts: Parts, rngs: nnx.Rngs):
@@ -104,32 +105,35 @@ def fed_back(h: Array, U: Array) -> Array:
 
 
 def over_time(step: Callable, xW_BTG: Array, width: int, *, states: int) -> Array:
-    """The outputs (B, T, width) of ``state, h_BD = step(state, xW_BG)``, called for one time after the other.
+    """Calls ``state, h_BD = step(state, xW_BG)`` for one time step after the other; returns all h, (B, T, width).
 
-    States are float32 at least, and so are the sums over time that are the gradients of shared parameters, such as U.
+    States are float32 at least. So are the gradients, summed over time, of the parameters that ``step`` uses, such as
+    U.
 
     Args:
-      step: computes with arrays rather than modules: what a module returns inside a compiled loop can't be recorded.
+      step: uses arrays such as U, not modules such as Linear: what a module returns inside a compiled loop can't be
+        recorded (:mod:`dlrun.check.calls`).
       states: how many arrays of shape (B, width) the state has.
     """
     xW_TBG, dtype = xW_BTG.swapaxes(0, 1), xW_BTG.dtype
     start = (at_least_float32(jnp.zeros((xW_BTG.shape[0], width), dtype)),) * states
-    step, shared = jax.closure_convert(step, start, xW_TBG[0])
-    wholes = [at_least_float32(a) for a in shared]
+    # The parameters become arguments of step, so that the loop sums their gradients in float32.
+    step, parameters = jax.closure_convert(step, start, xW_TBG[0])
+    float32 = [at_least_float32(p) for p in parameters]
 
     def body(state, xW_BG):
-        state, h_BD = step(state, xW_BG, *(w.astype(a.dtype) for w, a in zip(wholes, shared, strict=True)))
+        state, h_BD = step(state, xW_BG, *(f.astype(p.dtype) for f, p in zip(float32, parameters, strict=True)))
         return state, h_BD.astype(dtype)
 
     return jax.lax.scan(body, start, xW_TBG)[1].swapaxes(0, 1)
 
 
 def by_gate(init: Initializer, gates: int) -> Initializer:
-    """Kernels (inputs, gates·width), made by ``init`` one gate at a time, so that fan out is that of one gate."""
+    """Initialises kernels (inputs, gates·width), one gate at a time, so that fan_out is that of a single gate."""
 
     def gate_by_gate(key, shape, dtype=jnp.float32, out_sharding=None):
-        one = (shape[0], shape[1] // gates)
-        return jnp.concatenate([init(k, one, dtype) for k in jax.random.split(key, gates)], axis=1)
+        gate_shape = (shape[0], shape[1] // gates)
+        return jnp.concatenate([init(k, gate_shape, dtype) for k in jax.random.split(key, gates)], axis=1)
 
     return gate_by_gate
 
@@ -137,7 +141,15 @@ def by_gate(init: Initializer, gates: int) -> Initializer:
 class Stack(nnx.Module):
     """``depth`` recurrent layers, each followed by norm and dropout, over tokens or over the rows of an image.
 
-    A token is embedded in ``width`` numbers, initialised N(0, 1). Each row of an image (H, W, C) is a step, (W·C,).
+    Tokens are embedded as vectors of size ``width``, initialised N(0, 1). Each row of an image (H, W, C) is a time
+    step, (W·C,).
+
+    Args:
+      layer: ``layer(inputs, width, parts, rngs)`` makes a recurrent layer.
+      model: the model's name, for errors.
+
+    Raises:
+      Unfit: for rows of features, or for a norm that does not fit causal inputs.
     """
 
     def __init__(

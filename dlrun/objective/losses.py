@@ -1,9 +1,9 @@
 """Losses: ``f(outputs, targets, smoothing)`` gives a value for each example, shape (B,), in float32 at least.
 
 The type of the targets tells the task. Class numbers are integers (B,), or (B, T) for the next token at every position,
-with outputs (B, K) or (B, T, K). Labels, several of which may be true at once, are booleans (B, K). Numbers to predict
-are floats (B, K). ``smoothing`` is label smoothing in [0, 1), which does nothing for numbers to predict. Keyword-only
-parameters are the keys of ``conf/loss/<name>.yaml``.
+with outputs (B, K) or (B, T, K). Labels, several of which may be true at once, are booleans (B, K), and numbers to
+predict are floats (B, K), both with outputs (B, K). ``smoothing`` is label smoothing in [0, 1), which does nothing for
+numbers to predict. Keyword-only parameters are the keys of ``conf/loss/<name>.yaml``.
 """
 
 from typing import Annotated, Any
@@ -20,14 +20,14 @@ from dlrun.nn.linear import at_least_float32
 
 
 def auto(outputs: Array, targets: Array, smoothing: Array | float) -> Array:
-    """cross_entropy for class numbers, binary_cross_entropy for labels, mse for numbers to predict."""
+    """Uses cross_entropy for class numbers, binary_cross_entropy for labels, mse for numbers to predict."""
     if jnp.issubdtype(targets.dtype, jnp.integer):
         return cross_entropy(outputs, targets, smoothing)
     return (binary_cross_entropy if targets.dtype == bool else mse)(outputs, targets, smoothing)
 
 
 def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
-    """-Σ q_k log softmax(outputs)_k, q = (1 - smoothing)·onehot(target) + smoothing / K. Szegedy et al., 2016.
+    """-Σ_k q_k log softmax(outputs)_k, q = (1 - smoothing)·onehot(target) + smoothing / K. Szegedy et al., 2016.
 
     For tokens (B, T) it is the mean over positions.
     """
@@ -35,7 +35,7 @@ def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0
         raise Unfit(".loss", "cross_entropy", "be mse for numbers or binary_cross_entropy for labels")
     log_p = jax.nn.log_softmax(at_least_float32(outputs))
     true = jnp.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
-    # An output of -inf rules a class out. Without smoothing the mean must not count, as 0 times infinity is NaN.
+    # An output of -inf rules a class out and makes the mean infinite: without smoothing, 0 times it would be NaN.
     smoothed = jnp.where(smoothing > 0, smoothing * log_p.mean(-1), 0)
     return _by_example(-(1 - smoothing) * true - smoothed)
 
@@ -43,7 +43,8 @@ def cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0
 def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
     """-Σ_k [q_k log σ(z_k) + (1 - q_k) log(1 - σ(z_k))], z the outputs; for labels the mean over k, not the sum.
 
-    q = (1 - smoothing)·onehot(target) + smoothing / 2. For classes this is the sigmoid loss of Beyer et al., 2020.
+    q = (1 - smoothing)·t + smoothing / 2, t the labels, or onehot(target) for classes, for which this is the sigmoid
+    loss of Beyer et al., 2020.
     """
     if jnp.issubdtype(targets.dtype, jnp.floating):
         raise Unfit(".loss", "binary_cross_entropy", "be mse for numbers")
@@ -54,9 +55,10 @@ def binary_cross_entropy(outputs: Array, targets: Array, smoothing: Array | floa
 
 
 def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array:
-    """Mean of (output - target)²; for labels, of (σ(output) - label)².
+    """Mean squared error: the mean of (output - target)²; for labels, which are not smoothed, of (σ(output) - label)².
 
-    For class numbers, the sum of (softmax(outputs) - onehot(target))² over the classes: the Brier score.
+    For class numbers it is the Brier score, the sum of (softmax(outputs) - q)² over the classes, q as in
+    :func:`cross_entropy`.
     """
     outputs = at_least_float32(outputs)
     if jnp.issubdtype(targets.dtype, jnp.floating):
@@ -68,7 +70,10 @@ def mse(outputs: Array, targets: Array, smoothing: Array | float = 0.0) -> Array
 
 
 def huber(outputs: Array, targets: Array, smoothing: Array | float = 0.0, *, delta: Positive = 1.0) -> Array:
-    """e²/2 where |e| ≤ delta, else delta·(|e| - delta/2), e = output - target in standard deviations. Huber, 1964."""
+    """Mean of e²/2 where |e| ≤ delta, else of delta·(|e| - delta/2), e = output - target. Huber, 1964.
+
+    Like the targets in training, e and ``delta`` are in standard deviations of the training targets.
+    """
     if not jnp.issubdtype(targets.dtype, jnp.floating):
         raise Unfit(".loss", "huber", "be cross_entropy or binary_cross_entropy for classes")
     e = jnp.abs(at_least_float32(outputs) - targets)
@@ -87,9 +92,10 @@ def distillation(
     """share·T²·KL(softmax(teacher/T) || softmax(outputs/T)) + (1 - share)·cross_entropy. Hinton et al., 2015.
 
     Args:
-      targets: in training, class numbers and the teacher's outputs; in evaluation class numbers alone, for which the
-        loss is the cross-entropy.
-      teacher: directory of a run on the same data.
+      targets: in training, a pair of class numbers and the teacher's outputs; in evaluation class numbers alone, for
+        which the loss is just the cross-entropy.
+      teacher: directory of a run on the same data. The program loads it; this function does not use it.
+      temperature: T.
     """
     if not isinstance(targets, tuple):
         return cross_entropy(outputs, targets, smoothing)

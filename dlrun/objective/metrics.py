@@ -12,6 +12,7 @@ from dlrun.data.dataset import Dataset
 from dlrun.objective.losses import cross_entropy
 
 Sums = dict[str, Any]
+"""Sums over the examples of a split, by name."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Task:
     Args:
       metrics: by name, ``f(outputs, targets)`` gives the share of each example that is right, shape (B,). Their means
         over the examples are reported.
-      main: the metric that chooses the best state by default.
-      names: all metrics that a split is evaluated by.
-      counts: by name, ``f(outputs, targets, weights)`` gives a sum over examples, of any shape; in evaluation only.
-        The evaluation adds ``count``, the number of examples.
-      report: ``f(split, means, counts)`` computes, on the host, what is reported of a split.
+      main: the metric that chooses the best state by default, with its split: ``val/accuracy``.
+      names: all that is reported of a split, the loss included.
+      counts: by name, ``f(outputs, targets, weights)`` gives a sum over examples, of any shape; a weight is 1, or 0 for
+        a row that is no example. Computed in evaluation only, which adds ``count``, the number of examples.
+      report: ``f(split, means, counts)`` computes, on the host, what is reported of a split, from the means of the loss
+        and of ``metrics`` and from the sums ``counts``.
       details: ``f(counts)`` computes results for each class, for summary.json.
-      larger: the metrics that are better when larger.
     """
 
     metrics: dict[str, Callable[[Array, Array], Array]]
@@ -39,7 +40,7 @@ class Task:
 
 
 UNMEASURED = Task({}, "val/loss", ("loss",), {}, lambda split, means, counts: means)
-"""For a model that only computes outputs, such as a teacher."""
+"""For a model that is not evaluated, only asked for outputs, such as a teacher."""
 
 
 def task(data: Dataset) -> Task:
@@ -52,7 +53,7 @@ def task(data: Dataset) -> Task:
     }[data.task](data)
 
 
-TOP5_FROM = 20  # classes; among fewer, five guesses say little
+TOP5_FROM = 20  # classes; with fewer, it says little that the right one is among five
 
 
 def _classification(data: Dataset) -> Task:
@@ -81,18 +82,18 @@ def _multilabel(data: Dataset) -> Task:
 
     counts = {
         "true_positives": counted(lambda positive, true: positive & true),
-        "found": counted(lambda positive, true: positive),
-        "there": counted(lambda positive, true: true),
+        "predicted": counted(lambda positive, true: positive),
+        "support": counted(lambda positive, true: true),
     }
 
     def f1(counts: Sums) -> np.ndarray:
-        return 2 * counts["true_positives"] / np.maximum(counts["found"] + counts["there"], 1)
+        return 2 * counts["true_positives"] / np.maximum(counts["predicted"] + counts["support"], 1)
 
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
         return {**means, "macro_f1": float(np.mean(f1(counts)))}
 
     def details(counts: Sums) -> dict[str, Any]:
-        support = np.asarray(counts["there"]).astype(int).tolist()
+        support = np.asarray(counts["support"]).astype(int).tolist()
         each = {"f1": f1(counts).tolist(), "support": support}
         return {"per_class": {k: dict(zip(data.classes, v, strict=True)) for k, v in each.items()}}
 
@@ -101,7 +102,7 @@ def _multilabel(data: Dataset) -> Task:
 
 
 def _regression(data: Dataset) -> Task:
-    """Outputs and targets are in standard deviations of the training targets; errors are reported in their units."""
+    """Outputs and targets are in standard deviations of the training targets; errors are reported in their own unit."""
     scale = data.target_scale
 
     def squared(outputs: Array, targets: Array, weights: Array) -> Array:
@@ -111,7 +112,7 @@ def _regression(data: Dataset) -> Task:
         return (weights[:, None] * jnp.abs(outputs - targets)).sum(0)
 
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
-        # The split's spread is computed from its raw targets: from float32, or from sums, it would be inexact.
+        # The split's standard deviation comes from its raw targets: from sums in float32 it would be inexact.
         n, spread = float(counts["count"]), data.spreads[split] / scale
         error, absolute = (np.asarray(counts[k], np.float64) / n for k in ("squared", "absolute"))
         varies = spread > 0
@@ -134,10 +135,10 @@ def _language_modelling(data: Dataset) -> Task:
         return (cross_entropy(outputs, targets) * weights).sum()
 
     def report(split: str, means: dict[str, float], counts: Sums) -> dict[str, float]:
-        a_token = float(counts["nats"]) / float(counts["count"])
-        bits = a_token / float(np.log(2)) / data.characters_per_token(split)
+        nats_per_token = float(counts["nats"]) / float(counts["count"])
+        bits = nats_per_token / float(np.log(2)) / data.characters_per_token(split)
         with np.errstate(over="ignore"):
-            return {**means, "perplexity": float(np.exp(a_token)), "bits_per_character": bits}
+            return {**means, "perplexity": float(np.exp(nats_per_token)), "bits_per_character": bits}
 
     names = ("loss", "accuracy", "perplexity", "bits_per_character")
     return Task({"accuracy": token_accuracy}, "val/bits_per_character", names, {"nats": nats}, report)
@@ -155,7 +156,7 @@ def top5(outputs: Array, targets: Array) -> Array:
 
 
 def label_accuracy(outputs: Array, targets: Array) -> Array:
-    """Share of an example's labels that the signs of the outputs predict; (B, K) and (B, K) give (B,)."""
+    """Share of an example's labels that are predicted right, as true where the output is above 0; gives (B,)."""
     return ((outputs > 0) == targets).mean(1, dtype=jnp.float32)
 
 
@@ -167,10 +168,10 @@ def token_accuracy(outputs: Array, targets: Array) -> Array:
 def per_class(confusion: Any) -> dict[str, list[float]]:
     """Precision, recall, F1 and support of each class from a confusion matrix (true, predicted class); 0 for 0 / 0."""
     confusion = np.asarray(confusion, np.float64)
-    right, predicted, there = np.diag(confusion), confusion.sum(0), confusion.sum(1)
+    right, predicted, support = np.diag(confusion), confusion.sum(0), confusion.sum(1)
     return {
         "precision": (right / np.maximum(predicted, 1)).tolist(),
-        "recall": (right / np.maximum(there, 1)).tolist(),
-        "f1": (2 * right / np.maximum(predicted + there, 1)).tolist(),
-        "support": there.astype(int).tolist(),
+        "recall": (right / np.maximum(support, 1)).tolist(),
+        "f1": (2 * right / np.maximum(predicted + support, 1)).tolist(),
+        "support": support.astype(int).tolist(),
     }

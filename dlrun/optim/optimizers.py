@@ -1,11 +1,12 @@
 """Optimizers: ``f(decay)`` gives an ``optax.GradientTransformation``.
 
-``decay`` says which parameters weight decay applies to: a function from parameters to a tree of booleans. In the YAML
-file ``lr`` is the peak of the schedule; the training step passes the scheduled rate. All numbers may be traced: each
-step makes the transformation anew from the numbers in the training state; the optimizer state carries over.
+``decay`` is a function from parameters to a tree of booleans, which says what weight decay applies to; ``decay_all``
+overrides it. In the YAML file ``lr`` is the peak of the schedule; the training step passes the scheduled rate. All
+numbers may be traced: each step makes the transformation anew from the numbers in the training state, and only the
+optimizer's own state carries over.
 
-In the formulas w is a parameter and g its gradient. Everything is elementwise except norms ‖·‖, which are those of one
-parameter unless the text says otherwise.
+In the formulas w is a parameter (an array) and g its gradient. Everything is elementwise except norms ‖·‖, each over
+one parameter unless the text says otherwise.
 """
 
 import math
@@ -33,7 +34,10 @@ def sgd(
     weight_decay: NonNegative = 5e-4,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """v ← momentum·v + g + weight_decay·w; w ← w - lr·v (Nesterov: w - lr·(g + momentum·v)). Sutskever et al., 2013."""
+    """Stochastic gradient descent with momentum. Sutskever et al., 2013.
+
+    d = g + weight_decay·w; v ← momentum·v + d; w ← w - lr·v, or with Nesterov's momentum w ← w - lr·(d + momentum·v).
+    """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, touched(decay, decay_all)),
         optax.sgd(lr, momentum=momentum, nesterov=nesterov),
@@ -43,7 +47,10 @@ def sgd(
 def adam(
     decay: Mask, *, lr: Positive = 1e-3, b1: Rate = 0.9, b2: Rate = 0.999, eps: Positive = 1e-8
 ) -> optax.GradientTransformation:
-    """w ← w - lr·m̂ / (√v̂ + eps), m̂ and v̂ the unbiased running moments of the gradient. Kingma & Ba, 2015."""
+    """Adam: w ← w - lr·m̂ / (√v̂ + eps). Kingma & Ba, 2015.
+
+    m̂ and v̂ are the running means of g and g², with the bias of their start at 0 corrected.
+    """
     return optax.adam(lr, b1=b1, b2=b2, eps=eps)
 
 
@@ -57,15 +64,16 @@ def adamw(
     weight_decay: NonNegative = 1e-2,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam's step, and w ← w - lr·weight_decay·w beside it. Loshchilov & Hutter, 2019."""
+    """Adam with decoupled weight decay: w ← w - lr·(Adam's step + weight_decay·w). Loshchilov & Hutter, 2019."""
     return optax.adamw(lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=touched(decay, decay_all))
 
 
 def rmsprop(
     decay: Mask, *, lr: Positive = 1e-3, b2: Rate = 0.9, momentum: Rate = 0.0, eps: Positive = 1e-8
 ) -> optax.GradientTransformation:
-    """v ← b2·v + (1 - b2)·g²; u ← momentum·u + g / (√v + eps); w ← w - lr·u. Hinton, 2012 (lecture 6e)."""
-    # Not optax.rmsprop, whose momentum keeps earlier steps' rates: here, as in sgd, the step's rate scales all of it.
+    """RMSprop: v ← b2·v + (1 - b2)·g²; u ← momentum·u + g / (√v + eps); w ← w - lr·u. Hinton, 2012 (lecture 6e)."""
+    # Not optax.rmsprop, whose momentum adds up updates already scaled by earlier rates: here, as in sgd, the current
+    # rate scales all of u.
     return optax.chain(
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False), optax.trace(momentum), optax.scale_by_learning_rate(lr)
     )
@@ -74,7 +82,7 @@ def rmsprop(
 def adagrad(
     decay: Mask, *, lr: Positive = 1e-2, initial: NonNegative = 0.1, eps: Positive = 1e-7
 ) -> optax.GradientTransformation:
-    """w ← w - lr·g / √(s + eps), s the sum of all g² so far and ``initial``. Duchi et al., 2011."""
+    """AdaGrad: w ← w - lr·g / √(s + eps), s = ``initial`` + the sum of g² over all steps so far. Duchi et al., 2011."""
     return optax.adagrad(lr, initial_accumulator_value=initial, eps=eps)
 
 
@@ -87,7 +95,7 @@ def lion(
     weight_decay: NonNegative = 0.1,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """w ← w - lr·(sign(b1·m + (1 - b1)·g) + weight_decay·w); m ← b2·m + (1 - b2)·g. Chen et al., 2023."""
+    """Lion: w ← w - lr·(sign(b1·m + (1 - b1)·g) + weight_decay·w); m ← b2·m + (1 - b2)·g. Chen et al., 2023."""
     return optax.lion(lr, b1=b1, b2=b2, weight_decay=weight_decay, mask=touched(decay, decay_all))
 
 
@@ -101,10 +109,10 @@ def lamb(
     weight_decay: NonNegative = 1e-2,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """w ← w - lr·(‖w‖ / ‖u‖)·u, u = m̂ / (√v̂ + eps) + weight_decay·w with Adam's moments. You et al., 2020.
+    """LAMB: w ← w - lr·(‖w‖ / ‖u‖)·u, u = m̂ / (√v̂ + eps) + weight_decay·w, m̂ and v̂ as in Adam. You et al., 2020.
 
-    As in the authors' program, biases, norm parameters and embeddings take the step u without the ratio of norms, which
-    would nearly freeze a bias that starts at 0. Where either norm is 0 the ratio is 1.
+    As in the authors' code, biases, norm parameters and embeddings take the step u without the ratio of norms, which
+    would nearly freeze a bias that starts at 0. Where either norm is 0, the ratio is 1.
     """
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
@@ -123,7 +131,7 @@ def lars(
     weight_decay: NonNegative = 5e-4,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """v ← momentum·v + lr·trust_coefficient·(‖w‖ / ‖u‖)·u, u = g + weight_decay·w; w ← w - v. You et al., 2017.
+    """LARS: v ← momentum·v + lr·trust_coefficient·(‖w‖ / ‖u‖)·u, u = g + weight_decay·w; w ← w - v. You et al., 2017.
 
     Biases, norm parameters and embeddings take the step u without trust_coefficient and the ratio of norms. Where
     either norm is 0, both factors are 1.
@@ -150,12 +158,13 @@ def adafactor(
     weight_decay: NonNegative = 0.0,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """u = g / √v̂, clipped to a root mean square of ``clipping_threshold``; w ← w - lr·max(10⁻³, RMS(w))·u.
+    """Adafactor: w ← w - lr·max(10⁻³, RMS(w))·u, where u = g / √v̂. Shazeer & Stern, 2018.
 
-    v̂ is the running mean of g², whose decay at step t (from 1) is 1 - t^-decay_rate. For an array with two axes n, m of
-    at least ``factor_from``, only its means over either axis are stored, and v̂ is their product divided by the mean of
-    all: memory grows with n + m in place of n·m. Without ``relative``, the factor max(10⁻³, RMS(w)) is 1. Shazeer &
-    Stern, 2018. Weight decay is AdamW's.
+    u is scaled down where its root mean square (RMS) exceeds ``clipping_threshold``. v̂ is the running mean of g²,
+    whose decay at step t (from 1) is 1 - t^-decay_rate. For an array with two axes n, m of at least ``factor_from``
+    entries, only the means of v̂ over either axis are stored, and v̂ is their product divided by the mean of all:
+    memory grows with n + m in place of n·m. Without ``relative``, the factor max(10⁻³, RMS(w)) is 1. With ``momentum``,
+    the step is a running mean of such steps. Weight decay is AdamW's.
     """
     return optax.adafactor(
         lr,
@@ -164,7 +173,7 @@ def adafactor(
         multiply_by_parameter_scale=relative,
         clipping_threshold=clipping_threshold,
         momentum=momentum,
-        weight_decay_rate=lr * weight_decay,  # optax's own is not in units of the learning rate
+        weight_decay_rate=lr * weight_decay,  # optax does not multiply it by the learning rate
         weight_decay_mask=touched(decay, decay_all),
     )
 
@@ -183,12 +192,12 @@ def muon(
     weight_decay: NonNegative = 0.1,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """w ← w - lr·(rms·√max(n, m)·orthogonal(m̂) + weight_decay·w) for hidden kernels (n, m). Jordan et al., 2024.
+    """Muon: w ← w - lr·(rms·√max(n, m)·orthogonal(m̂) + weight_decay·w) for hidden kernels (n, m). Jordan et al., 2024.
 
-    m̂ is the unbiased running mean of the gradient. orthogonal(U S Vᵀ) ≈ U Vᵀ, by ``iterations`` of Newton and Schulz
-    that bring the singular values near 1. The factor rms·√max(n, m) gives the update the root mean square of Adam's, so
-    that one learning rate fits both (Liu et al., 2025). A convolution's kernel counts as a matrix (window·inputs,
-    outputs). Parameters other than hidden kernels (output layer, embeddings, biases, norms) take Adam's step with
+    m̂ is the running mean of g, with the bias of its start at 0 corrected. orthogonal(U S Vᵀ) ≈ U Vᵀ: ``iterations`` of
+    Newton and Schulz bring the singular values near 1. The factor rms·√max(n, m) gives the update the same root mean
+    square as Adam's, so that one learning rate fits both (Liu et al., 2025). A convolution's kernel counts as a matrix
+    (window·inputs, outputs). All other parameters (output layer, embeddings, biases, norms) take Adam's step with
     ``b1``, ``b2``, ``eps``.
     """
 
@@ -221,10 +230,10 @@ def sam(
     weight_decay: NonNegative = 5e-4,
     decay_all: bool = False,
 ) -> optax.GradientTransformation:
-    """:func:`sgd` with the gradient at w + rho·g / ‖g‖, the norm over all parameters. Foret et al., 2021.
+    """Sharpness-aware minimisation: :func:`sgd` with the gradient at w + rho·g / ‖g‖. Foret et al., 2021.
 
-    Its ``update`` needs ``grad_fn(params, i)``, the gradient of the same batch at other parameters, so that a step
-    computes two gradients.
+    The norm is over all parameters. ``update`` needs ``grad_fn(params, i)``, which gives the gradient of the same batch
+    at other parameters: a step computes two gradients.
     """
     climb = optax.chain(optax.normalize_by_update_norm(eps=1e-12), optax.sgd(rho))
     descend = sgd(decay, lr=lr, momentum=momentum, weight_decay=weight_decay, decay_all=decay_all)
@@ -232,12 +241,12 @@ def sam(
 
 
 def touched(decay: Mask, decay_all: bool) -> Mask | None:
-    """The parameters that weight decay applies to, as optax takes them; None means all."""
+    """The mask of the parameters that weight decay applies to, as optax takes it; None means all."""
     return None if decay_all else decay
 
 
 def kernels(params: Any) -> Any:
-    """True for the parameters that weight decay applies to: matrices and convolution kernels, but no embeddings."""
+    """The mask for weight decay, a tree of booleans: true for matrices and convolution kernels, but no embeddings."""
 
     def decays(path, leaf):
         name = jax.tree_util.keystr(path).lower()
@@ -247,7 +256,7 @@ def kernels(params: Any) -> Any:
 
 
 def hidden(params: Any) -> Any:
-    """True for kernels of all layers but the model's ``output``."""
+    """A tree of booleans, true for the kernels of all layers but the model's ``output``."""
 
     def inside(path, is_kernel):
         return is_kernel and "output" not in jax.tree_util.keystr(path, simple=True, separator="/").split("/")
