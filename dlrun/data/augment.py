@@ -1,8 +1,9 @@
-"""Augmentations: ``f(key, batch)`` gives a batch of the same size; the compiled step calls it.
+"""Augmentations: ``f(key, batch)`` gives a batch of the same size; the compiled training step calls it.
 
 ``batch`` has the inputs ``x``, standardised, so that 0 is the mean of a channel, and the targets ``y``. ``key`` follows
-from (seed, step). An augmentation that mixes each example with another adds the other's targets as ``other``, and as
-``share`` (B,) how much of the first is left. Keyword-only parameters are the keys of ``conf/augment/<name>.yaml``.
+from (seed, step). An augmentation that mixes each example with another one adds two entries: ``other``, the targets of
+the other examples, and ``share`` (B,), how much of each example is its own; the step mixes the losses accordingly.
+Keyword-only parameters are the keys of ``conf/augment/<name>.yaml``.
 """
 
 from typing import Annotated
@@ -21,7 +22,7 @@ Pixels = Annotated[int, Ge(0)]
 
 
 def none(key: Array, batch: Batch) -> Batch:
-    """The batch as it is."""
+    """No augmentation: the batch as it is."""
     return batch
 
 
@@ -31,7 +32,10 @@ def flip(key: Array, batch: Batch, *, probability: Probability = 0.5) -> Batch:
 
 
 def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
-    """Cuts a random window of the original size from an image padded by ``pad`` zeros; None is 1/8 of the height."""
+    """Pads each image by ``pad`` zeros on each side, then cuts a random window of the original size from it.
+
+    ``pad=None`` is 1/8 of the height: 4 for images of 32x32 pixels, as in He et al., 2016.
+    """
     x = _images(batch, "crop")
     B, H, W, C = x.shape
     pad = H // 8 if pad is None else pad
@@ -53,9 +57,10 @@ def flip_crop(key: Array, batch: Batch, *, flip: Probability = 0.5, pad: Pixels 
 def cutout(
     key: Array, batch: Batch, *, probability: Probability = 1.0, size: Annotated[float, Ge(0), Le(1), Traced()] = 0.5
 ) -> Batch:
-    """Sets a square around a random pixel to 0, cut off at the border. DeVries & Taylor, 2017.
+    """Sets a square around a random pixel to 0, the mean; it may reach over the border. DeVries & Taylor, 2017.
 
     Args:
+      probability: of doing so to an image.
       size: the square's side as a share of the image's height; 0.5 is the paper's 16 of 32 pixels for CIFAR-10.
     """
     x = _images(batch, "cutout")
@@ -77,8 +82,9 @@ def random_erasing(
     """Sets a random rectangle to noise with the data's mean and standard deviation. Zhong et al., 2020.
 
     Args:
-      smallest, largest: bounds of its area, as shares of the image's.
-      aspect: the longer side is at most so many times the shorter.
+      probability: of doing so to an image.
+      smallest, largest: bounds of the rectangle's area, as shares of the image's.
+      aspect: how many times as long as the shorter side the longer one is at most.
     """
     x = _images(batch, "random_erasing")
     B, H, W, _ = x.shape
@@ -92,7 +98,10 @@ def random_erasing(
 
 
 def mixup(key: Array, batch: Batch, *, alpha: Positive = 0.2) -> Batch:
-    """λ·x + (1 - λ)·x', and the same mixture of the losses; x' another example, λ ~ Beta(α, α). Zhang et al., 2018."""
+    """λ·x + (1 - λ)·x', and the same mixture of the losses. Zhang et al., 2018.
+
+    x' is another example of the batch; λ ~ Beta(alpha, alpha) is drawn once for the batch.
+    """
     if not jnp.issubdtype(batch["x"].dtype, jnp.floating):
         raise Unfit(".augment", "mixup", "be none for tokens, which can't be mixed")
     share, other = _partners(key, batch, alpha)
@@ -102,7 +111,11 @@ def mixup(key: Array, batch: Batch, *, alpha: Positive = 0.2) -> Batch:
 
 
 def cutmix(key: Array, batch: Batch, *, alpha: Positive = 1.0) -> Batch:
-    """Pastes a rectangle of another example, of area 1 - λ, λ ~ Beta(α, α); mixes losses by area. Yun et al., 2019."""
+    """Pastes a rectangle of another image of the batch into each one, and mixes the losses by area. Yun et al., 2019.
+
+    The rectangle has the image's proportions and a share 1 - λ of its area, less what the border cuts off;
+    λ ~ Beta(alpha, alpha) and the rectangle are drawn once for the batch.
+    """
     x = _images(batch, "cutmix")
     key_partner, key_box = jax.random.split(key)
     share, other = _partners(key_partner, batch, alpha)
@@ -123,7 +136,7 @@ def noise(key: Array, batch: Batch, *, std: NonNegative = 0.1) -> Batch:
 
 
 def _images(batch: Batch, name: str) -> Array:
-    """The inputs, if they are images, (B, H, W, C)."""
+    """The inputs, which must be images, (B, H, W, C); raises :class:`Unfit` if they are not."""
     if batch["x"].ndim != 4:
         raise Unfit(".augment", name, "be none, noise or mixup for inputs that are no images")
     return batch["x"]
@@ -134,13 +147,16 @@ def _mirrored(key: Array, x: Array, probability: Array | float) -> Array:
 
 
 def _partners(key: Array, batch: Batch, alpha: Array | float) -> tuple[Array, Array]:
-    """λ, and for each example the number of the one that it is mixed with, (B,)."""
+    """λ, (), and for each example the number of the one that it is mixed with, (B,)."""
     key_share, key_other = jax.random.split(key)
     return jax.random.beta(key_share, alpha, alpha), jax.random.permutation(key_other, len(batch["x"]))
 
 
 def _box(key: Array, x: Array, height: Array, breadth: Array, *, inside: bool = False) -> Array:
-    """True within a random rectangle, bool (B, H, W, 1): around any pixel and cut off at the border, or ``inside``."""
+    """A mask, bool (B, H, W, 1), that is true within a random rectangle of each image.
+
+    The rectangle lies around any pixel, cut off at the border; with ``inside`` it lies wholly in the image.
+    """
     B, H, W, _ = x.shape
     masks = []
     for axis, (n, side) in enumerate(((H, height), (W, breadth))):

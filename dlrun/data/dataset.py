@@ -1,4 +1,4 @@
-"""A data set as a source gives it, and how validation and test rows are split off."""
+"""A data set as a data source returns it, and how validation and test rows are split off."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ class Rows:
     """Examples and their targets.
 
     Args:
-      x: inputs (n, ...): numbers of any type, not yet standardised, or token numbers. An array, or something that is
-        indexed like one and need not be in memory (:mod:`dlrun.data.lazy`).
-      y: targets, likewise: class numbers (n,) as int32; labels (n, K) as bool, of which several may be true at once;
-        numbers to predict (n, K) of any type; or tokens (n, T).
-      characters: how many characters the text has that the tokens stand for.
+      x: inputs (n, ...): numbers of any type, not yet standardised, or token numbers. Either an array, or something
+        that is indexed like one and need not be in memory (:mod:`dlrun.data.lazy`).
+      y: targets, an array or the like: class numbers (n,) as int32; labels (n, K) as bool, of which several may be true
+        at once; numbers to predict (n, K) of any type; or tokens (n, T).
+      characters: for tokens, how many characters of text the tokens ``y`` stand for.
     """
 
     x: Array
@@ -43,7 +43,7 @@ class Rows:
 
 
 class Encoder(Protocol):
-    """Turns raw rows into features; fitted on training rows."""
+    """Turns raw rows, such as those of a table, into features; it is fitted on training rows."""
 
     @property
     def scaled(self) -> Array:
@@ -51,11 +51,11 @@ class Encoder(Protocol):
         ...
 
     def __call__(self, x: Array) -> Array:
-        """Features (n, features) as float64, of raw rows (n, ...)."""
+        """The features of raw rows (n, ...), as float64 (n, features)."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What it learnt, as plain values: enough to encode other rows in the same way."""
+        """What it learnt from training rows, as plain values that suffice to encode other rows in the same way."""
         ...
 
 
@@ -64,13 +64,14 @@ class Dataset:
     """Training rows, and validation and test rows if the source has any.
 
     Args:
-      kind: the form of an example, as in :class:`~dlrun.nn.parts.Inputs`.
-      classes: the name of each output: of a class (in the order of their numbers), a label or a number to predict.
+      kind: what an example is, as in :class:`~dlrun.nn.parts.Inputs`.
+      classes: the name of each output: of each class, in the order of their numbers, or of each label or number to
+        predict; empty for ``language_modelling``.
       train, val, test: the rows; dlrun splits ``val`` and ``test`` off the training rows where they are None.
       task: what a model is to predict; for ``language_modelling`` the next token at every position.
       vocabulary: how many different tokens there are, for ``tokens``.
-      fit: makes an encoder from the training rows' ``x``, if features depend on them.
-      facts: what else a result depends on, as plain values, for data.json.
+      fit: makes an encoder from the training rows' ``x``; None where ``x`` needs no encoding.
+      facts: what else a result depends on, as plain values; they are saved in the run's data.json.
       encoder: the encoder that ``fit`` made; dlrun sets it.
       fingerprint: identifies the rows (:mod:`dlrun.data.fingerprint`); dlrun sets it.
       warnings: what a person should know about the data before a run starts, a line each.
@@ -91,7 +92,7 @@ class Dataset:
 
     @property
     def inputs(self) -> Inputs:
-        """The form of the examples, as a model is told it."""
+        """What a model is told about the examples."""
         causal = self.task == "language_modelling"
         return Inputs(self.kind, self.train.x.shape[1:], self.vocabulary, causal)
 
@@ -102,9 +103,9 @@ class Dataset:
 
     @cached_property
     def moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation that inputs are standardised by, float64 (channels,) each; None for tokens.
+        """The mean and standard deviation that inputs are standardised by, float64 (channels,) each; None for tokens.
 
-        They are those of the training rows, or of :func:`dlrun.data.lazy.sample` if rows are decoded from files.
+        They are those of the training rows; if rows are decoded from files, those of :func:`dlrun.data.lazy.sample`.
         """
         if self.kind == "tokens":
             return None
@@ -115,50 +116,53 @@ class Dataset:
 
     @cached_property
     def target_moments(self) -> tuple[Array, Array] | None:
-        """Mean and standard deviation of training targets that are numbers to predict, float64 (K,) each."""
+        """Mean and standard deviation of the training targets, float64 (K,) each; None unless they are numbers."""
         return moments(self.train.y) if self.task == "regression" else None
 
     @property
     def target_scale(self) -> Array:
-        """The unit of outputs and targets in training, shape (K,): the training targets' standard deviation."""
+        """The training targets' standard deviation, (K,), which is the unit of outputs and targets in training."""
         assert self.target_moments is not None
         return self.target_moments[1]
 
     @cached_property
-    def on_device(self) -> bool:
-        """Whether the device standardises rows: bytes, and float32 of moderate scale.
+    def standardised_on_device(self) -> bool:
+        """Whether the device standardises inputs: it does bytes, and float32 numbers of moderate scale.
 
-        All others are standardised on the host, in float64: digits that float32 can't hold would be lost before the
-        mean is subtracted.
+        All others are standardised on the host in float64, as float32 would lose digits of them before the mean is
+        subtracted. Tokens are standardised nowhere; for them it is true.
         """
         splits = [rows for rows in (self.train, self.val, self.test) if rows is not None]
         dtypes = {rows.x.dtype for rows in splits}
         if self.moments is None or dtypes == {np.dtype(np.uint8)}:
             return True
         mean, std = self.moments
-        scaled = (2**-10 * np.abs(mean) <= std) & (std > 1e-18) & (std < 1e18)
-        return dtypes == {np.dtype(np.float32)} and bool(scaled.all())
+        moderate = (2**-10 * np.abs(mean) <= std) & (std > 1e-18) & (std < 1e18)
+        return dtypes == {np.dtype(np.float32)} and bool(moderate.all())
 
     @cached_property
     def spreads(self) -> dict[str, Array]:
-        """By split, the standard deviation of each number to predict, float64 (K,); 0 where all rows have one value."""
+        """For each split, the standard deviation of each number to predict, float64 (K,); 0 if all rows are equal."""
         return {name: _spread(rows.y)[1] for name, rows in vars(self).items() if isinstance(rows, Rows)}
 
     def characters_per_token(self, split: str) -> float:
-        """Characters of a split's text for each of its tokens."""
+        """How many characters of a split's text there are for each of its tokens, on average."""
         rows: Rows = getattr(self, split)
         return rows.characters / rows.y.size
 
     @property
     def digest(self) -> str | None:
-        """12 hex digits that identify the rows of all splits and their classes."""
+        """12 hexadecimal digits that identify the rows of all splits and their classes; None before the split."""
         if not self.fingerprint:
             return None
-        told = json.dumps([self.fingerprint, list(self.classes)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        content = json.dumps([self.fingerprint, list(self.classes)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def preprocessing(self) -> dict[str, Any]:
-        """Everything that turns a raw example into a model's input, and its output into an answer, as plain values."""
+        """All that is needed to turn a raw example into a model's input and its output into an answer, as plain values.
+
+        It is the content of data.json.
+        """
         facts: dict[str, Any] = {"kind": self.kind, "task": self.task, "shape": list(self.inputs.shape), **self.facts}
         facts["classes"] = list(self.classes)
         if self.vocabulary:
@@ -174,18 +178,22 @@ class Dataset:
 
 
 def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
-    """The data set with all three splits and with its features encoded; missing splits are cut from training rows.
+    """Splits a data set: missing splits are cut from training rows, then rows are fingerprinted and features encoded.
 
     Args:
+      how: the settings below ``split``.
       known_by: how :func:`dlrun.data.fingerprint.fingerprint` identifies rows that are not in memory.
+
+    Raises:
+      Unfit: if a split would be left without rows.
     """
-    if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # rows are cut without copies
+    if type(data.train.x) is np.ndarray and None in (data.val, data.test):  # so that cutting copies nothing
         data = replace(data, train=replace(data.train, x=lazy.Subset(data.train.x, np.arange(len(data.train)))))
     if data.test is None:
         train, test = stratified(data.train, how.test, seed=how.seed, key="test")
         data = replace(data, train=train, test=test)
     if data.val is None:
-        # Not the random numbers that cut the test rows: the same ones would draw correlated rows.
+        # Another seed than that of the test rows: with the same random numbers the two draws would be correlated.
         train, val = stratified(data.train, how.val, seed=how.seed + 2**32, key="val")
         data = replace(data, train=train, val=val)
     assert data.val is not None
@@ -199,7 +207,7 @@ def cut(data: Dataset, how: Splitting, known_by: By = "files") -> Dataset:
 
 
 def _without_r2(data: Dataset) -> Iterator[str]:
-    """Warns of each split in which numbers to predict do not vary: r2 does not exist there."""
+    """Warnings about splits in which a number to predict does not vary: there r2 is not defined."""
     for split, spread in data.spreads.items() if data.task == "regression" else ():
         names = [name for name, one in zip(data.classes, spread, strict=True) if one == 0]
         if names:
@@ -208,14 +216,14 @@ def _without_r2(data: Dataset) -> Iterator[str]:
 
 
 def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows, Rows]:
-    """Splits rows in two, with each class in the same proportion up to rounding (largest remainder); order is kept.
+    """Splits rows at random into two parts, in which each class has the same share up to rounding.
 
-    Every class keeps at least one row in the first part.
+    Rows stay in order. Shares are rounded by largest remainder. Every class keeps at least one row in the first part.
 
     Args:
-      amount: size of the second part, a fraction below 1 or a number of rows.
+      amount: size of the second part: a float is a fraction of all rows, an int a number of rows.
       seed: decides which rows go where.
-      key: the key of ``amount`` below ``split``, for errors.
+      key: ``val`` or ``test``: the key of ``amount`` in the section ``split``, for errors.
     """
     n = len(rows)
     size = round(amount * n) if isinstance(amount, float) else amount
@@ -224,7 +232,7 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
     if size >= n:
         raise Unfit(f".split.{key}", amount, f"leave rows for training: there are {n}")
     random = np.random.Generator(np.random.PCG64(seed))
-    # Only class numbers have proportions to keep; labels (several may be true at once) and numbers to predict do not.
+    # Only class numbers have shares to keep; labels (several may be true at once) and numbers to predict have none.
     y = rows.y[:] if len(rows.y.shape) == 1 and rows.y.dtype.kind in "iu" else np.zeros(n, int)
     classes, counts = np.unique(y, return_counts=True)
     if size > n - len(classes):
@@ -244,20 +252,20 @@ def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows,
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and standard deviation over all axes but the last, float64 (channels,) each.
 
-    So those of each channel of images, and those of each feature of rows. A constant gets standard deviation 1.
+    These are those of each channel of images, or of each feature of rows. A constant gets standard deviation 1.
     """
     mean, std = _spread(x)
     return mean, np.where(std > 0, std, 1)
 
 
 def _spread(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation as in :func:`moments`, but 0 for what is constant up to float64's rounding.
+    """Mean and standard deviation as in :func:`moments`, except that a constant, up to float64's rounding, gets 0.
 
-    They are computed of differences from the first example, so that no digits cancel, and in units of the largest
+    They are computed from differences to the first example, so that no digits cancel, and in units of the largest
     difference, so that no square overflows or vanishes.
     """
     n, channels = len(x), x.shape[-1]
-    size = max(1, 2**18 // math.prod(x.shape[1:]))  # examples of a part: the whole set may not fit into memory
+    size = max(1, 2**18 // math.prod(x.shape[1:]))  # examples at a time: the whole set may not fit into memory
     first = x[:1].astype(np.float64).reshape(-1, channels)[0]
     origin = np.resize(first, math.prod(x.shape[1:]))
 
@@ -285,6 +293,6 @@ def standardised(x: Array, mean: Array, std: Array) -> Array:
     """(x - mean) / std as float32, computed in float64."""
     result = lazy.aligned(x.shape, np.dtype(np.float32))
     for piece in lazy.pieces(x):
-        with np.errstate(over="ignore"):  # infinity, which the checks of the results find
+        with np.errstate(over="ignore"):  # to infinity, which makes the loss non-finite, and that is reported
             result[piece] = (x[piece].astype(np.float64) - mean) / std
     return result

@@ -1,4 +1,4 @@
-"""Turns cells of a table into features for a network; fitted on training rows, and saved as plain values."""
+"""Turns the cells of a table into features, by encoders that are fitted on training rows and saved as plain values."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +10,9 @@ from dlrun.data.dataset import Array, standardised
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers, from which ``median`` is subtracted; a missing number counts as the median.
+    """Encodes a column of numbers: subtracts ``median``, which also takes the place of missing numbers.
 
-    With ``indicator`` a second feature is 1 where the number is missing, else 0.
+    With ``indicator`` there is a second feature, which is 1 where the number is missing, else 0.
     """
 
     name: str
@@ -41,12 +41,13 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A column of names, with a feature for each name: 1 where it is the cell's, else 0.
+    """Encodes a column of names one-hot: for each name there is a feature, 1 where the cell has that name, else 0.
 
-    For a name that no training row has, all features are 0.
+    A name that no training row has makes all features 0.
 
     Args:
-      values: the names of the training rows, and None if one of their cells is missing.
+      name: of the column.
+      values: the names that training rows have, and None if one of their cells is missing.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Category:
 
     @classmethod
     def fit(cls, name: str, cells: Array) -> "Category":
-        there = set(cells)
-        return cls(name, (*sorted(there - {None}), *({None} & there)))
+        values = set(cells)
+        return cls(name, (*sorted(values - {None}), *({None} & values)))
 
     @property
     def features(self) -> list[str]:
@@ -71,21 +72,22 @@ class Category:
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """Turns raw rows into features.
+    """Turns the raw rows of a table into features.
 
-    Raw rows are an object array (n, columns) of floats, NaN if missing, and text, None if missing.
+    Raw rows are an object array (n, columns): floats, NaN if missing, in columns of numbers; text, None if missing, in
+    columns of names.
     """
 
     columns: tuple[Number | Category, ...]
 
     @classmethod
     def fit(cls, x: Array, *, names: tuple[str, ...], numeric: tuple[bool, ...]) -> "TableEncoder":
-        """An encoder that is fitted on training rows.
+        """Fits an encoder on training rows.
 
         Args:
           x: raw rows.
-          names: of the columns.
-          numeric: which of them hold numbers; the others hold text.
+          names: the columns' names.
+          numeric: which columns hold numbers; the others hold names.
         """
         parts = [
             Number.fit(name, x[:, i].astype(np.float64)) if number else Category.fit(name, x[:, i])
@@ -125,11 +127,11 @@ class TableEncoder:
 
 
 def inputs(facts: dict[str, Any], x: Array) -> Array:
-    """Raw examples as a run's model takes them: tokens as they are, all others encoded and standardised, as float32.
+    """Turns raw examples into inputs for a trained run's model: encoded and standardised, float32; tokens stay as is.
 
     Args:
       facts: the content of the run's data.json.
-      x: examples as the source gives them; for a table raw rows, as :class:`TableEncoder` takes them.
+      x: examples as the data source gives them; for a table raw rows, as :class:`TableEncoder` takes them.
     """
     if "encoder" in facts:
         x = TableEncoder.of(facts["encoder"])(x)

@@ -1,7 +1,7 @@
-"""Gives rows to the compiled steps: a table on the device, and the row numbers of each batch in it.
+"""Gives data to the compiled steps: a table of rows on the device, and for each batch its row numbers in the table.
 
-Small data is one table that stays on the device (:class:`Resident`). Larger data is read while the device computes, a
-piece at a time (:class:`~dlrun.data.streamed.Streamed`). Both give the same batches.
+A small data set is one table that stays on the device (:class:`Resident`). A larger one is read while the device
+computes, a piece at a time (:class:`~dlrun.data.streamed.Streamed`). Both give the same batches.
 """
 
 from collections.abc import Iterator
@@ -16,23 +16,24 @@ from dlrun.data import batches, lazy
 from dlrun.data.dataset import Dataset
 
 Table = dict[str, Any]
-"""``x`` and ``y`` of rows; and ``mean`` and ``std``, if the device is to standardise ``x`` by them."""
+"""``x`` and ``y`` of some rows; also ``mean`` and ``std`` if the device is to standardise ``x`` by them."""
 Piece = tuple[Table, Any, int, int]
-"""A table, the row numbers of batches in it (batches, batch size), the first of these to take, and how many."""
+"""A table, the row numbers of batches in it (batches, batch size), the first batch to take, and how many to take."""
 
 
 class Feed(Protocol):
-    """Gives rows to the compiled steps."""
+    """Gives the batches of training and evaluation to the compiled steps, which work through a :data:`Piece` a call."""
 
     def train(self, step: int, most: int) -> Piece:
-        """The batches of steps ``step`` up to ``step + most``, or of fewer."""
+        """The batches of the training steps from ``step`` on, ``most`` of them or fewer."""
         ...
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
-        """The batches of a split, up to ``most`` at a time; row numbers of -1 stand for no example.
+        """The batches of a split, up to ``most`` at a time; -1 as a row number stands for no example.
 
         Args:
-          length: batches of the longest split; all splits get arrays of that length, for one compiled program.
+          length: how many batches the longest split has; row numbers of all splits come in arrays of that length, so
+            that one compiled program serves them all.
         """
         ...
 
@@ -46,7 +47,7 @@ class Feed(Protocol):
 
 
 def streams(data: Dataset, how: Streaming) -> bool:
-    """Whether rows are read while training; by ``auto`` if they exceed ``how.memory``, or are decoded from files."""
+    """Whether rows are read while training; ``auto``: if they exceed ``how.memory`` GB or are decoded from files."""
     if how.when != "auto":
         return how.when == "always"
     columns = [column for name in batches.SPLITS for column in (getattr(data, name).x, getattr(data, name).y)]
@@ -54,13 +55,13 @@ def streams(data: Dataset, how: Streaming) -> bool:
 
 
 class Resident:
-    """All rows of a small data set on the devices.
+    """A :class:`Feed` that keeps all rows of a small data set on the devices.
 
     Args:
-      table, rows: from :func:`dlrun.data.batches.one_table`, the table put on the devices.
-      batch_size: of training.
+      table, rows: from :func:`dlrun.data.batches.one_table`; the table is on the devices.
+      batch_size: the batch size of training.
       seed: decides the order of training rows.
-      divided: how batches are divided among the devices.
+      divided: the sharding of batches, which are divided among the devices.
     """
 
     def __init__(self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding):
@@ -70,7 +71,7 @@ class Resident:
         self.steps_per_epoch = len(self.rows["train"]) // batch_size
 
     def train(self, step: int, most: int) -> Piece:
-        """See :class:`Feed`; at most up to the end of the epoch."""
+        """See :class:`Feed`; gives no batches beyond the end of the epoch."""
         epoch, start = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
             self.order, self.epoch = jax.device_put(self.shuffled(epoch), self.divided), epoch
@@ -86,12 +87,12 @@ class Resident:
     def batch(self, step: int) -> Table:
         """See :class:`Feed`."""
         epoch, start = divmod(step, self.steps_per_epoch)
-        table, index = self.table, self.shuffled(epoch)[start]
-        return {**table, "x": table["x"][index], "y": table["y"][index]}
+        table, rows = self.table, self.shuffled(epoch)[start]
+        return {**table, "x": table["x"][rows], "y": table["y"][rows]}
 
     def close(self) -> None:
         """Nothing reads in the background."""
 
     def shuffled(self, epoch: int) -> np.ndarray:
-        """Row numbers of the training batches of an epoch."""
+        """The row numbers of an epoch's training batches, (batches, batch size)."""
         return batches.shuffled(self.rows["train"], self.batch_size, seed=self.seed, epoch=epoch)

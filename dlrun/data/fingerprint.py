@@ -1,7 +1,7 @@
-"""Tells whether data is still what it was: a small record identifies the rows of each split, and changes get words.
+"""Tells whether data is still the same: a small record identifies the rows of each split, and changes are described.
 
-The record is made of rows as they were loaded and split, before they are encoded or scaled. Their order counts, as the
-order of batches depends on it.
+The record is made from rows as they were loaded and split, before they are encoded or standardised. Their order counts,
+as the order of batches depends on it.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ By = Literal["files", "content"]
 MAPPED_BYTES = 2**31
 """An array that is mapped from a file and larger than this is identified by the file, unless ``by`` is content."""
 FEW = 100
-"""So many random rows identify a split whose rows are decoded one by one from no known file."""
-OBJECT_ROWS = 10_000  # read at a time
+"""How many random rows identify a split whose rows are decoded one by one, but from files that are not known."""
+OBJECT_ROWS = 10_000  # rows of objects read at a time
 NEAR = 1e-3
-"""Standard deviations by which inputs may differ: libraries round differently by version, which changes no result."""
+"""Standard deviations by which a mean or standard deviation may differ: versions of libraries round differently."""
 PREPARED = ("kind", "task", "shape", "vocabulary", "tokeniser", "encoder", "white", "background")
-"""Keys of data.json that say how a row becomes an input, beside means and standard deviations."""
+"""Keys of data.json, beside means and standard deviations, that say how a row becomes an input."""
 
 
 def fingerprint(splits: Mapping[str, Any], by: By) -> dict[str, Any]:
-    """By split, how many rows it has, and digests of their inputs and of their targets.
+    """For each split, how many rows it has, and digests of their inputs and of their targets.
 
     Args:
-      splits: rows with ``x`` and ``y``, by name.
-      by: identifies inputs that are not in memory by name, size and time of their files (``files``), or by all they
-        hold (``content``).
+      splits: rows with ``x`` and ``y``, by the name of the split.
+      by: what identifies inputs that are not in memory: the names, sizes and times of their files (``files``), or their
+        whole content (``content``).
     """
     return {
         name: {"rows": len(rows), "x": digest(rows.x, by), "y": digest(rows.y, "content")}
@@ -43,7 +43,7 @@ def digest(x: Any, by: By) -> str:
     """Identifies rows: ``sha256:…`` by their content, ``files:…`` by their files, ``sample:…`` by some of the rows."""
     sha = hashlib.sha256(f"{x.dtype} {x.shape}".encode())
     base = x.base if isinstance(x, lazy.Subset) else x
-    paths = getattr(base, "files", None)  # only an array that decodes files has them
+    paths = getattr(base, "files", None)  # only an array that decodes files has this
     if paths is not None:
         paths = paths[x.rows] if base is not x else paths
         _add_files(sha, list(map(str, paths)), by)
@@ -63,7 +63,7 @@ def _add_rows(sha: Any, x: Any) -> None:
     if x.dtype == object:
         for start in range(0, len(x), OBJECT_ROWS):
             for column in x[start : start + OBJECT_ROWS].reshape(min(OBJECT_ROWS, len(x) - start), -1).T:
-                numbers = set(map(type, column)) == {float}  # hashing these is ten times as fast as hashing text
+                numbers = set(map(type, column)) == {float}  # ten times as fast to hash as their text
                 sha.update(column.astype(np.float64).data if numbers else repr(column.tolist()).encode())
         return
     for piece in lazy.pieces(x):
@@ -71,19 +71,19 @@ def _add_rows(sha: Any, x: Any) -> None:
 
 
 def _add_files(sha: Any, paths: list[str], by: By) -> None:
-    """Names of files count from the folder that has all of them, which may have moved."""
+    """Adds files to a digest, by their paths below their common folder, so that this folder may move, or by content."""
     start = len(os.path.commonpath([os.path.dirname(min(paths)), os.path.dirname(max(paths))]))
     for path in paths:
         if by == "files":
-            known = os.stat(path)
-            sha.update(f"{path[start:]} {known.st_size} {known.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            status = os.stat(path)
+            sha.update(f"{path[start:]} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         else:
             with open(path, "rb") as file:
                 sha.update(hashlib.file_digest(file, "sha256").digest())
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What changed in the data between two runs' data.json, in words; keys that only one of them has are left out."""
+    """What changed in the data between two runs' data.json, in words; keys that only one of them has are ignored."""
     changed = [
         f"{key} was {before[key]}, is {now[key]}"
         for key in ("kind", "task", "shape", "vocabulary")
@@ -109,7 +109,7 @@ def changed_since(changed: list[str]) -> str:
 
 
 def _of_names(one: str, several: str, old: list[str] | None, new: list[str] | None) -> Iterable[str]:
-    """Says which names of classes or columns are new, gone or in another order."""
+    """Says which names of classes or columns are new or gone, or that they are in another order."""
     if old is None or new is None or list(old) == list(new):
         return
     for word, some in (("new", [c for c in new if c not in set(old)]), ("gone", [c for c in old if c not in set(new)])):
@@ -128,7 +128,7 @@ def _columns(data: Mapping[str, Any]) -> list[str] | None:
 
 
 def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
-    """Keys of data.json by which equal rows become different inputs, as another version may make them."""
+    """Keys of data.json that differ, so that equal rows become different inputs; another version may do this."""
     for key in PREPARED:
         if key in before and key in now and not _same(before[key], now[key]):
             yield key
@@ -143,7 +143,7 @@ def _prepared_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> It
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether plain values are equal in all keys that both have: a newer version may have added some."""
+    """Whether plain values are equal in all keys that both have, as a newer version may have added keys."""
     if isinstance(a, dict) and isinstance(b, dict):
         return all(_same(a[key], b[key]) for key in a if key in b)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):

@@ -1,7 +1,7 @@
-"""Arrays whose rows are not copied before they are needed: a subset of another array, in memory or mapped from a file,
-and files that are decoded when they are indexed.
+"""Works with arrays whose rows are read only when they are indexed, so that data sets need not fit into memory.
 
-Each has ``shape``, ``dtype`` and a length, and gives an ndarray when it is indexed by a slice or by row numbers.
+They are subsets of other arrays, arrays that are mapped from a file, and files that are decoded. Each has ``shape``,
+``dtype`` and a length, and gives an ndarray when it is indexed by a slice or by row numbers.
 """
 
 import math
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-SAMPLE = 10_000  # rows at most
-SAMPLE_BYTES = 2**28  # at most
-PIECE_BYTES = 2**22  # that are copied or checked at a time
-ALIGNMENT = 64
+SAMPLE = 10_000  # rows of a sample at most
+SAMPLE_BYTES = 2**28  # of a sample at most
+PIECE_BYTES = 2**22  # copied or checked at a time
+ALIGNMENT = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Subset:
 
 
 def pick(x: Any, index: np.ndarray) -> Any:
-    """The rows of ``x`` at ``index``, a mask or row numbers; a :class:`Subset` unless ``x`` is in memory."""
+    """The rows of ``x`` at ``index``, a mask or row numbers: a :class:`Subset`, or an array if ``x`` is in memory."""
     if isinstance(x, Subset):
         return Subset(x.base, x.rows[index])
     return x[index] if type(x) is np.ndarray else Subset(x, np.arange(len(x))[index])
@@ -57,7 +57,7 @@ def decoded(x: Any) -> bool:
 
 
 def size(x: Any) -> int:
-    """Bytes of all rows."""
+    """How many bytes all rows take."""
     return math.prod(x.shape) * x.dtype.itemsize
 
 
@@ -68,7 +68,7 @@ def pieces(x: Any) -> list[slice]:
 
 
 def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """An empty array whose memory is aligned as XLA wants it on CPU, where XLA then uses it without a copy."""
+    """An uninitialised array whose memory is aligned so that XLA on CPU can use it without a copy."""
     raw = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : raw.size - ALIGNMENT + start].view(dtype).reshape(shape)
@@ -77,12 +77,12 @@ def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
 def joined(
     parts: Sequence[Any], convert: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """An array in memory that has the rows of all parts, and for each part its row numbers in that array.
+    """Joins parts into one array in memory; returns it, and for each part its row numbers in it.
 
-    If all parts are subsets of one array in memory, it is that array, and nothing is copied.
+    If all parts are subsets of one array in memory, that array is returned, and nothing is copied.
 
     Args:
-      convert: is applied to rows, and gives float32.
+      convert: a function applied to the rows, which gives float32; None leaves them as they are.
     """
     subsets = [part for part in parts if isinstance(part, Subset)]
     base = subsets[0].base if subsets else None
@@ -99,7 +99,7 @@ def joined(
 
 
 def sample(x: Any) -> Any:
-    """``x``; or if its rows are decoded, a random sample, always the same: 10,000 of them, or what 256 MiB hold."""
+    """``x`` itself; if its rows are decoded, a random sample, always the same: 10,000 rows, or what fits 256 MiB."""
     if not decoded(x):
         return x
     return draw(x, min(SAMPLE, max(1, SAMPLE_BYTES * len(x) // size(x))))

@@ -1,4 +1,4 @@
-"""Reads data while the device computes, through Grain."""
+"""Reads data in the background while the device computes, by means of Grain."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.feed import Piece, Table
 
 PIECE_BYTES = 2**22
-"""A piece has so many bytes at most, or a single batch."""
+"""The most bytes that a piece has, unless a single batch has more."""
 PIECE_BATCHES = 32
-"""A piece has so many batches at most, so that steps of a tenth of a millisecond share a call."""
-STEPS = 2**31  # no run has more
+"""The most batches that a piece has. With several batches, many short steps share one call of the compiled function."""
+STEPS = 2**31  # no run has more steps
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Pieces:
 
     Args:
       number: how many pieces there are.
-      batches: gives, by the number of a piece, the row numbers in the data set of its batches, (length, batch size).
+      batches: gives, for the number of a piece, the row numbers in the split of its batches, (length, batch size).
       place: reads these rows and puts them on the devices.
     """
 
@@ -51,14 +51,14 @@ class Pieces:
 
 
 class Streamed:
-    """Gives rows to the compiled steps, and reads them piece by piece, ahead of the steps that need them.
+    """A :class:`~dlrun.data.feed.Feed` that reads rows piece by piece, ahead of the steps that need them.
 
     A piece is a small table of several batches, divided among the devices. Which rows it has follows from the step, so
-    that a resumed run only sets the iterator to the piece of its step. With several processes each reads its share.
+    a resumed run only has to set the iterator to the piece of its step. With several processes each reads its share.
 
     Args:
-      data: with all three splits.
-      batch_size: of training.
+      data: a data set with all three splits.
+      batch_size: the batch size of training.
       seed: decides the order of training rows.
       everywhere: the sharding of arrays that every device has whole.
       divided: the sharding of batches, which are divided among the devices.
@@ -82,7 +82,7 @@ class Streamed:
         self.moments: Table = jax.device_put(batches.device_moments(data), everywhere)
         self.steps_per_epoch = len(data.train) // batch_size
         rows = np.arange(len(data.train))
-        # The order of two epochs is kept, as reading ahead begins the next one.
+        # The orders of two epochs are kept, as reading ahead begins the next epoch before one is over.
         self.order = lru_cache(2)(lambda epoch: batches.shuffled(rows, batch_size, seed=seed, epoch=epoch))
 
         self.length = self._length(batch_size, PIECE_BATCHES if loop else 1)
@@ -91,7 +91,7 @@ class Streamed:
         self.evaluations: dict[tuple[Any, ...], grain.DatasetIterator] = {}
 
     def train(self, step: int, most: int) -> Piece:
-        """See :class:`~dlrun.data.feed.Feed`; at most up to the end of the piece."""
+        """See :class:`~dlrun.data.feed.Feed`; gives no batches beyond the end of the piece."""
         number, start = divmod(step, self.length)
         if self.piece is None or number != self.number:
             if number != self.number + 1:
@@ -102,23 +102,24 @@ class Streamed:
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
         """See :class:`~dlrun.data.feed.Feed`."""
         rows: Rows = getattr(self.data, split)
-        used, held = -(-len(rows) // batch_size), self._length(batch_size, min(most, length))
-        number = -(-used // held)
-        key = (split, batch_size, held)
+        used, per_piece = -(-len(rows) // batch_size), self._length(batch_size, min(most, length))
+        number = -(-used // per_piece)
+        key = (split, batch_size, per_piece)
         if key not in self.evaluations:
-            order = batches.in_order(np.arange(len(rows)), batch_size, number * held).reshape(number, held, -1)
+            order = batches.in_order(np.arange(len(rows)), batch_size, number * per_piece)
+            order = order.reshape(number, per_piece, -1)
             self.evaluations[key] = Pieces(number, order.__getitem__, partial(self._place, rows)).iterate(self.how)
         pieces = self.evaluations[key]
         pieces.set_state({"next_index": 0})
         for i, (table, order) in enumerate(pieces):
-            yield table, order, 0, min(held, used - i * held)
+            yield table, order, 0, min(per_piece, used - i * per_piece)
 
     def batch(self, step: int) -> Table:
         """See :class:`~dlrun.data.feed.Feed`."""
         return self._place(self.data.train, self._steps(step, 1))[0]
 
     def close(self) -> None:
-        """Ends the threads, once each has read its piece."""
+        """Ends the threads, each after the piece that it is reading."""
         for pieces in (self.pieces, *self.evaluations.values()):
             pieces.close()
 
@@ -127,37 +128,38 @@ class Streamed:
         return max(1, min(most, PIECE_BATCHES, int(PIECE_BYTES / (batches.row_size(self.data) * batch_size))))
 
     def _training(self, number: int) -> np.ndarray:
-        """Row numbers of the batches of a training piece, which may cross into the next epoch or pass the last step."""
+        """The row numbers of a training piece's batches; a piece may span two epochs and go beyond the last step."""
         return self._steps(number * self.length, self.length)
 
     def _steps(self, first: int, count: int) -> np.ndarray:
-        at = [divmod(step, self.steps_per_epoch) for step in range(first, first + count)]
-        return np.stack([self.order(epoch)[start] for epoch, start in at])
+        places = [divmod(step, self.steps_per_epoch) for step in range(first, first + count)]
+        return np.stack([self.order(epoch)[batch] for epoch, batch in places])
 
     def _place(self, rows: Rows, index: np.ndarray) -> tuple[Table, jax.Array]:
-        """A table of the rows at ``index`` (batches, batch size), and their row numbers in it; for -1 it has zeros.
+        """A table of the rows at ``index`` (batches, batch size), and their row numbers in the table.
 
-        The table is divided so that each device has its share of every batch, one after the other.
+        For an index of -1 the table has zeros, and the row number stays -1. The table is divided so that each device
+        has its share of every batch, one batch after the other.
         """
         count, size = index.shape
         devices = self.divided.mesh.size
         # from (batches, devices, share) to (devices, batches, share)
-        laid = index.reshape(count, devices, -1).swapaxes(0, 1).ravel()
+        by_device = index.reshape(count, devices, -1).swapaxes(0, 1).ravel()
         order = np.arange(count * size, dtype=np.int32).reshape(devices, count, -1).swapaxes(0, 1).reshape(count, size)
         order = np.where(index < 0, -1, order)
 
         def column(values: Any, convert: Callable[[np.ndarray], np.ndarray]) -> jax.Array:
             def share(where: Any) -> np.ndarray:
-                numbers = laid[where[0]]
-                there = numbers >= 0
-                converted = convert(values[numbers[there]])
-                if there.all():
+                numbers = by_device[where[0]]
+                real = numbers >= 0
+                converted = convert(values[numbers[real]])
+                if real.all():
                     return converted
                 padded = np.zeros((len(numbers), *converted.shape[1:]), converted.dtype)
-                padded[there] = converted
+                padded[real] = converted
                 return padded
 
-            return jax.make_array_from_callback((len(laid), *values.shape[1:]), self.rows_divided, share)
+            return jax.make_array_from_callback((len(by_device), *values.shape[1:]), self.rows_divided, share)
 
         x, y = column(rows.x, partial(batches.inputs, self.data)), column(rows.y, partial(batches.targets, self.data))
         table = {"x": x, "y": y}

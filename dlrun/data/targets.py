@@ -1,4 +1,4 @@
-"""Turns a user's targets into those of :class:`~dlrun.data.dataset.Rows`; raises ``ValueError`` for what is wrong."""
+"""Turns a user's targets into those of :class:`~dlrun.data.dataset.Rows`; raises ``ValueError`` for unfit ones."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,7 +10,7 @@ from dlrun.data import lazy
 from dlrun.data.dataset import Array
 
 LARGEST = 1e300
-"""Sums of larger numbers overflow float64."""
+"""The largest number allowed: sums of larger ones might overflow float64."""
 EXACT = 2**53
 """Whole numbers up to this are exact in float64."""
 
@@ -20,20 +20,24 @@ class Unseen(ValueError):
 
 
 def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple[tuple[str, ...], list[Array]]:
-    """Numbers classes 0, 1, … in the order of their values, which may be of any type that has an order.
+    """Numbers the classes 0, 1, … in the order of their values, which may be of any type that can be sorted.
 
     Args:
-      train: the value of each training row, (n,); they decide what classes there are.
-      others: the values of further rows, by a name for errors.
-      cut: whether further splits are cut from the training rows.
+      train: the value of each training row, (n,); they decide which classes there are.
+      others: the values of other splits' rows, by a name for errors.
+      cut: whether other splits will be cut from the training rows, so that each class needs two rows.
 
     Returns:
       The names of the classes, and the class numbers (n,), int32, of ``train`` and of each of the others.
+
+    Raises:
+      ValueError: if there are fewer than two classes, or too few rows of one, or classes that can't be told apart.
+      Unseen: if ``others`` have a class that ``train`` has not.
     """
     for place, part in {"": train, **others}.items():
         check_distinct(part, f" in {place}" if place else "")
     kinds = {part.dtype.kind for part in (train, *others.values())}
-    if len(kinds) > 1:  # NumPy would compare numbers as float64, and can't compare text with bytes
+    if len(kinds) > 1:  # NumPy would compare whole numbers and floats as float64, and can't compare text with bytes
         train, *rest = [_comparable(part) for part in (train, *others.values())]
         others = dict(zip(others, rest, strict=True))
     values, counts = np.unique(train, return_counts=True)
@@ -57,7 +61,7 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
 
 
 def check_distinct(values: Array, where: str = "") -> None:
-    """Refuses floats as names where neighbouring whole numbers are the same float."""
+    """Refuses floats as classes if they are so large that neighbouring whole numbers are the same float."""
     if values.dtype == object:
         values = np.array([v for v in values if type(v) is float])
     if values.dtype.kind != "f" or values.size == 0:
@@ -65,12 +69,12 @@ def check_distinct(values: Array, where: str = "") -> None:
     exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
     largest = float(values[np.nanargmax(np.abs(values))]) if not np.isnan(values).all() else 0.0
     if abs(largest) >= exact:
-        said = f"there is {largest:.0f} as {values.dtype}{where}, which is the same for whole numbers beside it"
-        raise ValueError(f"{said}: give whole numbers or text")
+        problem = f"there is {largest:.0f} as {values.dtype}{where}, which is the same for whole numbers beside it"
+        raise ValueError(f"{problem}: give whole numbers or text")
 
 
 def numbers(train: Array, others: Sequence[Array]) -> list[Array]:
-    """Numbers to predict, (n, K), of ``train`` and each of the others; in training rows each must vary."""
+    """Numbers to predict, (n, K), of ``train`` and each of the others; each must vary in the training rows."""
     columns = [checked(y.reshape(len(y), -1)) for y in (train, *others)]
     check_varied(columns[0])
     return columns
@@ -96,13 +100,13 @@ def name(value: Any) -> str:
 
 
 def checked(values: Array) -> Array:
-    """The same numbers; raises ``ValueError`` unless all are finite and float64 can tell them apart."""
+    """Returns ``values``; raises ``ValueError`` unless all are finite and float64 can tell them apart."""
     for piece in lazy.pieces(values) if values.dtype.kind == "f" else ():
         part = values[piece]
-        if not all(abs(float(extreme)) <= LARGEST for extreme in (part.min(), part.max())):  # NaN, if there is one
-            bad = np.argwhere(~(np.abs(part, dtype=np.float64) <= LARGEST))[0]
-            cell = f"{part[tuple(bad)]:g}"
-            raise ValueError(f"row {piece.start + bad[0]} has {cell}; numbers must be finite and up to {LARGEST:g}")
+        if not all(abs(float(extreme)) <= LARGEST for extreme in (part.min(), part.max())):  # NaN if any is
+            first = np.argwhere(~(np.abs(part, dtype=np.float64) <= LARGEST))[0]
+            cell = f"{part[tuple(first)]:g}"
+            raise ValueError(f"row {piece.start + first[0]} has {cell}; numbers must be finite and up to {LARGEST:g}")
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
         axes = tuple(range(values.ndim - 1))
         extremes = [(part.min(axes), part.max(axes)) for part in (values[piece] for piece in lazy.pieces(values))]
@@ -121,7 +125,7 @@ def _comparable(values: Array) -> Array:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first few of some classes, for errors."""
+    """Names one class, or several by the first three, for errors."""
     if len(names) == 1:
         return f"class {_short(names[0])}"
     return f"each of {len(names)} classes ({', '.join(map(_short, names[:3]))}{', …' if len(names) > 3 else ''})"

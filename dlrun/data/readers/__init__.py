@@ -1,5 +1,5 @@
-"""File formats, and downloads: a reader turns the bytes of a file into arrays, and says what is wrong with a file.
+"""File formats and downloads: a reader turns the bytes of a file into arrays, or says what is wrong with the file.
 
-Readers know nothing of the options of ``data=`` that use them. Start with :mod:`~dlrun.data.readers.files`; published
-data sets start with :mod:`~dlrun.data.readers.download`.
+Readers know nothing about the options of ``data=`` that use them. Start with :mod:`~dlrun.data.readers.files`, or for
+published data sets with :mod:`~dlrun.data.readers.download`.
 """

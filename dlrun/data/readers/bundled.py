@@ -1,4 +1,4 @@
-"""Reads the small data sets in scikit-learn from its files: importing scikit-learn takes longer than training."""
+"""Reads scikit-learn's small data sets straight from its files, as importing it takes longer than training on them."""
 
 import importlib.util
 from collections.abc import Callable
@@ -14,9 +14,9 @@ def table(name: str, *, header: bool = False, delimiter: str | None = ",") -> Ar
     """The numbers in a file of scikit-learn, (rows, columns) as float64; None if there is no such file.
 
     Args:
-      name: of a file in ``sklearn/datasets/data``, plain or gzipped.
+      name: the name of a file in ``sklearn/datasets/data``, plain or gzipped.
       header: whether the first line is a header.
-      delimiter: separates numbers; None is any white space.
+      delimiter: separates numbers; None means any white space.
     """
     package = importlib.util.find_spec("sklearn")
     for place in (package and package.submodule_search_locations) or ():
@@ -30,9 +30,9 @@ def classified(name: str, classes: tuple[str, ...], loader: str) -> Dataset:
     """The data set of a file whose last column has class numbers, and whose other columns have features.
 
     Args:
-      name: of the file.
+      name: the name of the file.
       classes: names of the classes.
-      loader: the function of ``sklearn.datasets`` to call in versions of scikit-learn without that file.
+      loader: the name of the function of ``sklearn.datasets`` to call if scikit-learn's version has no such file.
     """
     numbers = table(name, header=True)
     x, y = load(loader) if numbers is None else (numbers[:, :-1], numbers[:, -1])

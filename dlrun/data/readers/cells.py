@@ -1,4 +1,4 @@
-"""Reads tables from CSV and Parquet files. Raises ``ValueError`` for what is wrong with one, and says where."""
+"""Reads tables from CSV and Parquet files. Raises a ``ValueError`` that says what is wrong with one, and where."""
 
 import csv
 import importlib.util
@@ -32,11 +32,11 @@ class Table:
     """Columns of equal length.
 
     Args:
-      file: that they were read from.
-      columns: by name, an array of text as objects, with None for a missing cell (in Parquet's there may be numbers,
+      file: the file that they were read from.
+      columns: by name, an array of text as objects, with None for a missing cell (columns of Parquet may hold numbers,
         too); or an array of numbers, with NaN for a missing cell.
       place: gives a row's place in the file, for errors: ``line 7``.
-      spelled: gives the text that a missing cell, by column and row, has in the file.
+      spelled: gives the text in the file of a cell that counts as missing, by the name of its column and its row.
       point: the decimal sign of numbers that are written as text.
       met: those numbers of ``data.missing`` that some cell equals.
     """
@@ -52,14 +52,14 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def read_as(self, point: Point, missing: Missing) -> "Table":
-        """The table with this decimal sign; cells that equal a number of ``missing``, however spelled, are missing."""
+        """The table with this decimal sign, and without cells that equal a number of ``missing``, however written."""
         numbers, met = {value(v) for v in missing if not isinstance(v, str)}, set()
 
         def without(cells: Array) -> Array:
             if cells.dtype == object:
                 values = {cell: value(cell, point) for cell in set(cells) - {None}}
-                values |= {cell: value(cell) for cell, held in values.items() if held is None}  # as programs write it
-                gone = {cell for cell, held in values.items() if held in numbers}
+                values |= {cell: value(cell) for cell, v in values.items() if v is None}  # as programs write it
+                gone = {cell for cell, v in values.items() if v in numbers}
                 met.update(values[cell] for cell in gone)
                 return _objects([None if cell in gone else cell for cell in cells]) if gone else cells
             there = [v for v in numbers if (cells == v).any()]
@@ -70,7 +70,7 @@ class Table:
         return replace(self, columns=columns, point=point, met=frozenset(met))
 
     def text_of(self, key: str) -> list[Cell]:
-        """The cells of a column that hold text, and the numbers of their rows."""
+        """The cells of a column that hold text, with the numbers of their rows."""
         cells = self.columns[key]
         return [(c, i) for i, c in enumerate(cells) if type(c) is str] if cells.dtype == object else []
 
@@ -126,11 +126,11 @@ class Table:
         return _objects([c if type(c) is str or c is None else None if c != c else name(c) for c in cells])
 
     def with_leading_zeros(self, key: str) -> Cell | None:
-        """The first whole number with leading zeros: it may be a name, such as a postal code."""
+        """The first cell that is a whole number with leading zeros, which may be a name, such as a postal code."""
         return next((cell for cell in self.text_of(key) if ZEROS.fullmatch(cell[0].strip())), None)
 
     def formatted(self, key: str) -> Cell | None:
-        """The first number that is not written as programs write it."""
+        """The first cell with text that ``float`` does not read, such as 1,200.5 or 45 %."""
         return next((cell for cell in self.text_of(key) if plain(cell[0]) is None), None)
 
     def _check_marks(self, key: str) -> None:
@@ -149,8 +149,13 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
 
     Args:
       file: its path.
-      delimiter: of CSV; for ``auto``, what a first line ``sep=;`` says, or else what cuts the first lines evenly.
-      missing: cells that count as missing, beside empty ones; numbers do so only in :meth:`Table.read_as`.
+      delimiter: separates the cells of CSV; ``auto`` takes what a first line ``sep=;`` says, or else what cuts the
+        first lines into equally many cells.
+      missing: cells that count as missing, beside empty ones. Only text does so here; see :meth:`Table.read_as` for
+        numbers.
+
+    Raises:
+      ValueError: if the file can't be read, or is no table with a header, at least two columns and a row.
     """
     if file.is_dir():
         raise ValueError("it is a folder")
@@ -162,9 +167,9 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
     except OSError as error:
         raise ValueError(f"it can't be read: {reason(error)}") from None
     names, cells, place = _parquet(file) if content == b"PAR1" else _csv(content, delimiter)
-    twice = [k for k, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"there are {names.count(twice[0])} columns named {twice[0]!r}")
+    repeated = [k for k, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"there are {names.count(repeated[0])} columns named {repeated[0]!r}")
     columns = dict(zip(names, cells, strict=True))
 
     def spelled(key: str, row: int) -> str:
@@ -188,19 +193,19 @@ def _without(cells: Array, words: set[str]) -> Array:
 
 
 def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callable[[int], str]]:
-    """The names and cells of the columns, and what gives a row's place."""
+    """The names and cells of the columns, and a function that gives a row's place."""
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no text in UTF-8: byte {error.start}") from None
-    told = SEPARATOR.match(text)
-    if told is not None:
-        text = text[told.end() :]
+    declared = SEPARATOR.match(text)
+    if declared is not None:
+        text = text[declared.end() :]
     if not text.strip():
         raise ValueError("it is empty")
-    cut_at = DELIMITERS.get(delimiter) or (told[1] if told is not None else _delimiter(text))
+    cut_at = DELIMITERS.get(delimiter) or (declared[1] if declared is not None else _delimiter(text))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=cut_at, strict=True)
-    records, lines, before = [], [], 0 if told is None else 1
+    records, lines, before = [], [], 0 if declared is None else 1
     try:
         for record in reader:
             if record:
@@ -234,14 +239,14 @@ def _delimiter(text: str) -> str:
 
 
 def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
-    """The same as of :func:`_csv`."""
+    """The same as :func:`_csv`, for a Parquet file."""
     if importlib.util.find_spec("pyarrow") is None:
         raise ValueError("Parquet needs the package pyarrow: pip install 'dlrun[table]'")
     import pyarrow
     from pyarrow import parquet
 
     try:
-        # Not read_table, which takes folders above the file with names like a=1 for columns.
+        # Not read_table: where a folder above the file has a name like a=1, it adds a column a.
         table = parquet.ParquetFile(file).read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"it is broken: {reason(error)}") from None

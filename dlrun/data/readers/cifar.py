@@ -1,4 +1,4 @@
-"""CIFAR's format: Python 2 pickles of images and labels in a tar archive, read without unpacking or trusting them."""
+"""CIFAR's format: a tar archive of Python 2 pickles. Nothing is unpacked to disk, and no pickle can run code."""
 
 import gzip
 import io
@@ -20,12 +20,12 @@ from dlrun.errors import Unfit
 
 SHAPE = (3, 32, 32)
 LARGEST = 2**28
-"""Bytes of a member of the archive at most; the largest of CIFAR's has 155 million."""
+"""The most bytes that a member of the archive may have; CIFAR's largest has 155 million."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where images, labels and names of classes are in an archive.
+    """Where an archive keeps images, labels and the names of classes.
 
     Args:
       folder: the archive's only folder.
@@ -44,7 +44,7 @@ class Layout:
 
 
 def archive(name: str, size: int, sha256: str, *, folder: str, meta: str) -> File:
-    """The archive; its unpacked folder, or the files of that folder, serve as well."""
+    """Describes an archive; its unpacked folder, or the files of that folder, may take its place on disk."""
     return File(name, size, sha256, unpacked=(f"{folder}/{meta}", meta))
 
 
@@ -52,7 +52,7 @@ def dataset(source: Source, layout: Layout, *, folder: str | None, download: boo
     """The data set of an archive, packed or unpacked; images become (n, 32, 32, 3).
 
     Args:
-      folder: as :func:`dlrun.data.readers.download.find` takes it, like ``download``.
+      folder, download: as :func:`dlrun.data.readers.download.find` takes them.
 
     Raises:
       Unfit: when files are missing or are not what they should be.
@@ -85,7 +85,7 @@ def _members(path: Path, names: dict[str, str]) -> Iterator[tuple[str, bytes]]:
                 if member.size > LARGEST:
                     raise ValueError(f"{member.name} has {member.size} bytes")
                 yield names[member.name], tar.extractfile(member).read()  # pyright: ignore[reportOptionalMemberAccess]
-        while stream.read(2**20):  # to the end, where the checksum is
+        while stream.read(2**20):  # on to the end, where gzip checks its checksum
             pass
 
 
@@ -113,18 +113,22 @@ def class_names(raw: bytes, layout: Layout) -> tuple[str, ...]:
 
 
 def unpickle(raw: bytes) -> dict[Any, Any]:
-    """What a pickle holds that is made of dicts, lists, numbers, byte strings and arrays of unsigned bytes.
+    """The dict in a pickle that is made only of dicts, lists, numbers, byte strings and arrays of unsigned bytes.
+
+    Nothing that the pickle names is imported or called.
 
     Raises:
-      ValueError: when it holds anything else, or is no pickle. Nothing that it names is imported or called.
+      ValueError: if it holds anything else, or is no pickle.
     """
     try:
-        found = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
+        content = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
     except Exception as error:  # a pickle can go wrong in any way
         raise ValueError(f"not a pickle of images ({' '.join(str(error).split()) or type(error).__name__})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError("not a pickle of images (no dict)")
-    return {key: getattr(value, "array", None) if isinstance(value, _Array) else value for key, value in found.items()}
+    return {
+        key: getattr(value, "array", None) if isinstance(value, _Array) else value for key, value in content.items()
+    }
 
 
 class _Dtype:
@@ -135,11 +139,11 @@ class _Dtype:
             raise ValueError(f"numbers of type {kind!r:.40}")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like mean nothing for bytes."""
+        """Ignores the state: byte order and the like do not matter for bytes."""
 
 
 class _Array:
-    """Stands for an array that a pickle makes; NumPy's own ways to make one trust what the pickle gives them."""
+    """Stands for an array in a pickle. NumPy's own functions for making one would trust what the pickle gives them."""
 
     array: np.ndarray
 
@@ -152,7 +156,7 @@ class _Array:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows three names, and gives a stand-in of ours for each; any other name is refused."""
+    """Gives stand-ins of ours for the three names that CIFAR's pickles use; refuses any other name."""
 
     KNOWN: dict[tuple[str, str], Callable[..., Any]] = {  # noqa: RUF012
         ("numpy.core.multiarray", "_reconstruct"): _Array,

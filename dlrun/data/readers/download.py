@@ -3,8 +3,9 @@
 They are looked for in ``data.folder`` or, without that, in ``$DLRUN_DATA/<set>`` and in ``datasets/<set>`` below the
 user's and the system's data folders (XDG). A missing file is downloaded into the first of these: from
 ``$DLRUN_MIRROR/<set>`` if that is set, then from the data set's own addresses. A download has the suffix ``.part``
-until its SHA-256 is right; one that breaks off is continued, at once or by the next command. Files that a user put
-there, packed or unpacked, are used unchecked: reading them shows whether they are sound.
+until all of it has come and its SHA-256 is right; one that breaks off is continued, at once or by the next command.
+Files that are already there, packed or unpacked, are used without a checksum: reading them shows whether they are
+sound.
 """
 
 import os
@@ -23,9 +24,9 @@ class Source:
 
     Args:
       folder: the name of its folder below ``datasets``, ``$DLRUN_DATA`` and ``$DLRUN_MIRROR``.
-      files: all of them.
+      files: all its files.
       mirrors: addresses of folders that have all files, in the order to try.
-      package: Debian's package of it, if there is one.
+      package: the name of Debian's package of it, if there is one.
     """
 
     folder: str
@@ -38,11 +39,11 @@ def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
     """The path of each file of a data set, in the order of ``source.files``; downloads what is missing.
 
     Args:
-      folder: the only folder to look in and to write to; None means the usual ones.
+      folder: the only folder to look in and to write to; None means the usual ones (see the top of this file).
       download: whether anything may be downloaded.
 
     Raises:
-      Unfit: for the key ``folder``, if files are missing and may not or can't be downloaded.
+      Unfit: for the key ``folder``, if files are missing and may not be downloaded, or can't be.
     """
     places = _places(source, folder)
     for place in places:

@@ -1,4 +1,4 @@
-"""Files and folders that a user names."""
+"""Finds, identifies and reports on files and folders that a user names."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
     """
     if path is None:
         raise Unfit(key, path, f"name {what}")
-    place = Path(os.path.expanduser(path))  # unlike Path.expanduser, it leaves the name of a user that does not exist
+    place = Path(os.path.expanduser(path))  # unlike Path.expanduser, no error for an unknown user
     if not os.path.exists(place):
         folder = place.parent
         beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
@@ -25,7 +25,7 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
         if place.is_symlink():
             there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
         raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
-    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # it would seem to be empty
+    if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # else it would seem to be empty
         raise Unfit(key, path, f"name {what}: it can't be read: Permission denied")
     return place
 

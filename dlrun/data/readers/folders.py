@@ -1,4 +1,4 @@
-"""Searches a folder of images: its splits, classes and files, and what is left out."""
+"""Searches a folder for images: its splits, classes and files, and what is left out."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ SPLIT = {name: split for split, names in SPLITS.items() for name in names}
 ALIKE = {*SPLIT, "holdout", "evaluation"}
 FILLERS = {"", "set", "data", "dataset", "images", "image", "imgs", "img", "pictures", "pics", "folder", "split"}
 CLUTTER = {"__macosx", "@eadir"}
-"""Names that operating systems put into folders; like names with a dot in front, they are left out."""
+"""Folders that operating systems put among a user's files; like names with a dot in front, they are left out."""
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Found:
     Args:
       folders: the folder of each split.
       files: paths of images, by split and class.
-      left: how many files and folders are left out, by reason.
+      left: how many files and folders were left out, by reason.
       inner: how many images are in folders inside the folder of their class.
-      doubts: what a person should know, a line each.
+      doubts: warnings, a line each.
     """
 
     folders: dict[str, Path] = field(default_factory=dict)
@@ -43,10 +43,15 @@ class Found:
 
 
 def search(root: Path, path: str | None) -> Found:
-    """All images below a folder. Raises :class:`Unfit`, and ``OSError`` for a folder that can't be read.
+    """Finds all images below a folder, by split and class.
 
     Args:
-      path: the key's value, for errors.
+      root: the folder.
+      path: the value of the key ``path``, for errors.
+
+    Raises:
+      Unfit: if it is not clear which folders are splits and which are classes.
+      OSError: for a folder that can't be read.
     """
     found = Found()
     names = _strays(root, found.left)
@@ -61,7 +66,7 @@ def search(root: Path, path: str | None) -> Found:
 
 
 def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) -> dict[str, Path]:
-    """The folder of each split. Where ``train`` holds no folders it is a class, and all classes are training rows."""
+    """The folder of each split. A ``train`` without folders in it is a class; then all images are training rows."""
     named = {split: [name for name in names if SPLIT.get(name.lower()) == split] for split in SPLITS}
     if not any(_folders(root / name) for name in named["train"]):
         _check_no_splits(root, names, path)
@@ -88,7 +93,7 @@ def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) 
 
 
 def _check_no_splits(root: Path, names: list[str], path: str | None) -> None:
-    """Refuses folders that look like splits where none is a training split."""
+    """Refuses folders that look like splits if none of them is a training split."""
     likely = [name for name in names if _alike(name)]
     if not (likely and len(likely) == len(names)):
         likely = [name for name in likely if _folders(root / name)]
@@ -99,7 +104,7 @@ def _check_no_splits(root: Path, names: list[str], path: str | None) -> None:
 
 
 def _check_classes(folder: Path, names: list[str], path: str | None, doubts: list[str]) -> None:
-    """Refuses splits inside the folders of classes; notes classes that all hold the same folders."""
+    """Refuses splits inside the folders of classes; warns if all classes hold folders of the same names."""
     inner = {name: _folders(folder / name) for name in names}
     for name, within in inner.items():
         if len({SPLIT.get(w.lower()) for w in within} - {None}) > 1 and all(map(_alike, within)):
@@ -123,7 +128,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _images(folder: Path, left: Counter[str]) -> list[str]:
-    """Paths of the images at any depth of a folder, sorted. A folder that links lead to more than once is read once."""
+    """Paths of the images at any depth below a folder, sorted. A folder that links lead to again is read only once."""
     images, todo, seen = [], [""], {_identity(folder)}
     while todo:
         inner = todo.pop()
@@ -177,5 +182,5 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino

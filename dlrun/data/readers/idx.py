@@ -1,4 +1,4 @@
-"""Data sets in the IDX format of MNIST: four files, images and labels for training and for testing."""
+"""Reads data sets in MNIST's IDX format: four files, images and labels for training and for testing."""
 
 import gzip
 import math
@@ -24,7 +24,7 @@ NAMES = (
 
 
 def files(*published: tuple[int, str]) -> tuple[File, ...]:
-    """The four gzipped files; ``published`` has the size and SHA-256 of each."""
+    """Describes the four gzipped files; ``published`` has the size in bytes and the SHA-256 of each."""
     return tuple(File(f"{name}.gz", *rest, unpacked=(name,)) for name, rest in zip(NAMES, published, strict=True))
 
 
@@ -35,7 +35,7 @@ def dataset(
 
     Args:
       shape: height and width of an image.
-      folder: as :func:`dlrun.data.readers.download.find` takes it, like ``download``.
+      folder, download: as :func:`dlrun.data.readers.download.find` takes them.
 
     Raises:
       Unfit: if files are missing, can't be read, or do not fit each other.
@@ -64,7 +64,7 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Unsigned bytes (n, *shape) from an IDX file: two zero bytes, type 8, number of axes, sizes, values.
 
     Raises:
-      ValueError: when it is not such a file.
+      ValueError: if it is no such file, or does not have that shape.
     """
     try:
         raw = path.read_bytes()

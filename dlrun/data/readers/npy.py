@@ -1,4 +1,4 @@
-"""NumPy's files: arrays stay on disk until they are indexed; those in a compressed archive are read."""
+"""Reads NumPy's files: arrays are mapped, and stay on disk until they are indexed; compressed ones are read whole."""
 
 import lzma
 import math
@@ -21,7 +21,7 @@ BROKEN = (
     *(OSError, EOFError, ValueError, MemoryError, RuntimeError, OverflowError, SyntaxError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-"""What reading a damaged file, or one that is no array, may raise."""
+"""The errors that reading a damaged file, or one that is no array, may raise."""
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -30,7 +30,7 @@ def readers(place: Path) -> Iterator[dict[str, Callable[[], Array]]]:
     """For each array in a folder of .npy files or in an .npz archive, by its name, a function that reads it.
 
     Raises:
-      BROKEN: if ``place`` is neither; these functions may raise it too.
+      BROKEN: one of these errors, if ``place`` is neither; the functions may raise them too.
     """
     if place.is_dir():
         there = {file.stem: file for file in sorted(place.glob("*.npy"))}
@@ -56,7 +56,7 @@ def reason(error: Exception) -> str:
 
 
 def _mapped(file: Path) -> Array:
-    with np.errstate(over="ignore"):  # by an absurd size, which NumPy then refuses
+    with np.errstate(over="ignore"):  # a damaged header may have an absurd size, which NumPy then refuses
         return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
@@ -74,7 +74,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         if there != needed or min(shape, default=0) < 0:
             raise ValueError(f"it has {there} bytes, and its header promises {needed}, of shape {shape}")
         if info.compress_type == zipfile.ZIP_STORED and needed:
-            while file.read(lazy.PIECE_BYTES):  # to the end, where the checksum is
+            while file.read(lazy.PIECE_BYTES):  # on to the end, where the checksum is checked
                 pass
             offset, order = _content(archive, info) + start, "F" if fortran else "C"
             return np.memmap(str(archive.filename), dtype, "r", offset, shape or (1,), order).reshape(shape)
@@ -82,12 +82,12 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         flat = array.reshape(-1)
         for piece in lazy.pieces(flat):
             flat[piece] = np.frombuffer(file.read(len(flat[piece]) * dtype.itemsize), dtype)
-        file.read(1)
+        file.read(1)  # the end, where the checksum is checked
     return array.T if fortran else array
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Where a member's content begins in the archive's file: behind a header, with two fields of variable length."""
+    """Where a member's content begins in the archive: after a header of 30 bytes and two fields of variable length."""
     with open(str(archive.filename), "rb") as file:
         file.seek(info.header_offset)
         head = file.read(30)

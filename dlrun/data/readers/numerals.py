@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 Point = Literal[".", ","]
 """A decimal sign."""
-SPACES = " \u00a0\u2009\u202f"  # the usual one, no-break, thin, narrow no-break
+SPACES = " \u00a0\u2009\u202f"  # space, no-break space, thin space, narrow no-break space
 CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|BRL"
 CURRENCY = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20cf]|{CODES}"
 NUMERAL = re.compile(  # sign, currency or percent sign, digits with marks, exponent
@@ -53,7 +53,7 @@ def read(cell: str, point: Point = ".") -> Numeral | None:
 
 
 def _digits(body: str, point: Point) -> str | None:
-    """A number without marks between thousands, and with a point; None if its digits are grouped otherwise."""
+    """A number without thousands separators and with a decimal point; None if its digits are not grouped rightly."""
     whole, _, fraction = body.partition(point)
     if not whole.isdigit() and whole:
         if GROUPED.fullmatch(whole) is None:
@@ -63,7 +63,7 @@ def _digits(body: str, point: Point) -> str | None:
 
 
 def plain(cell: str) -> float | None:
-    """The number in a cell that is written as programs write it, which may be infinite; None if there is none."""
+    """The number in a cell as ``float`` reads it, which may be infinite; None for NaN, or if there is none."""
     try:
         value = None if "_" in cell else float(cell)  # Python would take 1_000 for a number
     except ValueError:
@@ -72,22 +72,22 @@ def plain(cell: str) -> float | None:
 
 
 def number(cell: str, point: Point = ".") -> float | None:
-    """The number in a cell, written as programs or as people write it; None if there is none."""
+    """The number in a cell, as :func:`plain` or else :func:`read` reads it; None if there is none."""
     if point == "." and (value := plain(cell)) is not None:
         return value
-    found = read(cell, point)
-    return None if found is None else float(found.value)
+    numeral = read(cell, point)
+    return None if numeral is None else float(numeral.value)
 
 
 def exact(cell: str, point: Point = ".") -> int | Decimal:
     """The number in a cell that has one, with all its digits."""
-    found = read(cell, point)
-    value = Decimal(cell) if found is None else found.value
+    numeral = read(cell, point)
+    value = Decimal(cell) if numeral is None else numeral.value
     return int(value) if value == value.to_integral_value() else value
 
 
 def value(cell: Any, point: Point = ".") -> int | float | None:
-    """The value of a cell, text or a number, for comparisons: whole numbers have all digits, others are float64."""
+    """The value of a cell, text or a number, for comparisons: a whole number keeps all digits, others are float64."""
     rounded = number(cell, point) if isinstance(cell, str) else cell
     if rounded is None or not math.isfinite(rounded):
         return rounded
@@ -111,18 +111,18 @@ def decimal_sign(columns: dict[str, list[Cell]], at: Callable[[str, Cell], str])
     Raises:
       ValueError: if both signs are possible, or there is evidence of both.
     """
-    found: dict[str, tuple[str, Cell]] = {}
+    evidence: dict[str, tuple[str, Cell]] = {}
     written = {key: there for key, there in columns.items() if any(plain(cell) is None for cell, _ in there)}
     numbers = {key: there for key, there in written.items() if mostly(there, is_number)}
-    _evidence(numbers, found)
-    if not found.keys() & {"comma", "either comma"}:
+    _add_evidence(numbers, evidence)
+    if not evidence.keys() & {"comma", "either comma"}:
         return "."
-    _evidence({k: v for k, v in columns.items() if k not in written or k in numbers}, found)
-    comma, point, both = (at(*found[k]) if k in found else "" for k in ("comma", "point", "either point"))
+    _add_evidence({k: v for k, v in columns.items() if k not in written or k in numbers}, evidence)
+    comma, point, both = (at(*evidence[k]) if k in evidence else "" for k in ("comma", "point", "either point"))
     if comma and (point or both):
         raise ValueError(f"{comma}, but {point or both}")
     if not comma and not point:
-        key, cell = found["either comma"]
+        key, cell = evidence["either comma"]
         raise ValueError(f"{at(key, cell)}, which is {number(cell[0], '.'):.10g} or {number(cell[0], ','):.10g}")
     return "," if comma else "."
 
@@ -138,8 +138,8 @@ def is_number(cell: str) -> bool:
     return plain(cell) is not None or any(read(cell, point) is not None for point in (".", ","))
 
 
-def _evidence(columns: dict[str, list[Cell]], found: dict[str, tuple[str, Cell]]) -> None:
-    """Adds to ``found`` the first cell of each kind: only with a comma or point is it a number, or with either."""
+def _add_evidence(columns: dict[str, list[Cell]], evidence: dict[str, tuple[str, Cell]]) -> None:
+    """Adds the first cell of each kind: a number only with a comma, only with a point, or another one with each."""
     for key, there in columns.items():
         for cell in there:
             if "," not in cell[0] and "." not in cell[0]:
@@ -148,4 +148,4 @@ def _evidence(columns: dict[str, list[Cell]], found: dict[str, tuple[str, Cell]]
             if values[0] == values[1]:
                 continue
             which = "comma" if values[0] is None else "point" if values[1] is None else ""
-            found.setdefault(which or ("either comma" if "," in cell[0] else "either point"), (key, cell))
+            evidence.setdefault(which or ("either comma" if "," in cell[0] else "either point"), (key, cell))

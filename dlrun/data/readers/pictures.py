@@ -1,4 +1,4 @@
-"""Reads picture files: their heads, and their pixels as arrays."""
+"""Reads picture files: their headers, and their pixels as arrays."""
 
 import contextlib
 import errno
@@ -16,10 +16,12 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANA
 from dlrun.data.readers import files
 
 WANTED = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-"""Pillow's names of formats, without stubs, films, formats that need another program, and those without a signature."""
+"""Pillow's names of formats. Left out: films, formats that Pillow reads only with another program, or not by itself,
+and those that can't be told by their first bytes."""
 BYTES = "8 bits"
 BYTE = np.dtype(np.uint8)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2, as Pillow's
+# Byte orders in Pillow's raw modes: B is big-endian, L or none is little-endian, N is this machine's.
 OTHER_END = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 FOREIGN, OWN = ("B", "") if sys.byteorder == "little" else ("", "B")
 NATIVE = {form.format(FOREIGN): form.format(OWN) for form in ("I;16{}S", "I;32{}S", "F;32{}F")}
@@ -40,11 +42,11 @@ def suffixes() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Head:
-    """What a file's first bytes tell of a picture.
+    """What a file's header tells about a picture.
 
     Args:
-      depth: of a pixel's numbers: ``8 bits`` (also for all that Pillow turns into bytes), ``12 bits``, ``16 bits``,
-        ``32 bits`` or ``float``; for a PGM or PPM with larger numbers as many bits as its maximum needs.
+      depth: the type of a pixel's numbers: ``8 bits`` (also for all that Pillow turns into bytes), ``12 bits``,
+        ``16 bits``, ``32 bits`` or ``float``; for a PGM or PPM with larger numbers, as many bits as its maximum needs.
       alpha: whether pixels may be transparent.
       frames: whether there are pictures after the first.
     """
@@ -55,7 +57,7 @@ class Head:
 
 
 def head(file: str) -> Head | str:
-    """A file's head, or what is wrong with it."""
+    """A file's header, or what is wrong with the file."""
     try:
         with _opened(file) as image:
             if why := _unfit(image):
@@ -89,7 +91,7 @@ class Form:
 
 
 def decode(file: str, form: Form) -> np.ndarray:
-    """The middle square of a picture, (size, size) or (size, size, 3). Raises ``OSError`` that names the file."""
+    """The middle square of a picture, (size, size) or (size, size, 3). Raises an ``OSError`` that names the file."""
     try:
         with _opened(file) as image:
             if _depth(image) != BYTES:
@@ -103,10 +105,13 @@ def decode(file: str, form: Form) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[ImageFile.ImageFile]:
-    # Pillow opens no file by its name here: it would map grey pixels, and wrongly those of a TIFF that needs rotating.
+    # Opened here, not by Pillow: given a name, it would map grey pixels, wrongly for a TIFF that needs rotating.
     with open(file, "rb") as raw, Image.open(raw, formats=formats()) as image:
         # libtiff gives bytes in this machine's order, which Pillow heeds only for unsigned numbers of 16 bits.
-        image.tile = [_retold(t, NATIVE.get(_raw(t), _raw(t))) if t.codec_name == "libtiff" else t for t in image.tile]
+        image.tile = [
+            _with_raw_mode(tile, NATIVE.get(_raw(tile), _raw(tile))) if tile.codec_name == "libtiff" else tile
+            for tile in image.tile
+        ]
         yield image
 
 
@@ -144,7 +149,7 @@ def _depth(image: ImageFile.ImageFile) -> str:
 
 
 def _rawmode(image: ImageFile.ImageFile) -> str:
-    """Pillow's raw mode, which says how bytes become pixels; empty where none of its own decoders reads the file."""
+    """Pillow's raw mode, which says how bytes become pixels; empty if another library decodes the file."""
     return _raw(image.tile[0]) if image.tile else ""
 
 
@@ -152,8 +157,8 @@ def _raw(tile: Any) -> str:
     return str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args)
 
 
-def _retold(tile: Any, raw: str) -> Any:
-    """A tile of a file, whose bytes are read in the raw mode ``raw``."""
+def _with_raw_mode(tile: Any, raw: str) -> Any:
+    """A tile, Pillow's description of pixels in a file, with ``raw`` as its raw mode."""
     return tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw)
 
 
@@ -210,7 +215,7 @@ def _grey(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
 def _colours(image: ImageFile.ImageFile, file: str, raw: str) -> np.ndarray:
     """Numbers of 16 bits: colours (H, W, 3), colours with alpha (H, W, 4), or grey with alpha (H, W, 2).
 
-    Pillow keeps only the upper byte of each number. Told that the bytes are in the other order, it keeps the lower one.
+    Pillow keeps only the upper byte of each number. Told that the byte order is the other one, it keeps the lower byte.
     """
     transparent = image.info.get("transparency")
     if raw == "LA;16B":
@@ -232,5 +237,5 @@ def _with_alpha(pixels: np.ndarray, transparent: int | tuple[int, ...]) -> np.nd
 def _read(image: ImageFile.ImageFile, raw: str) -> np.ndarray:
     """The pixels, with the file's bytes read in the raw mode ``raw``."""
     plain = (tile._replace(codec_name="raw", args=raw) if tile.codec_name == "ppm" else tile for tile in image.tile)
-    image.tile = [_retold(tile, raw) for tile in plain]
+    image.tile = [_with_raw_mode(tile, raw) for tile in plain]
     return np.asarray(ImageOps.exif_transpose(image))

@@ -1,4 +1,4 @@
-"""Tokenisers: text to token numbers and back. From its ``facts``, plain values, :func:`tokeniser` rebuilds one."""
+"""Tokenisers turn text into token numbers and back. :func:`tokeniser` rebuilds one from plain values, its ``facts``."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ class Tokeniser(Protocol):
         ...
 
     def decode(self, tokens: Array) -> bytes:
-        """The text of token numbers (n,)."""
+        """The text that token numbers (n,) stand for, in UTF-8."""
         ...
 
     def characters(self, tokens: Array) -> int:
@@ -59,7 +59,7 @@ class Bytes:
         return tokens.astype(np.uint8).tobytes()
 
     def characters(self, tokens: Array) -> int:
-        return _begun(tokens) if self.utf8 else tokens.size
+        return _characters_begun(tokens) if self.utf8 else tokens.size
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "bytes", "utf8": self.utf8}
@@ -131,14 +131,14 @@ class BytePairs:
         return importlib.util.find_spec("tokenizers") is not None
 
     @cached_property
-    def _begun(self) -> Array:
+    def _characters_of_token(self) -> Array:
         """How many characters begin in each token."""
         # The library writes printable bytes as themselves, and the others as characters from 256 on.
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
         spelt = {chr(b): b for b in printable}
         spelt |= {chr(256 + i): b for i, b in enumerate(sorted(set(range(256)) - set(printable)))}
         vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-        return np.array([_begun(np.array([spelt[c] for c in token])) for token, _ in vocabulary])
+        return np.array([_characters_begun(np.array([spelt[c] for c in token])) for token, _ in vocabulary])
 
     def encode(self, texts: Sequence[bytes]) -> Array:
         parts = self.tokenizer.encode_batch_fast([text.decode() for text in texts])
@@ -149,20 +149,20 @@ class BytePairs:
         return self.tokenizer.decode(tokens.tolist()).encode()
 
     def characters(self, tokens: Array) -> int:
-        return int(self._begun[tokens].sum())
+        return int(self._characters_of_token[tokens].sum())
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "bpe", "model": self.model}
 
 
 def tokeniser(facts: dict[str, Any]) -> Tokeniser:
-    """The tokeniser that gave ``facts``."""
+    """Rebuilds the tokeniser that gave ``facts``."""
     kinds = {"bytes": Bytes, "characters": Characters, "bpe": BytePairs}
     return kinds[facts["kind"]](**{k: v for k, v in facts.items() if k != "kind"})
 
 
-def _begun(codes: Array) -> int:
-    """How many characters begin in bytes of UTF-8: as many as bytes that do not continue one."""
+def _characters_begun(codes: Array) -> int:
+    """How many characters begin in some bytes of UTF-8: as many as there are bytes that do not continue one."""
     return int(((codes & 0xC0) != 0x80).sum())
 
 

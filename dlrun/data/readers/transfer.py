@@ -19,10 +19,10 @@ from dlrun import __version__
 from dlrun.display.terminal import can_move
 
 TIMEOUT = 20.0
-"""Seconds without an answer or a byte, after which a mirror counts as failed."""
+"""Seconds without an answer or a byte after which a mirror counts as failed."""
 
 TRIES = 5
-"""Requests for a file to a mirror at most, as long as each brings some bytes before the connection breaks off."""
+"""The most requests for a file to one mirror, as long as each brings some bytes before the connection breaks off."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class File:
       name: its name, at every mirror and on disk.
       size: in bytes.
       sha256: of its content, in hexadecimal.
-      unpacked: paths of its unpacked content, relative to its folder; any of them is used in place of the file.
+      unpacked: paths, relative to its folder, of its unpacked content; the first that is there is used in its place.
     """
 
     name: str
@@ -42,19 +42,19 @@ class File:
     unpacked: tuple[str, ...] = ()
 
     def within(self, folder: Path) -> Path | None:
-        """Its path in a folder, unpacked or not; None if it is not there."""
+        """The path of the file, or of its unpacked content, in a folder; None if it is not there."""
         return next((folder / n for n in (*self.unpacked, self.name) if os.path.isfile(folder / n)), None)
 
 
 class Failed(Exception):
-    """Raised where a mirror does not give a file; the message says why in a few words."""
+    """Raised if a mirror does not give a file; the message says why in a few words."""
 
 
 @contextmanager
 def part_file(final: Path) -> Iterator[FileIO]:
     """Opens the file that a download is written to, ``<final>.part``, at its end, and locks out other processes.
 
-    Afterwards it removes an empty file, and folders that it made and that are empty.
+    Afterwards the file is removed if it is empty, and so are folders that were made for it.
     """
     path = final.with_name(f"{final.name}.part")
     made = [folder for folder in path.parents if not folder.exists()]
@@ -82,7 +82,7 @@ def _locked(path: Path) -> FileIO:
             _say(f"waiting for another process that downloads {path.stem}")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:
-            pass  # a file system without locks: the checksum finds what two at once would spoil
+            pass  # no locks on this file system: if two processes write at once, the checksum tells
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
@@ -90,7 +90,7 @@ def _locked(path: Path) -> FileIO:
 
 
 def download(url: str, file: File, part: FileIO) -> None:
-    """Downloads what ``part`` lacks of a file, and checks it. Raises :class:`Failed`; bytes that may be right stay."""
+    """Downloads what ``part`` lacks of a file, and checks it. Where it raises :class:`Failed`, good bytes stay."""
     inherited, why = _size(part) > 0, ""
     for _ in range(TRIES):
         before = _size(part)
@@ -108,12 +108,12 @@ def download(url: str, file: File, part: FileIO) -> None:
         why = "wrong checksum"
         if not inherited:
             break
-        inherited = False  # bytes of an earlier command may have been wrong: once more from the beginning
+        inherited = False  # bytes from an earlier command may be wrong: try again from the beginning
     raise Failed(why)
 
 
 def _receive(url: str, file: File, part: FileIO) -> None:
-    """Appends the missing bytes; starts over if the server can't send only these. Raises :class:`Failed`."""
+    """Appends the missing bytes; starts over if the server can't send these alone. Raises :class:`Failed`."""
     have = _size(part)
     if have == file.size:
         return
@@ -155,7 +155,7 @@ def _answer(url: str, have: int) -> Any:
 
 
 def _read(response: Any, most: int) -> bytes:
-    """The next bytes of an answer; none at its end."""
+    """The next bytes of an answer; empty at its end."""
     try:
         return response.read1(min(most, 2**18))
     except (OSError, HTTPException) as error:
@@ -200,9 +200,9 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _shown(file: File, have: int, url: str) -> Iterator[Any]:
-    """Shows a download: a line on stderr, and below it on a terminal, while it lasts, a bar.
+    """Shows a download: a line on stderr, and on a terminal a progress bar below it while the download lasts.
 
-    Yields a function to call with each number of bytes that came.
+    Yields a function to call with the number of bytes each time that some have come.
     """
     begun = f", from {amount(have)} on" if have else ""
     _say(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")

@@ -15,20 +15,20 @@ from dlrun.errors import Unfit, nearest
 
 NAMES = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
 WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train, y_train, x_test and y_test"
-VOCABULARY = 2**20  # tokens: an embedding of more would not fit into memory
-CLASSES = 100  # whole numbers as floats may be meant as classes, if they have no more different values than this
+VOCABULARY = 2**20  # tokens at most: an embedding of more would not fit into memory
+CLASSES = 100  # floats that are whole numbers may be meant as classes if they have no more different values than this
 TAKES = {
     "classification": "data.task=classification takes it for classes",
     "multilabel": "data.task=multilabel takes it for labels",
 }
 MEANT = "and this is meant if you say data.task="
-FAR = 16  # times larger numbers in another split: it was probably scaled differently
-NEGATIVE = 0.01  # of another split's numbers may be below 0 by noise
-FAINT = 0.05  # of training's largest number: noise may go so far below 0
-SOME = 1000  # rows that a scale is estimated from
+FAR = 16  # a split whose numbers are more than this many times as large was probably scaled differently
+NEGATIVE = 0.01  # up to this share of another split's numbers may be below 0 by noise
+FAINT = 0.05  # noise may go this far below 0, as a share of training's largest number
+SOME = 1000  # how many rows a scale is estimated from
 Task = Literal["auto", "classification", "regression", "multilabel"]
 Kind = Literal["auto", "image", "rows", "tokens"]
-Asked = Literal["classification", "regression", "multilabel"]
+KnownTask = Literal["classification", "regression", "multilabel"]
 Form = Literal["image", "rows", "tokens"]
 
 
@@ -37,11 +37,14 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
 
     Args:
       path: an .npz file, or a folder of .npy files with those names.
-      task: what to predict; auto goes by y. Integers, text or booleans (n,) are classes, numbered in their order.
+      task: what to predict; auto goes by y. Integers, text or booleans (n,) are classes, numbered in sorted order.
         Floats (n,) or (n, K) are numbers to predict. Booleans (n, K), or integers 0 and 1, are labels, of which several
-        may be true at once; with a single 1 in each row, ``classification`` takes them for classes.
+        may be true at once; if each row has a single 1, ``classification`` takes them for classes.
       kind: what an example is; auto takes x of shape (n, H, W) or (n, H, W, C) for images and (n, features) for rows.
         Whole numbers (n, T) are tokens only with ``kind=tokens``.
+
+    Raises:
+      Unfit: if arrays are missing, can't be read, or do not fit each other.
     """
     place = files.named(path, WHAT)
     given = _opened(place, path)
@@ -64,12 +67,20 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
             xs.append(_inputs(x, form, vocabulary))
     warnings = list(_scales({name: x for name, (x, _) in parts.items()}, path)) if form != "tokens" else []
     ys = {names[k][1]: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for k, (_, y) in parts.items()}
-    asked, classes, targets_of = _targets(ys, task, path, cut=not parts.keys() >= {"val", "test"})
+    known_task, classes, targets_of = _targets(ys, task, path, cut=not parts.keys() >= {"val", "test"})
     if task == "auto":
-        warnings += _guessed(names["train"][1], ys[names["train"][1]], asked)
+        warnings += _guessed(names["train"][1], ys[names["train"][1]], known_task)
     rows = {name: Rows(x, y) for name, x, y in zip(parts, xs, targets_of, strict=True)}
-    val, test = rows.get("val"), rows.get("test")
-    return Dataset(form, classes, rows["train"], val, test, task=asked, vocabulary=vocabulary, warnings=tuple(warnings))
+    return Dataset(
+        form,
+        classes,
+        rows["train"],
+        rows.get("val"),
+        rows.get("test"),
+        task=known_task,
+        vocabulary=vocabulary,
+        warnings=tuple(warnings),
+    )
 
 
 @contextlib.contextmanager
@@ -82,7 +93,7 @@ def _named(what: str, path: str | None) -> Iterator[None]:
 
 
 def _form(x: Array, name: str, kind: Kind, path: str | None) -> Form:
-    """What an example is: ``kind``, or for ``auto`` by the shape of ``x``; refuses shapes that do not fit it."""
+    """What an example is: ``kind``, or if that is ``auto``, what the shape of ``x`` says; refuses unfit shapes."""
     forms: dict[int, Form] = {2: "rows", 3: "image", 4: "image"}
     form = forms.get(x.ndim) if kind == "auto" else kind
     if form is None or x.ndim not in {"image": (3, 4), "rows": (2,), "tokens": (2,)}[form]:
@@ -95,7 +106,7 @@ def _form(x: Array, name: str, kind: Kind, path: str | None) -> Form:
 
 
 def _opened(place: Path, path: str | None) -> dict[str, Array]:
-    """The arrays that have known names. Those in a folder stay on disk until they are read."""
+    """The arrays that have known names; they stay on disk until they are indexed, unless they are compressed."""
     try:
         with npy.readers(place) as read:
             known = [name for name in read if name in NAMES]
@@ -159,9 +170,10 @@ def _vocabulary(xs: dict[str, Array], path: str | None) -> int:
 
 
 def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
-    """Refuses splits whose type and scale differ from training's, as of bytes and their 255ths; warns of scale alone.
+    """Refuses a split whose type and scale both differ from training's; yields a warning if only its scale does.
 
-    It compares what 90% of the numbers in some rows stay below, zeros aside, so that a few large ones decide nothing.
+    This happens if only one of them was divided by 255. It compares the 90% quantiles of the sizes of the numbers other
+    than 0 in some rows, so that a few large numbers decide nothing.
     """
 
     def size(x: Array) -> float:
@@ -174,8 +186,8 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
         one, other = sorted((sizes["train"], sizes[name]))
         if one == 0 or other <= FAR * one:
             if low := _below(train, x):
-                said = f"x_train is nowhere below 0, x_{name} down to {low:.3g}"
-                yield f"data.path={path}: the splits look as if they were scaled differently: {said}"
+                seen = f"x_train is nowhere below 0, x_{name} down to {low:.3g}"
+                yield f"data.path={path}: the splits look as if they were scaled differently: {seen}"
             continue
         seen = f"x_train is {train.dtype}, mostly up to {sizes['train']:.3g}, x_{name} {x.dtype}, {sizes[name]:.3g}"
         if (train.dtype.kind == "f") != (x.dtype.kind == "f"):
@@ -184,7 +196,7 @@ def _scales(xs: dict[str, Array], path: str | None) -> Iterator[str]:
 
 
 def _below(train: Array, x: Array) -> float:
-    """Another split's lowest number, if clearly below 0, and training has none below 0; else 0. Looks at some rows."""
+    """Another split's lowest number in some rows, if it is clearly below 0 and training has none below 0; else 0."""
     some = _some(x)
     low = float(some.min())
     if (some < 0).mean() <= NEGATIVE or low >= -FAINT * float(_some(train).max()):
@@ -196,11 +208,11 @@ def _some(x: Array) -> Array:
     return x[np.linspace(0, len(x) - 1, min(len(x), SOME)).astype(int)].astype(np.float64)
 
 
-def _guessed(name: str, y: Array, asked: Asked) -> Iterator[str]:
-    """Warns of targets that may be meant otherwise than their type says."""
-    if asked == "multilabel" and _one_hot(y):
+def _guessed(name: str, y: Array, known_task: KnownTask) -> Iterator[str]:
+    """Warnings about targets that may be meant differently than their type says."""
+    if known_task == "multilabel" and _one_hot(y):
         yield f"{name} has a single 1 in each row, and may have several: {TAKES['classification']}, {MEANT}multilabel"
-    if asked != "regression" or y.dtype.kind != "f" or len(np.unique(y[:SOME])) > CLASSES:
+    if known_task != "regression" or y.dtype.kind != "f" or len(np.unique(y[:SOME])) > CLASSES:
         return
     values = np.unique(y)
     if len(values) > min(CLASSES, len(y) / 2) or (values != np.round(values)).any():
@@ -223,8 +235,8 @@ def _single(y: Array) -> Array:
 
 def _targets(
     ys: dict[str, Array], task: Task, path: str | None, *, cut: bool
-) -> tuple[Asked, tuple[str, ...], list[Array]]:
-    """The task, the names of the outputs, and the targets of each split.
+) -> tuple[KnownTask, tuple[str, ...], list[Array]]:
+    """The task, which is never ``auto``, the names of the outputs, and the targets of each split.
 
     Args:
       ys: the targets of each split by the name of their array, training rows first.

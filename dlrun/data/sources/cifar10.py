@@ -37,7 +37,8 @@ def cifar10(*, folder: Text | None = None, download: bool = True) -> Dataset:
     """50,000 training and 10,000 test photographs of 32x32 pixels in colour, ten classes (Krizhevsky, 2009).
 
     Args:
-      folder: has the archive or its unpacked files, or gets the archive; by default the usual places.
-      download: whether to fetch the archive if it is missing.
+      folder: has the archive or its unpacked files, or gets the archive; None means the usual places
+        (:mod:`dlrun.data.readers.download`).
+      download: whether to download the archive if it is missing.
     """
     return cifar.dataset(SOURCE, LAYOUT, folder=folder, download=download)

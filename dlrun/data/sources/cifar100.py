@@ -30,9 +30,10 @@ def cifar100(
     """50,000 training and 10,000 test photographs of 32x32 pixels in colour, 100 classes (Krizhevsky, 2009).
 
     Args:
-      labels: the 100 classes, or the 20 groups of five that they form.
-      folder: has the archive or its unpacked files, or gets the archive; by default the usual places.
-      download: whether to fetch the archive if it is missing.
+      labels: ``fine``, the 100 classes, or ``coarse``, the 20 groups of five that they form.
+      folder: has the archive or its unpacked files, or gets the archive; None means the usual places
+        (:mod:`dlrun.data.readers.download`).
+      download: whether to download the archive if it is missing.
     """
     layout = cifar.Layout(
         folder=FOLDER,

@@ -9,7 +9,7 @@ from dlrun.data.readers import bundled
 def diabetes() -> Dataset:
     """442 patients by age, sex, body mass index, blood pressure and six blood values (Efron et al., 2004).
 
-    The number to predict measures the progression of the disease a year later, 25 to 346. No test split.
+    The number to predict, 25 to 346, measures how far the disease has progressed a year later. No test split.
     """
     x = bundled.table("diabetes_data_raw.csv.gz", delimiter=None)
     y = bundled.table("diabetes_target.csv.gz", delimiter=None)

@@ -10,7 +10,7 @@ from dlrun.data.dataset import Dataset, Rows
 
 def digits() -> Dataset:
     """1,797 images of 8x8 pixels with values 0 to 16, ten classes (Alpaydin & Kaynak, 1998); no test split."""
-    # Reads the file rather than importing scikit-learn, which takes longer than training on it.
+    # Reads the file, as importing scikit-learn takes longer than training on these images.
     package = importlib.util.find_spec("sklearn")
     file = Path(package.submodule_search_locations[0], "datasets/data/digits.csv.gz") if package else None  # pyright: ignore
     if file and file.is_file():

@@ -26,8 +26,8 @@ def fashion_mnist(*, folder: Text | None = None, download: bool = True) -> Datas
     """60,000 training and 10,000 test images of clothes, 28x28 pixels, ten classes (Xiao et al., 2017).
 
     Args:
-      folder: has the four IDX files, plain or gzipped, or gets them; by default the usual places, among them that of
-        Debian's package.
-      download: whether to fetch files that are missing.
+      folder: has the four IDX files, plain or gzipped, or gets them; None means the usual places
+        (:mod:`dlrun.data.readers.download`), among them that of Debian's package.
+      download: whether to download files that are missing.
     """
     return idx.dataset(SOURCE, CLASSES, shape=(28, 28), folder=folder, download=download)

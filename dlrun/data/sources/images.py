@@ -19,7 +19,7 @@ from dlrun.errors import Unfit
 WHAT = "a folder with a folder of images for each class, or with train/ and perhaps val/ and test/ that have those"
 MODES = {"rgb": "RGB", "gray": "L"}
 BACKGROUNDS = {"white": 1.0, "black": 0.0}
-SHOWN = 8  # reasons in a line
+SHOWN = 8  # how many reasons for leaving files out a warning lists
 Channels = Literal["rgb", "gray"]
 Background = Literal["white", "black"]
 
@@ -35,17 +35,20 @@ def images(
     """Images in a folder for each class, decoded each time they are needed.
 
     An image is rotated as its camera says, resized so that its shorter side has ``size`` pixels (bilinear), and cropped
-    to the middle of the longer; grey, palette and CMYK images are converted. Numbers of 8 bits stay bytes; numbers of
-    more bits, and floats, are kept in full.
+    to its middle square; grey, palette and CMYK images are converted to ``channels``. Numbers of 8 bits stay bytes;
+    numbers of more bits, and floats, become float32.
 
     Args:
-      path: the folder; the splits that it does not have are cut from training. Files in folders inside a class's folder
-        belong to that class. Only files with the suffix of an image count, and no hidden ones.
+      path: the folder; the splits that it does not have are cut from training rows. Files in folders inside a class's
+        folder belong to that class. Only files with the suffix of an image count, and no hidden ones.
       size: height and width, in pixels.
       channels: rgb or gray.
       white: the number that is white in images of more than 8 bits (such as 65535, 4095 or 1), for a folder that also
         has images of 8 bits; None leaves numbers as they are.
       background: the colour behind transparent pixels.
+
+    Raises:
+      Unfit: if splits or classes are unclear or lack images, or a file is no image that can be read.
     """
     root = files.named(path, WHAT)
     if not root.is_dir():
@@ -75,7 +78,7 @@ class ImageFiles:
       form: the size, colours and type that they are decoded to.
 
     Raises:
-      OSError: by indexing, if a file can't be decoded; the error names it.
+      OSError: when it is indexed, if a file can't be decoded; the error names the file.
     """
 
     files: np.ndarray
@@ -107,7 +110,7 @@ def _rows(listing: dict[str, list[str]], form: Form) -> Rows:
 
 
 def _classes(found: Found, path: str | None) -> tuple[str, ...]:
-    """The names of the classes; each split must have images of each."""
+    """The names of the classes; refuses splits that do not have images of each."""
     classes, train = tuple(found.files["train"]), found.folders["train"]
     if len(classes) < 2:
         has = f"only the class {classes[0]}" if classes else "no folder"
@@ -129,7 +132,7 @@ def _classes(found: Found, path: str | None) -> tuple[str, ...]:
 
 
 def _heads(found: Found, path: str | None) -> list[Head]:
-    """Reads the head of each file, which tells most files that are no images; decoding all would take minutes."""
+    """Reads the header of each file, which shows most files that are no images; decoding all would take minutes."""
     everything = _files(found)
     with ThreadPoolExecutor(8) as pool:
         heads = list(pool.map(pictures.head, everything))
@@ -145,7 +148,7 @@ def _files(found: Found) -> list[str]:
 
 
 def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: float | None) -> None:
-    """Refuses images of several depths without ``white``, and ``white`` where all images are of 8 bits."""
+    """Refuses images of several depths if ``white`` is not given, and ``white`` if all images have 8 bits."""
     if white is not None and depths.keys() == {pictures.BYTES}:
         raise Unfit("white", white, "be null: all images are of 8 bits")
     if white is None and len(depths) > 1:
@@ -156,7 +159,7 @@ def _check_depths(found: Found, heads: list[Head], depths: Counter[str], white: 
 
 
 def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
-    """How many files were taken and left out, and how many needed special treatment."""
+    """How many files were used and left out, and how many needed special treatment."""
     return {
         "taken": {split: sum(map(len, listing.values())) for split, listing in found.files.items()},
         "left_out": dict(found.left.most_common()),
@@ -167,7 +170,7 @@ def _counts(found: Found, heads: list[Head]) -> dict[str, Any]:
 
 
 def _warnings(found: Found, facts: dict[str, Any], path: str | None) -> tuple[str, ...]:
-    """Warns of what was left out, and of images that needed special treatment, a line each."""
+    """Warnings about what was left out and about images that needed special treatment, a line each."""
     counts, below = facts["files"], facts["background"]
     taken, lines = sum(counts["taken"].values()), []
     if left := [f"{why} {n:,}" for why, n in counts["left_out"].items()]:

@@ -13,7 +13,7 @@ SOURCE = Source(
         (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
         (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
     ),
-    # The authors' own page, yann.lecun.com/exdb/mnist, no longer has them.
+    # The authors' own page, yann.lecun.com/exdb/mnist, no longer has the files.
     ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist"),
 )
 
@@ -22,7 +22,8 @@ def mnist(*, folder: Text | None = None, download: bool = True) -> Dataset:
     """60,000 training and 10,000 test images of handwritten digits, 28x28 pixels (LeCun et al., 1998).
 
     Args:
-      folder: has the four IDX files, plain or gzipped, or gets them; by default the usual places.
-      download: whether to fetch files that are missing.
+      folder: has the four IDX files, plain or gzipped, or gets them; None means the usual places
+        (:mod:`dlrun.data.readers.download`).
+      download: whether to download files that are missing.
     """
     return idx.dataset(SOURCE, tuple("0123456789"), shape=(28, 28), folder=folder, download=download)

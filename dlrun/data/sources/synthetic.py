@@ -1,4 +1,4 @@
-"""Made-up data whose true classes and functions are known, for teaching and for testing methods."""
+"""Synthetic data whose true classes and functions are known, for teaching and for testing methods."""
 
 from typing import Annotated, Literal
 
@@ -27,22 +27,23 @@ def synthetic(
     """Rows to classify (spirals, moons, blobs), tokens (copy), or a number to predict (sine, linear).
 
     - ``spirals``: two features, ``classes`` arms of one turn around the origin, radius up to 1 (Lang & Witbrock, 1988).
-    - ``moons``: two features, two half circles of radius 1 that reach into each other.
+    - ``moons``: two features, two interlocking half circles of radius 1.
     - ``blobs``: two features, normal distributions around points on the unit circle.
     - ``copy``: ``length`` random tokens, of ``classes`` kinds; the class is the first token. Only a model that
-      remembers across the whole row can tell it (similar tasks are in Hochreiter & Schmidhuber, 1997).
+      remembers across the whole row can predict it (similar tasks are in Hochreiter & Schmidhuber, 1997).
     - ``sine``: one feature x in [-π, π]; y = sin 2x.
-    - ``linear``: eight standard normal features; y = w·x, w of unit expected length.
+    - ``linear``: eight standard normal features; y = w·x, w random with E‖w‖² = 1.
 
     Args:
       kind: which of these.
       n: rows for training and validation.
-      test: rows to test on; neither ``flip`` nor, for numbers to predict, ``noise`` applies to their targets.
+      test: rows for testing; neither ``flip`` nor, for numbers to predict, ``noise`` changes their targets.
       classes: how many classes; ``moons`` has two.
-      noise: standard deviation of the normal noise that is added to the two features, or to the number to predict.
-      flip: share of the first ``n`` rows that get a wrong class, drawn evenly from the other classes.
+      noise: standard deviation of the normal noise that is added to the two features, or to the number to predict;
+        none is added to tokens.
+      flip: share of the first ``n`` rows that get a wrong class, drawn uniformly from the other classes.
       length: tokens in a row of ``copy``.
-      seed: of all random numbers here; another seed gives other rows of the same distribution.
+      seed: decides all random numbers here; another seed gives other rows of the same distribution.
     """
     if kind == "moons" and classes != 2:
         raise Unfit("classes", classes, "be 2 for moons")
@@ -55,7 +56,7 @@ def synthetic(
         y[:n] += noise * random.standard_normal((n, 1))
         rows = Rows(x.astype(np.float32), y.astype(np.float32))
         return Dataset("rows", ("y",), rows[np.arange(n)], test=rows[np.arange(n, total)], task="regression")
-    # Training and test rows each have equally many of each class, but for a remainder.
+    # Classes are equally frequent, up to rounding, among the n rows and among the test rows.
     labels = np.concatenate([random.permutation(np.arange(size) % classes) for size in (n, test)])
     if kind == "copy":
         x = random.integers(0, classes, (total, length), np.uint8 if classes <= 256 else np.uint16)

@@ -1,4 +1,4 @@
-"""A user's own table, of which one column is to be predicted."""
+"""A user's own table, one column of which a model is to predict."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,9 @@ from dlrun.errors import Unfit, nearest
 WHAT = "a CSV or Parquet file with a header"
 BE, HOLD = f"be {WHAT}", "hold cells of use"
 CLASSES = 20  # whole numbers with more different values than this are numbers to predict
-OFTEN = 10  # with up to ten times as many values, but as many rows of each, they may be classes all the same
+OFTEN = 10  # with up to 10·CLASSES values and at least 10 rows for each, they may still be classes: dlrun warns
 POINTS: dict[str, Point] = {"point": ".", "comma": ","}
-NAMES = 100  # a column of more names than this may tell rows apart
+NAMES = 100  # a column of more different names than this may identify single rows
 Task = Literal["auto", "classification", "regression"]
 
 
@@ -40,9 +40,9 @@ def table(
 ) -> Dataset:
     """Rows of a CSV or Parquet file. Cells may be missing in any column but the target.
 
-    Numbers are standardised; a missing number becomes the median, and a further feature tells that it is missing. A
-    column of names becomes a feature for each name, and one for a missing name. Means, medians and names are learnt
-    from training rows alone.
+    Numbers are standardised; a missing number becomes the median, and an additional feature says that it is missing. A
+    column of names becomes a feature for each name, and one for missing names. Means, medians and names are learnt from
+    training rows alone.
 
     Args:
       path: the file.
@@ -51,17 +51,20 @@ def table(
       categorical: columns whose numbers are names, such as postal codes.
       drop: columns to leave out, such as row numbers.
       test_path: a file with the same columns, to test on; without it, test rows are cut from the rows of ``path``.
-      delimiter: separates the cells of CSV; auto goes by the first lines.
+      delimiter: separates the cells of CSV; auto goes by ``sep=;`` or by the first lines.
       decimal: the decimal sign of numbers that are written as text; the other sign may separate thousands. auto takes a
-        comma where nothing else can be meant.
-      missing: cells that count as missing, beside empty ones: text as it is, a number however it is spelled.
+        comma only if the cells allow nothing else.
+      missing: cells that count as missing, beside empty ones: text as it is, a number however it is written.
+
+    Raises:
+      Unfit: if the file is no table, a key names no column, or cells are of no use.
     """
     read = partial(_read, delimiter=delimiter, missing=tuple(missing))
     whole = read(path, "path")
     names = list(whole.columns)
-    _known([target], names, "target")
-    _known(drop, names, "drop", other=target)
-    _known(categorical, names, "categorical", other=target)
+    _check_known([target], names, "target")
+    _check_known(drop, names, "drop", other=target)
+    _check_known(categorical, names, "categorical", other=target)
     used = tuple(k for k in names if k != target and k not in drop)
     if not used:
         raise Unfit("drop", drop, "leave a column beside the target")
@@ -70,7 +73,7 @@ def table(
         raise Unfit("path", path, f"have a name for every column: {where}")
 
     assert target is not None
-    absent = {float(v) for v in missing if not isinstance(v, str)}  # no evidence of the decimal sign
+    absent = {float(v) for v in missing if not isinstance(v, str)}  # these say nothing about the decimal sign
     texts = {k: whole.text_of(k) for k in (*used, target) if k not in categorical}
     written = {k: [cell for cell in there if plain(cell[0]) not in absent] for k, there in texts.items()}
     with _unfit("decimal", decimal, "be point or comma"):
@@ -84,7 +87,7 @@ def table(
             if column.dtype != object:
                 _check_digits(whole, k, column, f"data.categorical=[{k}] takes them for names")
     numeric = {k: column.dtype != object for k, column in columns.items()}
-    _few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
+    _check_few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
     tables, xs = {"path": whole}, [_raw(columns)]
     if test_path is not None:
         tables["test_path"] = tests = read(test_path, "test_path").read_as(point, tuple(missing))
@@ -93,16 +96,16 @@ def table(
         with _unfit("test_path", tests.file, HOLD):
             xs.append(_raw({k: tests.numbers(k) if numeric[k] else tests.text(k) for k in used}))
     with _unfit("target", target, "be a column to predict"):
-        asked, classes, ys = _targets(list(tables.values()), target, task)
-        guessed = _guessed(ys[0], target) if task == "auto" and asked == "regression" else ()
+        known_task, classes, ys = _targets(list(tables.values()), target, task)
+        guessed = _guessed(ys[0], target) if task == "auto" and known_task == "regression" else ()
 
     train, *test = [Rows(x, y) for x, y in zip(xs, ys, strict=True)]
     facts = {f"{key}_sha256": files.sha256(part.file) for key, part in tables.items()}
     fit = partial(TableEncoder.fit, names=used, numeric=tuple(numeric.values()))
-    read_as_numbers = [k for k in used if numeric[k]] + [target] * (asked == "regression")
+    read_as_numbers = [k for k in used if numeric[k]] + [target] * (known_task == "regression")
     warnings = (*_readings(whole, read_as_numbers, used), *guessed, *_unmet(tables.values(), missing))
     test = next(iter(test), None)
-    return Dataset("rows", classes, train, test=test, task=asked, fit=fit, facts=facts, warnings=warnings)
+    return Dataset("rows", classes, train, test=test, task=known_task, fit=fit, facts=facts, warnings=warnings)
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def _read(path: str | None, key: str, delimiter: str, missing: cells.Missing) ->
 
 
 def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iterator[str]:
-    """Warns of numbers that are not written as programs write them, and of leading zeros that are lost."""
+    """Warnings about numbers that are not written as programs write them, and about leading zeros that are lost."""
     read = {k: cell for k in numbers if (cell := table.formatted(k)) is not None}
     if read:
         told = [f"{table.at(k, cell)}, read as {number(cell[0], table.point):.10g}" for k, cell in read.items()]
@@ -132,15 +135,15 @@ def _readings(table: Table, numbers: Iterable[str], used: Iterable[str]) -> Iter
 
 
 def _unmet(tables: Iterable[Table], missing: list[str | float]) -> Iterator[str]:
-    """Warns of numbers in ``missing`` that no cell equals."""
+    """Warnings about numbers in ``missing`` that no cell equals."""
     met = frozenset().union(*(table.met for table in tables))
     lacking = [v for v in missing if not isinstance(v, str) and math.isfinite(v) and value(v) not in met]
     if lacking:
         yield f"data.missing has {', '.join(map(str, lacking))}, which no cell of the table equals"
 
 
-def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
-    """Refuses names in ``wanted``, the value of ``key``, that are no columns, or are the column ``other``."""
+def _check_known(wanted: Iterable[str | None], names: list[str], key: str, other: str | None = None) -> None:
+    """Refuses names in ``wanted``, the value of ``key``, that are no columns, or that are the column ``other``."""
     shown = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
     for name in wanted:
         if name not in names:
@@ -150,8 +153,8 @@ def _known(wanted: Iterable[str | None], names: list[str], key: str, other: str 
             raise Unfit(key, name, "not name the target")
 
 
-def _few_names(table: Table, names: list[str], drop: Iterable[str]) -> None:
-    """Refuses columns that tell rows apart, such as people's names: a model would only learn the rows by heart."""
+def _check_few_names(table: Table, names: list[str], drop: Iterable[str]) -> None:
+    """Refuses columns that identify single rows, such as people's names: a model would only memorise the rows."""
     many = []
     for name in names:
         there = table.text_of(name)
@@ -176,20 +179,21 @@ def _raw(columns: dict[str, Array]) -> Array:
 
 
 def _check_digits(table: Table, key: str, values: Array, otherwise: str) -> None:
-    """Refuses whole numbers so large that float64 changes them, or rounds away much of their differences."""
+    """Refuses whole numbers so large that float64 changes them, or loses much of their differences."""
     there = values[~np.isnan(values)]
     low, high = (there.min(), there.max()) if len(there) else (0, 0)
     largest = max(abs(low), abs(high))
     if largest >= targets.EXACT and high - low < 1000 * np.spacing(largest) and len(set(table.columns[key])) > 1:
-        said = f"column {key} has numbers from {low:.0f} to {high:.0f}, too large to be told apart in float64"
-        names = "" if table.columns[key].dtype.kind == "f" else f", or {otherwise}"  # floats are refused as such
-        raise ValueError(f"{said}: subtract {low:.0f} from them{names}")
+        problem = f"column {key} has numbers from {low:.0f} to {high:.0f}, too large to be told apart in float64"
+        is_float = table.columns[key].dtype.kind == "f"  # as names, floats would be refused, too
+        hint = "" if is_float else f", or {otherwise}"
+        raise ValueError(f"{problem}: subtract {low:.0f} from them{hint}")
 
 
 def _targets(
     tables: list[Table], target: str, task: Task
 ) -> tuple[Literal["classification", "regression"], tuple[str, ...], list[Array]]:
-    """The task, the names of the outputs, and the targets of each table, training rows first."""
+    """The task, never ``auto``, the names of the outputs, and the targets of each table, training rows first."""
     for table in tables:
         missing = [i for i, cell in enumerate(table.text(target)) if cell is None]
         if missing:
@@ -202,10 +206,10 @@ def _targets(
     if task == "regression":
         return task, (target,), _numbers(tables, target)
     words = any(table.with_leading_zeros(target) for table in tables) or first.column(target).dtype == object
-    if task == "auto" and not words and not _counts(first, target):
+    if task == "auto" and not words and not _look_like_classes(first, target):
         return "regression", (target,), _numbers(tables, target)
     if task == "auto" and words:
-        _no_codes(first, target)
+        _check_names(first, target)
     if not words:
         for table in tables:
             table.numbers(target)  # refuses text, with its place
@@ -224,13 +228,13 @@ def _numbers(tables: list[Table], target: str) -> list[Array]:
 
 
 def _padded(tables: list[Table], target: str) -> bool:
-    """Whether some classes differ only by blanks around them."""
+    """Whether some classes differ only by spaces around them, as '1' and ' 1' do."""
     different = {cell for table in tables for cell, _ in table.text_of(target)}
     return len({cell.strip() for cell in different}) < len(different)
 
 
-def _no_codes(table: Table, target: str) -> None:
-    """Refuses classes that are neither numbers nor names, such as dates."""
+def _check_names(table: Table, target: str) -> None:
+    """Refuses many classes that are neither numbers nor names, such as dates."""
     there = table.text_of(target)
     different = len({cell for cell, _ in there})
     if different > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
@@ -238,7 +242,7 @@ def _no_codes(table: Table, target: str) -> None:
         raise ValueError(f"{table.at(target, there[0])}, {said}; data.task=classification takes each for a class")
 
 
-def _counts(table: Table, target: str) -> bool:
+def _look_like_classes(table: Table, target: str) -> bool:
     """Whether numbers look like classes: whole numbers of few values, with more than one row each."""
     values = table.numbers(target)
     if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
@@ -247,7 +251,7 @@ def _counts(table: Table, target: str) -> bool:
 
 
 def _guessed(y: Array, target: str) -> Iterator[str]:
-    """Warns of numbers to predict that may be meant as classes: whole numbers of some values, with many rows each."""
+    """Warnings about numbers to predict that may be meant as classes: few whole numbers with many rows each."""
     different = len(np.unique(y))
     if (y == np.round(y)).all() and different <= min(OFTEN * CLASSES, len(y) / OFTEN):
         said = f"{target} has {different} different whole numbers and is predicted as a number"

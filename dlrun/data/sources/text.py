@@ -1,4 +1,4 @@
-"""Text, for models that predict the next token."""
+"""Text, for models that are to predict the next token."""
 
 import codecs
 import contextlib
@@ -27,7 +27,7 @@ LEFT_OUT = {
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "distutils"),
     *("ensurepip", "pydoc_data", "_sysconfigdata_*", "sitecustomize.py", "encodings"),
 }
-"""Parts of Python's library that depend on how it was installed, its tests, and tables that are nearly copies."""
+"""Left out of Python's library: what depends on how it was installed, tests, and tables that are nearly copies."""
 
 
 def text(
@@ -42,7 +42,7 @@ def text(
     test: Share = 0.1,
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0,
 ) -> Dataset:
-    """Rows of ``length`` tokens, cut one after the other from text, with the next token at each position as the target.
+    """Rows of ``length`` tokens, cut one after the other from text; the target at each position is the next token.
 
     No file, and no part of a file, is in two splits. Tokenisers learn from training text alone.
 
@@ -50,13 +50,13 @@ def text(
       path: a file, whose beginning is for training, middle for validation and end for testing; or a folder, whose files
         are divided among the splits. By default the sources of Python's own library, without tests.
       pattern: matches the names of files to read below a folder; hidden files and copies are left out.
-      tokens: ``bytes``; ``characters``, where one token stands for all that training text lacks; or ``bpe``, byte
-        pairs, which are frequent words and parts of words (pip install 'dlrun[text]').
+      tokens: ``bytes``; ``characters``, where one token stands for all that training text does not have; or ``bpe``,
+        byte-pair encoding into frequent words and parts of words (pip install 'dlrun[text]').
       vocabulary: how many tokens ``bpe`` has.
       length: tokens in a row.
       max_bytes: how much to read at most: the beginning of a file, or whole files chosen at random.
-      val, test: shares of the bytes.
-      seed: decides which files are in which split.
+      val, test: shares of the bytes for validation and testing.
+      seed: decides which files are read, if not all, and which are in which split.
     """
     if val + test >= 1:
         raise Unfit("val", val, f"leave text for training beside data.test={test:g}")
@@ -78,7 +78,7 @@ def text(
 def documents(
     path: str | None, *, pattern: str, max_bytes: int | None, shares: dict[str, float], seed: int
 ) -> dict[str, dict[str, bytes]]:
-    """By split (``train`` and the keys of ``shares``), its texts by their path in the folder."""
+    """For each split (``train`` and the keys of ``shares``), its texts by their path in the folder; '' for a file."""
     place = Path(sysconfig.get_path("stdlib")) if path is None else files.named(path, WHAT)
     try:
         if place.is_dir():
@@ -93,7 +93,7 @@ def documents(
 
 
 def _below(folder: Path, pattern: str, left_out: set[str]) -> dict[str, Path]:
-    """The files below a folder by their path in it, in an order that is the same on every machine."""
+    """The files below a folder that match ``pattern``, by their path in it, in the same order on every machine."""
     files_below, others = {}, Counter()
     for where, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = [name for name in folders if not _skipped(name, left_out)]
@@ -119,23 +119,23 @@ def _skipped(name: str, left_out: set[str]) -> bool:
     return name.startswith(".") or name == "__pycache__" or any(fnmatch.fnmatchcase(name, p) for p in left_out)
 
 
-def _read(found: dict[str, Path], path: str | None, pattern: str, most: int | None, seed: int) -> dict[str, bytes]:
-    """The contents of files, without empty ones and copies; above ``most`` bytes in all, those of files at random."""
-    order = list(found) if most is None else _shuffled(found, seed)
+def _read(listed: dict[str, Path], path: str | None, pattern: str, most: int | None, seed: int) -> dict[str, bytes]:
+    """The contents of files, without empty ones and copies; of random ones if all have over ``most`` bytes."""
+    order = list(listed) if most is None else _shuffled(listed, seed)
     texts, seen, size = {}, set(), 0
     for name in order:
-        content = found[name].read_bytes()
+        content = listed[name].read_bytes()
         digest = hashlib.sha256(content).digest()
         if content and digest not in seen and (most is None or size + len(content) <= most):
             texts[name], size = content, size + len(content)
             seen.add(digest)
-    return {name: texts[name] for name in found if name in texts}
+    return {name: texts[name] for name in listed if name in texts}
 
 
 def split_by_files(
     texts: dict[str, bytes], shares: dict[str, float], path: str | None, seed: int
 ) -> dict[str, dict[str, bytes]]:
-    """Divides texts among splits: each takes texts at random that fit into its share of the bytes, at least one."""
+    """Divides texts among splits: each gets random texts that fit into its share of the bytes, but at least one."""
     left, total = _shuffled(texts, seed), sum(map(len, texts.values()))
     if len(left) <= len(shares):
         raise Unfit("path", path, f"hold {len(shares) + 1} files of text or more, which are split by files")
@@ -154,7 +154,7 @@ def split_by_files(
 
 
 def _split_in_order(content: bytes, shares: dict[str, float], path: str | None) -> dict[str, dict[str, bytes]]:
-    """Cuts one text into splits: training first, then those of ``shares``."""
+    """Cuts one text into splits, in order: training first, then those of ``shares``."""
     if not content:
         raise Unfit("path", path, "hold text: the file is empty")
     ends = np.cumsum([1 - sum(shares.values()), *shares.values()])
@@ -170,7 +170,7 @@ def _whole(content: bytes) -> bytes:
 
 
 def _at_character(content: bytes, at: int) -> int:
-    """The first place from ``at`` on, three bytes further at most, where a character of UTF-8 begins."""
+    """The first place from ``at`` on where a character of UTF-8 begins; ``at`` if none does within three bytes."""
     return next((i for i in range(at, min(at + 4, len(content))) if content[i] & 0xC0 != 0x80), at)
 
 
