@@ -32,6 +32,7 @@ if jaxlib.__version__.startswith("0.10."):  # later ones have no other way, and 
     UNOPTIMISED["xla_cpu_use_fusion_emitters"] = False  # they alone take more than half of a compilation
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is installed
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests also wait, for processes that they start and for time to pass."""
     return len(os.sched_getaffinity(0)) + 1
