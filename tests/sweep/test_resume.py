@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dlrun.sweep.launchers.base import TRAINS
 from tests.data.test_fingerprint import files
 from tests.digest import digest
 from tests.sweeps import SMALL, contents, record, runs, statuses, words
@@ -405,7 +406,7 @@ def workers(of: int) -> list[int]:
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(status.read_text().rpartition(")")[2].split()[1])
-            if parent == of and b"dlrun.sweep.work" in (status.parent / "cmdline").read_bytes():
+            if parent == of and TRAINS.encode() in (status.parent / "cmdline").read_bytes():
                 found.append(int(status.parent.name))
         except (OSError, IndexError):  # it ended
             continue
