@@ -175,7 +175,10 @@ class Loop:
                 raise explain(run.setup, state, feed, bad, (run.checked, run.at.step))
             run.checked = run.at.step
 
-        return self.give(self.ask(runs, self.states.health), sound)
+        runs = self.left(runs)
+        unknown = [run for run in runs if not 0 < run.at.step == run.checked]  # else it was asked at this step
+        self.give(self.ask(unknown, self.states.health), sound)
+        return self.left(runs)
 
     def scale(self, runs: Iterable[TrainingRun]) -> None:
         """Sets the factor of the learning rate, for runs whose schedule follows the validation metric."""
