@@ -83,7 +83,7 @@ def show(setup: Setup) -> None:
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.shapes))
     forward, training = costs(setup)
     for what, text in {
-        "parameters": f"{setup.parameters:,}: {prefixed(4 * setup.parameters, 'iB', 1024)} in float32",
+        "parameters": f"{setup.parameter_count:,}: {prefixed(4 * setup.parameter_count, 'iB', 1024)} in float32",
         "training state": f"{prefixed(state, 'iB', 1024)}: parameters, statistics, optimizer",
         "forward pass": f"{prefixed(forward, 'FLOP')} an example",
         "training step": f"{prefixed(training, 'FLOP')}, batch_size={size}",

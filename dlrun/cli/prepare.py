@@ -47,7 +47,7 @@ def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:
     from dlrun.train.run import train_alone
 
     code = train_alone(setup, directory, **how)
-    if say and setup.first:
+    if say and setup.is_main_process:
         print(directory, flush=True)
     return code
 

@@ -29,7 +29,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
     if args.dry_run:
         raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
     setup = prepare.prepare(prepare.checked(cfg, found, trust))
-    if not setup.first:  # a further process of several: it trains, but has no directory
+    if not setup.is_main_process:  # a further process of several: it trains, but has no directory
         return prepare.run(setup, Path(os.devnull))
     prepare.notice(cfg, args)
     return directories.run(hydra, cfg, lambda directory: prepare.run(setup, directory))

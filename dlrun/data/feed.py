@@ -61,12 +61,14 @@ class Resident:
       table, rows: from :func:`dlrun.data.batches.one_table`; the table is on the devices.
       batch_size: the batch size of training.
       seed: decides the order of training rows.
-      divided: the sharding of batches, which are divided among the devices.
+      batch_sharding: the sharding of batches, which are divided among the devices.
     """
 
-    def __init__(self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, divided: NamedSharding):
+    def __init__(
+        self, table: Table, rows: dict[str, np.ndarray], batch_size: int, seed: int, batch_sharding: NamedSharding
+    ):
         self.table, self.rows = table, rows
-        self.batch_size, self.seed, self.divided = batch_size, seed, divided
+        self.batch_size, self.seed, self.batch_sharding = batch_size, seed, batch_sharding
         self.epoch, self.order = -1, np.empty(0)
         self.steps_per_epoch = len(self.rows["train"]) // batch_size
 
@@ -74,13 +76,13 @@ class Resident:
         """See :class:`Feed`; gives no batches beyond the end of the epoch."""
         epoch, start = divmod(step, self.steps_per_epoch)
         if epoch != self.epoch:
-            self.order, self.epoch = jax.device_put(self.shuffled(epoch), self.divided), epoch
+            self.order, self.epoch = jax.device_put(self.shuffled(epoch), self.batch_sharding), epoch
         return self.table, self.order, start, min(most, self.steps_per_epoch - start)
 
     def evaluate(self, split: str, batch_size: int, length: int, most: int) -> Iterator[Piece]:
         """See :class:`Feed`."""
         used = -(-len(self.rows[split]) // batch_size)
-        order = jax.device_put(batches.in_order(self.rows[split], batch_size, length), self.divided)
+        order = jax.device_put(batches.in_order(self.rows[split], batch_size, length), self.batch_sharding)
         for start in range(0, used, most):
             yield self.table, order, start, min(most, used - start)
 

@@ -60,8 +60,8 @@ class Streamed:
       data: a data set with all three splits.
       batch_size: the batch size of training.
       seed: decides the order of training rows.
-      everywhere: the sharding of arrays that every device has whole.
-      divided: the sharding of batches, which are divided among the devices.
+      replicated: the sharding of arrays that every device has whole.
+      batch_sharding: the sharding of batches, which are divided among the devices.
       how: how to stream: threads, and how far ahead they read.
       loop: whether a call of the compiled function takes several batches.
     """
@@ -71,15 +71,15 @@ class Streamed:
         data: Dataset,
         batch_size: int,
         seed: int,
-        everywhere: NamedSharding,
-        divided: NamedSharding,
+        replicated: NamedSharding,
+        batch_sharding: NamedSharding,
         how: Streaming,
         *,
         loop: bool,
     ):
-        self.data, self.batch_size, self.divided, self.how = data, batch_size, divided, how
-        self.rows_divided = NamedSharding(divided.mesh, PartitionSpec("batch"))
-        self.moments: Table = jax.device_put(batches.device_moments(data), everywhere)
+        self.data, self.batch_size, self.batch_sharding, self.how = data, batch_size, batch_sharding, how
+        self.rows_sharding = NamedSharding(batch_sharding.mesh, PartitionSpec("batch"))
+        self.moments: Table = jax.device_put(batches.device_moments(data), replicated)
         self.steps_per_epoch = len(data.train) // batch_size
         rows = np.arange(len(data.train))
         # The orders of two epochs are kept, as reading ahead begins the next epoch before one is over.
@@ -142,7 +142,7 @@ class Streamed:
         has its share of every batch, one batch after the other.
         """
         count, size = index.shape
-        devices = self.divided.mesh.size
+        devices = self.batch_sharding.mesh.size
         # from (batches, devices, share) to (devices, batches, share)
         by_device = index.reshape(count, devices, -1).swapaxes(0, 1).ravel()
         order = np.arange(count * size, dtype=np.int32).reshape(devices, count, -1).swapaxes(0, 1).reshape(count, size)
@@ -159,8 +159,10 @@ class Streamed:
                 padded[real] = converted
                 return padded
 
-            return jax.make_array_from_callback((len(by_device), *values.shape[1:]), self.rows_divided, share)
+            return jax.make_array_from_callback((len(by_device), *values.shape[1:]), self.rows_sharding, share)
 
         x, y = column(rows.x, partial(batches.inputs, self.data)), column(rows.y, partial(batches.targets, self.data))
         table = {"x": x, "y": y}
-        return {**table, **self.moments}, jax.make_array_from_callback(order.shape, self.divided, order.__getitem__)
+        return {**table, **self.moments}, jax.make_array_from_callback(
+            order.shape, self.batch_sharding, order.__getitem__
+        )

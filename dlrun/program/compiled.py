@@ -72,11 +72,11 @@ class Engine:
         self.setup = setup
         program, graphdef = setup.program, setup.graphdef
         self.jit = partial(jax.jit, compiler_options=setup.compiler_options)
-        self.init = self.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.everywhere)
+        self.init = self.jit(lambda seed, n: step.init(program, seed, n)[1], out_shardings=setup.replicated)
         self.train_steps = self.jit(partial(step.train_steps, program, graphdef), donate_argnums=0)
         self.eval_steps = self.jit(partial(step.eval_steps, program, graphdef), donate_argnums=1)
         self.nonfinite = self.jit(nonfinite)
-        self.constants = jax.device_put(setup.constants, setup.everywhere)
+        self.constants = jax.device_put(setup.constants, setup.replicated)
 
         for other in others:
             if other.setup.data is setup.data and other.setup.mesh == setup.mesh and "table" in vars(other):
@@ -144,16 +144,16 @@ class Engine:
         if self.streams:
             from dlrun.data.streamed import Streamed  # here, as importing Grain takes a second
 
-            where, loop = (setup.everywhere, setup.divided), setup.program.loop
+            where, loop = (setup.replicated, setup.batch_sharding), setup.program.loop
             return Streamed(setup.data, settings.batch_size, seed, *where, settings.stream, loop=loop)
         table, rows = self.table
-        return Resident(table, rows, settings.batch_size, seed, setup.divided)
+        return Resident(table, rows, settings.batch_size, seed, setup.batch_sharding)
 
     @cached_property
     def table(self) -> tuple[Table, dict[str, np.ndarray]]:
         """The rows of a small data set on the devices, and the row numbers of each split."""
         table, rows = batches.one_table(self.setup.data)
-        return jax.device_put(table, self.setup.everywhere), rows
+        return jax.device_put(table, self.setup.replicated), rows
 
     def zeros(self) -> dict[str, dict[str, Any]]:
         """Sums of training metrics before the first step."""

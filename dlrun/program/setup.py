@@ -54,7 +54,7 @@ class Setup:
     teacher: dict[str, Any] | None = None
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that writes files and messages; the others only compute."""
         return jax.process_index() == 0
 
@@ -81,7 +81,7 @@ class Setup:
         return self.plan.settings.checkpoint.mode or better(self.metric)
 
     @cached_property
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """How many numbers the model trains."""
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes.params))
 
@@ -103,12 +103,12 @@ class Setup:
         return {"xla_gpu_deterministic_ops": True} if self.plan.settings.deterministic else {}
 
     @property
-    def everywhere(self) -> NamedSharding:
+    def replicated(self) -> NamedSharding:
         """The sharding of an array that every device holds as a whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
-    def divided(self) -> NamedSharding:
+    def batch_sharding(self) -> NamedSharding:
         """The sharding of batches (steps, batch size): every device holds its share of the examples of each batch."""
         return NamedSharding(self.mesh, PartitionSpec(None, "batch"))
 
@@ -201,7 +201,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
-def alike(setup: Setup, plan: Plan, found: Iterable[str] = ()) -> Setup:
+def with_plan(setup: Setup, plan: Plan, found: Iterable[str] = ()) -> Setup:
     """The setup of another plan that differs only in numbers, seed, length and records. Shares all but the plan.
 
     Args:

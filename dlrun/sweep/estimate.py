@@ -104,7 +104,7 @@ def timed(engine: Engine) -> tuple[float, float]:
     """Seconds to compile the training step, and seconds per step, with as many steps in a dispatch as in training."""
     setup = engine.setup
     feed, state = engine.feed(0), engine.start(setup.plan)
-    totals = jax.device_put(engine.zeros(), setup.everywhere)
+    totals = jax.device_put(engine.zeros(), setup.replicated)
     began, first, steps, most = time.perf_counter(), None, 0, 1
     while True:
         at = steps % setup.steps_per_epoch

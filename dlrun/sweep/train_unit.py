@@ -17,7 +17,7 @@ from dlrun.display.progress import Progress
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.compiled import Engine
-from dlrun.program.setup import alike, prepare
+from dlrun.program.setup import prepare, with_plan
 from dlrun.runs.status import OVER
 from dlrun.sweep.capacity import at_once, chunks
 from dlrun.sweep.folder import begun, status
@@ -134,7 +134,7 @@ def main(file: str) -> int:
         if not members:
             devices.initialize(checked.settings)
         lacking = missing(checked.settings.log.sinks)
-        setup = alike(members[0].setup, checked, lacking) if members else prepare(checked, found=lacking)
+        setup = with_plan(members[0].setup, checked, lacking) if members else prepare(checked, found=lacking)
         directory = root / job["directory"]
         members.append(UnitJob(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
     if members and (changed := changes(unit["data"], identity_of(members[0].setup.data))):

@@ -54,7 +54,7 @@ class Record:
             "end": None,
             "seed": setup.plan.settings.seed,
             "config": setup.plan.values,
-            "parameters": setup.parameters,
+            "parameters": setup.parameter_count,
             "matmul_precision": setup.matmul_precision,
             "eval_batch_size": eval_size,
             **(pace.facts if again is None else {"stack": pace.stack}),
@@ -128,7 +128,7 @@ def introduction(setup: Setup) -> list[str]:
     many = f"{setup.mesh.size} devices: " if setup.mesh.size > 1 else ""
     return [
         f"data {names['data']}: {rows} rows; {counted(data.outputs, outputs[data.task])}",
-        f"model {names['model']}: {setup.parameters:,} parameters, {settings.precision} on {many}{kind}; "
+        f"model {names['model']}: {setup.parameter_count:,} parameters, {settings.precision} on {many}{kind}; "
         f"{counted(setup.total_steps, 'step')} of {counted(settings.batch_size, 'row')}",
     ]
 

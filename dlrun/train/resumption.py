@@ -68,7 +68,7 @@ def resumption(
     Raises:
       InvalidConfig: when it can't go on, or what was asked for would have no effect.
     """
-    changed = changes(rundir.read_data(directory), setup.data.preprocessing()) if setup.first else []
+    changed = changes(rundir.read_data(directory), setup.data.preprocessing()) if setup.is_main_process else []
     other = any_process(bool(changed))
     try:
         found, problems = _found(setup, directory, fit, changed, other, accept_data), []

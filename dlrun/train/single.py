@@ -59,7 +59,7 @@ class SingleState:
         return step + count, None if compiled else done - began
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        engine, sums = self.engine, jax.device_put(self.engine.eval_zeros, self.setup.everywhere)
+        engine, sums = self.engine, jax.device_put(self.engine.eval_zeros, self.setup.replicated)
         batches = engine.eval_batches(self.eval_size)
         most = batches if self.setup.program.loop else 1
         for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
@@ -73,10 +73,10 @@ class SingleState:
         return {0: (jax.device_get(self._totals), None if scale is None else float(scale.scale))}
 
     def reset(self, places: Sequence[int]) -> None:
-        self._totals = jax.device_put(self.engine.zeros(), self.setup.everywhere)
+        self._totals = jax.device_put(self.engine.zeros(), self.setup.replicated)
 
     def scale(self, scales: Mapping[int, float]) -> None:
-        scale = jax.device_put(np.float32(scales[0]), self.setup.everywhere)
+        scale = jax.device_put(np.float32(scales[0]), self.setup.replicated)
         self._state = replace(self._state, numbers={**self._state.numbers, "lr_scale": scale})
 
     def health(self, places: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:
@@ -88,8 +88,8 @@ class SingleState:
 
     def place(self, saved: Mapping[int, Arrays]) -> None:
         fitted = self.engine.fit(saved[0])
-        self._state = jax.device_put(with_kept(self._state, fitted["state"]), self.setup.everywhere)
-        self._totals = jax.device_put(fitted["totals"], self.setup.everywhere)
+        self._state = jax.device_put(with_kept(self._state, fitted["state"]), self.setup.replicated)
+        self._totals = jax.device_put(fitted["totals"], self.setup.replicated)
 
     def state(self, place: int) -> TrainState:
         return self._state

@@ -101,7 +101,7 @@ class TrainingRun:
     @property
     def writes(self) -> bool:
         """Whether this process writes the files: of several, only the first does."""
-        return self.setup.first
+        return self.setup.is_main_process
 
     @property
     def logs(self) -> bool:

@@ -320,7 +320,7 @@ def test_parameters_add_up(model: str, act: str):
     words = [f"model={model}", "data=digits", f"act={act}", "dropout=0.1", "precision=bfloat16", *SIZES[model]]
     setup = prepared(*words)
     found = layers.layers(setup)
-    assert_sums(found, setup.parameters)
+    assert_sums(found, setup.parameter_count)
     flat = [layer for _, layer in layers.flattened(found)]
     assert {"PReLU" if act == "prelu" else "relu"} <= {layer.kind for layer in flat}
     assert all(layer.output for layer in flat), "every one is called"

@@ -220,7 +220,9 @@ CROSSED = [Result(seeds, 0.0, {"optim.lr": rate}) for seeds, rate in (((0, 1), 0
 """Three seeds on one split; a run on another split that matches nothing makes two keys of the seeds."""
 
 
-@given(st.lists(RUN, min_size=1, max_size=30), st.lists(RUN, min_size=1, max_size=30), st.randoms(use_true_random=False))
+@given(
+    st.lists(RUN, min_size=1, max_size=30), st.lists(RUN, min_size=1, max_size=30), st.randoms(use_true_random=False)
+)
 @example([Result((0, 0), 0.0, {"optim.lr": 0}), *CROSSED], CROSSED, Random(0))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_runs_and_of_groups_means_nothing(a: list[Result], b: list[Result], random: Any) -> None:

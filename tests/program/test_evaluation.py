@@ -289,7 +289,7 @@ def test_a_language_model_takes_as_many_rows_as_fit(own_folder, monkeypatch) -> 
         "model.depth=12", "model.heads=12", "batch_size=8",
     )  # fmt: skip
     engine = Engine(setup)
-    assert 84e6 < setup.parameters < 88e6
+    assert 84e6 < setup.parameter_count < 88e6
     most = len(setup.data.val)
     assert 100 < most < MOST_EVALUATED
     one = engine.eval_bytes(2) - engine.eval_bytes(1)

@@ -10,7 +10,7 @@ from dlrun.config.plan import Plan
 from dlrun.data.dataset import Dataset
 from dlrun.data.fingerprint import changed_since, changes
 from dlrun.errors import InvalidConfig
-from dlrun.program.setup import Setup, alike, prepare
+from dlrun.program.setup import Setup, prepare, with_plan
 from dlrun.sweep.jobs.job import Job, taken_from
 from dlrun.train.sinks import missing
 
@@ -53,7 +53,7 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
         for job in members:
             try:
                 lacking = missing(job.plan.settings.log.sinks)
-                like = alike(like, job.plan, lacking) if like else prepare(job.plan, loaded, lacking)
+                like = with_plan(like, job.plan, lacking) if like else prepare(job.plan, loaded, lacking)
                 setups.append(like)
             except InvalidConfig as error:
                 found += error.problems
