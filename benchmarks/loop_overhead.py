@@ -93,7 +93,7 @@ def bare_loop(made, single: SingleState, bare_step, steps: int) -> float:
 def our_loop(loop: Loop, run: TrainingRun, single: SingleState, steps: int) -> float:
     single.start({0: None})
     run.at, run.logged = Position(), 0
-    run.due = replace(run.due, total=steps)
+    run.timetable = replace(run.timetable, total=steps)
     jax.block_until_ready(single.state(0))
     began = time.perf_counter()
     while run.at.step < steps:

@@ -42,8 +42,8 @@ def train(
         while loop.active:
             loop.evaluate()
             loop.prune(pruner)
-            loop.save([run for run in loop.active if run.due.saves(run.at)])
-            loop.finish([run for run in loop.active if run.due.is_done(run.at)])
+            loop.save([run for run in loop.active if run.timetable.saves(run.at)])
+            loop.finish([run for run in loop.active if run.timetable.is_done(run.at)])
             loop.stop_if_asked()
             loop.advance()
             loop.log([run for run in loop.active if run.logs])
@@ -69,53 +69,53 @@ class Loop:
 
     def begin(self) -> None:
         """Opens the run directories, and puts the states that the runs start or go on from on the devices."""
-        self.each(self.active, lambda run: run.open(self.states))
+        self.for_each(self.active, lambda run: run.open(self.states))
         self.end([run for run in self.active if run.has_nothing_to_do])
-        runs = self.left(self.active)
-        self.ask(runs, lambda _: self.states.start({run.place: run.start_arrays for run in runs}))
-        self.scale([run for run in self.active if run.start])
-        self.reset([run for run in self.active if run.start and run.start.forgets])
-        self.each(self.active, TrainingRun.begin)
+        runs = self.remaining(self.active)
+        self.request(runs, lambda _: self.states.start({run.place: run.saved_arrays for run in runs}))
+        self.scale([run for run in self.active if run.resumption])
+        self.reset([run for run in self.active if run.resumption and run.resumption.forgets])
+        self.for_each(self.active, TrainingRun.begin)
 
     def evaluate(self) -> None:
         """Evaluates the runs that are due on the validation split, and updates their best values and patience.
 
         A run whose last save is long ago is saved. Any other that is at its best so far has its state kept in memory.
         """
-        due = [run for run in self.active if run.due.evaluates(run.at)]
-        found = self.ask(due, lambda places: self.states.evaluate("val", places, self.is_stopping))
-        taken = self.give(found, TrainingRun.take)
+        due = [run for run in self.active if run.timetable.evaluates(run.at)]
+        results = self.request(due, lambda places: self.states.evaluate("val", places, self.is_stopping))
+        taken = self.for_each_result(results, TrainingRun.take)
         self.scale(taken)
         troubled = self.check([run for run in taken if run.problem])  # check() tells more of a failed step
-        self.each(troubled, TrainingRun.tell_problem)
-        self.evaluated = self.left(taken)
+        self.for_each(troubled, TrainingRun.tell_problem)
+        self.evaluated = self.remaining(taken)
         overdue = [run for run in self.evaluated if run.keeper.is_overdue(len(self.active))]
         self.save(overdue)
-        best = self.check([run for run in self.left(self.evaluated) if run.is_best and run not in overdue])
-        arrays = self.ask(best, self.states.arrays)
-        self.give(arrays, lambda run, best: run.keeper.hold(run.at, best))
+        best = self.check([run for run in self.remaining(self.evaluated) if run.is_best and run not in overdue])
+        arrays = self.request(best, self.states.arrays)
+        self.for_each_result(arrays, lambda run, best: run.keeper.hold(run.at, best))
 
     def prune(self, pruner: Pruner | None) -> None:
         """Ends runs that a search gives up. All runs report before any is judged, so that their order has no effect."""
         if pruner is None:
             return
-        trials = [run for run in self.left(self.evaluated) if not run.due.is_complete(run.at)]
+        trials = [run for run in self.remaining(self.evaluated) if not run.timetable.is_complete(run.at)]
         for run in trials:
-            pruner.report(run.number, run.due.evaluations(run.at), run.value)
-        hopeless = [run for run in trials if pruner.prune(run.number, run.due.evaluations(run.at))]
+            pruner.report(run.number, run.timetable.evaluations(run.at), run.value)
+        hopeless = [run for run in trials if pruner.prune(run.number, run.timetable.evaluations(run.at))]
         self.save(hopeless)
-        for run in self.left(hopeless):
+        for run in self.remaining(hopeless):
             self.end([run], Pruned(run.at.step))
 
     def save(self, runs: Iterable[TrainingRun]) -> None:
         """Saves the states of runs, unless they are saved already; a run whose state is not finite is ended instead."""
-        sound = self.check([run for run in self.left(runs) if run.is_unsaved])
-        arrays = self.ask([run for run in sound if run.writes], self.states.arrays)
-        self.each(sound, lambda run: run.keeper.save(run.at, arrays.get(run)))
+        sound = self.check([run for run in self.remaining(runs) if run.is_unsaved])
+        arrays = self.request([run for run in sound if run.writes], self.states.arrays)
+        self.for_each(sound, lambda run: run.keeper.save(run.at, arrays.get(run)))
 
     def finish(self, runs: list[TrainingRun]) -> None:
         """Tests runs that are done, once, by the best state of each, and ends them."""
-        self.log([run for run in runs if not run.due.logs(run.at)])
+        self.log([run for run in runs if not run.timetable.logs(run.at)])
         self.save(runs)
         arrays: dict[TrainingRun, dict[str, np.ndarray]] = {}
 
@@ -123,17 +123,19 @@ class Loop:
             if (best := run.select(self.states)) is not None:
                 arrays[run] = best
 
-        self.each(runs, select)
-        chosen = self.left(arrays)
-        self.ask(chosen, lambda _: self.states.place({run.place: arrays[run] for run in chosen}))
-        found = self.ask(self.left(runs), lambda places: self.states.evaluate("test", places, self.is_stopping))
-        self.end(self.give(found, TrainingRun.test))
+        self.for_each(runs, select)
+        chosen = self.remaining(arrays)
+        self.request(chosen, lambda _: self.states.place({run.place: arrays[run] for run in chosen}))
+        results = self.request(
+            self.remaining(runs), lambda places: self.states.evaluate("test", places, self.is_stopping)
+        )
+        self.end(self.for_each_result(results, TrainingRun.test))
 
     def stop_if_asked(self) -> None:
         """Saves and stops all runs, if any of the processes was sent a signal."""
         if self.active and (signum := self.signal()):
             self.save(self.active)
-            for run in self.each(self.active, lambda run: run.keeper.checkpoints.wait()):
+            for run in self.for_each(self.active, lambda run: run.keeper.checkpoints.wait()):
                 self.end([run], Stopped(signum, run.at.step))
 
     def advance(self) -> None:
@@ -141,7 +143,7 @@ class Loop:
         if not self.active:
             return
         self.states.keep([run.place for run in self.active])
-        until = min(run.due.next_event(run.at) for run in self.active)
+        until = min(run.timetable.next_event(run.at) for run in self.active)
         several = jax.process_count() > 1  # these must take the same steps, so a signal waits for stop_if_asked
         while self.active and self.active[0].at.step < until and (several or not self.stop.signum):
             self.dispatch(until)
@@ -153,17 +155,17 @@ class Loop:
         resumed for more steps completes the row.
         """
         sound = self.check(runs)
-        totals = self.ask(sound, self.states.totals)
-        self.give(totals, lambda run, since: run.log(*since))
-        self.reset([run for run in self.left(totals) if run.due.logs(run.at)])
+        totals = self.request(sound, self.states.totals)
+        self.for_each_result(totals, lambda run, since: run.log(*since))
+        self.reset([run for run in self.remaining(totals) if run.timetable.logs(run.at)])
 
     # What the phases consist of
 
     def dispatch(self, until: int) -> None:
         """Trains all runs towards the step ``until`` by one call to the devices."""
         step = self.active[0].at.step
-        moved = self.ask(self.active, lambda places: dict.fromkeys(places, self.states.advance(step, until)))
-        self.give(moved, lambda run, to: run.stand(*to, beside=len(moved)))
+        moved = self.request(self.active, lambda places: dict.fromkeys(places, self.states.advance(step, until)))
+        self.for_each_result(moved, lambda run, to: run.stand(*to, beside=len(moved)))
 
     def check(self, runs: Iterable[TrainingRun]) -> list[TrainingRun]:
         """Ends runs that had a failed step or have a state that is not finite; gives the others."""
@@ -175,53 +177,55 @@ class Loop:
                 raise explain(run.setup, state, feed, bad, (run.checked, run.at.step))
             run.checked = run.at.step
 
-        runs = self.left(runs)
-        unknown = [run for run in runs if not 0 < run.at.step == run.checked]  # else it was asked at this step
-        self.give(self.ask(unknown, self.states.health), sound)
-        return self.left(runs)
+        runs = self.remaining(runs)
+        unknown = [run for run in runs if not 0 < run.at.step == run.checked]  # else it was checked at this step
+        self.for_each_result(self.request(unknown, self.states.health), sound)
+        return self.remaining(runs)
 
     def scale(self, runs: Iterable[TrainingRun]) -> None:
         """Sets the factor of the learning rate, for runs whose schedule follows the validation metric."""
         scales = {run: run.at.lr_scale for run in runs if run.follows_validation}
-        self.ask(scales, lambda _: self.states.scale({run.place: scale for run, scale in scales.items()}))
+        self.request(scales, lambda _: self.states.scale({run.place: scale for run, scale in scales.items()}))
 
     def reset(self, runs: Iterable[TrainingRun]) -> None:
         """Sets the sums of the training metrics of runs to zero."""
-        self.ask(runs, self.states.reset)
+        self.request(runs, self.states.reset)
 
-    def ask(
+    def request(
         self, runs: Iterable[TrainingRun], act: Callable[[list[int]], Mapping[int, T] | None]
     ) -> dict[TrainingRun, T]:
         """Calls ``act`` once with the places of several runs; gives what it returned for each run.
 
         An error ends all of these runs.
         """
-        runs = self.left(runs)
+        runs = self.remaining(runs)
         try:
-            found = act([run.place for run in runs]) if runs else None
+            results = act([run.place for run in runs]) if runs else None
         except Exception as error:  # such as no memory left on the device
             self.end(runs, error)
             return {}
-        return {run: found[run.place] for run in runs if run.place in found} if found else {}
+        return {run: results[run.place] for run in runs if run.place in results} if results else {}
 
-    def each(self, runs: Iterable[TrainingRun], act: Callable[[TrainingRun], object]) -> list[TrainingRun]:
+    def for_each(self, runs: Iterable[TrainingRun], act: Callable[[TrainingRun], object]) -> list[TrainingRun]:
         """Calls ``act`` with each run; an error ends that run. Gives the others."""
-        runs = self.left(runs)
+        runs = self.remaining(runs)
         for run in runs:
             try:
                 with run.turn():
                     act(run)
             except Exception as error:
                 self.end([run], error)
-        return self.left(runs)
+        return self.remaining(runs)
 
-    def give(self, found: Mapping[TrainingRun, T], act: Callable[[TrainingRun, T], object]) -> list[TrainingRun]:
-        """Calls ``act`` with each run and what was found for it, as :meth:`each` does."""
-        return self.each(found, lambda run: act(run, found[run]))
+    def for_each_result(
+        self, results: Mapping[TrainingRun, T], act: Callable[[TrainingRun, T], object]
+    ) -> list[TrainingRun]:
+        """Calls ``act`` with each run and its result, as :meth:`for_each` does."""
+        return self.for_each(results, lambda run: act(run, results[run]))
 
     def end(self, runs: Iterable[TrainingRun], error: BaseException | None = None) -> None:
         """Ends runs: by an error, or as complete where there is none."""
-        for run in self.left(runs):
+        for run in self.remaining(runs):
             self.active.remove(run)
             try:
                 run.end(error)
@@ -229,7 +233,7 @@ class Loop:
                 run.raised, run.code = failed, 1
             self.ended(run)
 
-    def left(self, runs: Iterable[TrainingRun]) -> list[TrainingRun]:
+    def remaining(self, runs: Iterable[TrainingRun]) -> list[TrainingRun]:
         """Those of the runs that have not ended."""
         return [run for run in runs if run in self.active]
 

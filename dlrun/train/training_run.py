@@ -81,7 +81,7 @@ class TrainingRun:
         self.setup, self.directory, self.progress = setup, directory, progress
         self.place, self.number = place, number
         self.resumed, self.accept_data, self.accept = resumed, accept_data, accept
-        self.settings, self.due = setup.plan.settings, Timetable.of(setup)
+        self.settings, self.timetable = setup.plan.settings, Timetable.of(setup)
         self.keeper = Keeper(directory / rundir.CHECKPOINTS, self.settings.checkpoint.keep)
         self.new_record = partial(Record, setup, directory, command, facts, pictures)
         self.record: Record | None = None  # None as long as nothing was written into the directory
@@ -90,7 +90,7 @@ class TrainingRun:
         self.held = contextlib.ExitStack()  # the lock, held until the run has ended
 
         self.at, self.pace = Position(), Pace(beside)
-        self.start: Resumption | None = None
+        self.resumption: Resumption | None = None
         self.has_nothing_to_do = False
         self.value, self.problem = math.nan, ""
         self.checked = self.logged = 0
@@ -105,7 +105,7 @@ class TrainingRun:
 
     @property
     def logs(self) -> bool:
-        return self.due.logs(self.at) and self.at.step > self.logged
+        return self.timetable.logs(self.at) and self.at.step > self.logged
 
     @property
     def is_unsaved(self) -> bool:
@@ -133,8 +133,8 @@ class TrainingRun:
             self.held.enter_context(locked(self.directory))
         if self.resumed is not None:
             fit = states.engine.fit
-            self.start = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
-            if self.start is None:
+            self.resumption = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
+            if self.resumption is None:
                 self.has_nothing_to_do = True
                 more = "more steps: epochs=... or steps=..."
                 self.progress.note(f"nothing to do: {self.directory} is complete; {more}")
@@ -145,30 +145,30 @@ class TrainingRun:
         eval_size = states.eval_size  # before the branch: all processes must ask, as they agree on it
         record, again = self.new_record(), None
         if self.writes:
-            if self.start is not None and self.resumed is not None:
-                again = {"overrides": self.resumed, **record.keep_history(self.start, self.progress.warn)}
+            if self.resumption is not None and self.resumed is not None:
+                again = {"overrides": self.resumed, **record.keep_history(self.resumption, self.progress.warn)}
             record.open(self.pace, eval_size, again)
         self.record = record
         if self.writes:
             record.write_data()
-        if self.start is not None:
-            self._restore(self.start)
+        if self.resumption is not None:
+            self._restore(self.resumption)
 
     def begin(self) -> None:
         """Opens the sinks and starts the display, once the state is on the devices."""
-        if self.start is not None:
-            self.progress.tell(f"going on from step {self.at.step} of {self.due.total}")
-            self.start.arrays.clear()
+        if self.resumption is not None:
+            self.progress.tell(f"going on from step {self.at.step} of {self.timetable.total}")
+            self.resumption.arrays.clear()
         if self.writes:
             how, values = self.settings.log, self.setup.plan.values
             others = sinks.Sinks(list(how.sinks), self.progress.warn, self.directory, how.project, values)
             self.sinks = [sinks.JsonLines(self.directory), others]
-        self.progress.start(self.at.step, self.due.total)
+        self.progress.start(self.at.step, self.timetable.total)
 
     @property
-    def start_arrays(self) -> dict[str, np.ndarray] | None:
+    def saved_arrays(self) -> dict[str, np.ndarray] | None:
         """The saved state that the run goes on from; None where it starts from the first step."""
-        return None if self.start is None or self.start.step is None else self.start.arrays
+        return None if self.resumption is None or self.resumption.step is None else self.resumption.arrays
 
     # What the loop calls
 
@@ -177,7 +177,7 @@ class TrainingRun:
         if seconds is not None:
             self.pace.add(step - self.at.step, seconds, beside)
         self.at = self.at.trained(step, (seconds or 0.0) / beside)
-        self.progress.advance(step, epoch=step / self.due.per_epoch)
+        self.progress.advance(step, epoch=step / self.timetable.per_epoch)
 
     def log(self, totals: dict[str, Any], loss_scale: float | None) -> None:
         """Writes the mean metrics since the last row."""
@@ -187,16 +187,16 @@ class TrainingRun:
         self._write("train", row if loss_scale is None else {**row, "loss_scale": loss_scale})
         self.logged = self.at.step
 
-    def take(self, found: Evaluation) -> None:
+    def take(self, evaluation: Evaluation) -> None:
         """Takes the results of the validation split: updates the best value and the patience, writes a row."""
-        value = found.metrics[self.setup.metric.split("/")[1]]
-        self.problem = found.problem or ""
-        self.value = math.nan if found.problem or not math.isfinite(value) else value
+        value = evaluation.metrics[self.setup.metric.split("/")[1]]
+        self.problem = evaluation.problem or ""
+        self.value = math.nan if evaluation.problem or not math.isfinite(value) else value
         self.at = self.at.measured(self.value, self.setup.mode, self.settings.early_stop.min_delta)
         if self.follows_validation:
             schedule = {k: v for k, v in self.setup.plan.values["schedule"].items() if k != "name"}
             self.at = self.at.on_plateau(-self.value if self.setup.mode == "min" else self.value, **schedule)
-        self._write("val", found.metrics)
+        self._write("val", evaluation.metrics)
 
     def tell_problem(self) -> None:
         """Raises :class:`NonFinite` for an evaluation that is not finite; with ``on_nonfinite=skip``, warns instead."""
@@ -217,12 +217,12 @@ class TrainingRun:
             arrays = self._saved_best() if self.writes else states.arrays([self.place])[self.place]
         return multihost_utils.broadcast_one_to_all(arrays) if jax.process_count() > 1 else arrays
 
-    def test(self, found: Evaluation) -> None:
+    def test(self, evaluation: Evaluation) -> None:
         """Takes the results of the test split, by the state that :meth:`select` chose."""
-        self._write("test", found.metrics, self.tested)
-        if found.problem:
-            raise NonFinite(f"{found.problem}, by the {self.progress.chosen} state, of step {self.tested}")
-        self.details = found.details
+        self._write("test", evaluation.metrics, self.tested)
+        if evaluation.problem:
+            raise NonFinite(f"{evaluation.problem}, by the {self.progress.chosen} state, of step {self.tested}")
+        self.details = evaluation.details
 
     def end(self, error: BaseException | None = None) -> None:
         """Writes the last records and closes everything. Without an error the run is complete."""
@@ -256,7 +256,7 @@ class TrainingRun:
             self.progress.tell(" ".join(["resumed", *(["with", *self.resumed] if self.resumed else [])]))
         for text in introduction(self.setup) if self.writes else ():
             self.progress.tell(text)
-        for text in [*self.setup.warnings, *(self.start.notes if self.start else ())]:
+        for text in [*self.setup.warnings, *(self.resumption.notes if self.resumption else ())]:
             self.progress.warn(text)
 
     def _restore(self, start: Resumption) -> None:
@@ -267,7 +267,7 @@ class TrainingRun:
             self.progress.warn(f"the saved state of step {start.unsound[-1]} is incomplete or damaged; {where}")
         if self.writes:
             self.keeper.set_aside(last)
-            rundir.keep_rows(self.directory, partial(self.due.leaves, last=-1 if start.forgets else last))
+            rundir.keep_rows(self.directory, partial(self.timetable.leaves, last=-1 if start.forgets else last))
         self.at = start.at
         self.logged = self.at.step
         if start.step is not None:
@@ -282,7 +282,7 @@ class TrainingRun:
 
     def _write(self, split: str, metrics: dict[str, float], step: int | None = None) -> None:
         step = self.at.step if step is None else step
-        epoch = round(step / self.due.per_epoch, 4)
+        epoch = round(step / self.timetable.per_epoch, 4)
         row = {"step": step, "epoch": epoch, "split": split, **metrics, "time": round(self.at.seconds, 3)}
         for sink in self.sinks:
             sink.write(row)
