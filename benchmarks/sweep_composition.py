@@ -20,7 +20,7 @@ def main(jobs: int) -> None:
     hydra = composition.loader([])
     cfg, found = composition.compose(hydra, words, multirun=True)
     start = time.perf_counter()
-    made = Space(hydra, cfg, words).grid(found=found)
+    made = Space(hydra, cfg, words).grid(problems=found)
     ours = time.perf_counter() - start
     start = time.perf_counter()
     for job in made:

@@ -23,14 +23,14 @@ def trust(args: argparse.Namespace) -> tuple[str, ...]:
     return trust
 
 
-def checked(cfg: Any, found: list[str], trust: tuple[str, ...] = ()) -> Any:
-    """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, ``found`` included."""
+def checked(cfg: Any, problems: list[str], trust: tuple[str, ...] = ()) -> Any:
+    """The plan of a configuration. Raises :class:`InvalidConfig` with all that is wrong with it, and ``problems``."""
     from dlrun.config import composition, plan
 
     values, unresolved = composition.plain(cfg)
     if unresolved:
-        raise InvalidConfig([*found, *unresolved])
-    return plan.plan(values, trust, found)
+        raise InvalidConfig([*problems, *unresolved])
+    return plan.plan(values, trust, problems)
 
 
 def prepare(checked: Any) -> Any:
@@ -39,7 +39,7 @@ def prepare(checked: Any) -> Any:
     from dlrun.train import sinks
 
     devices.initialize(checked.settings)
-    return setup.prepare(checked, found=sinks.missing(checked.settings.log.sinks))
+    return setup.prepare(checked, problems=sinks.missing(checked.settings.log.sinks))
 
 
 def run(setup: Any, directory: Path, *, say: bool = True, **how: Any) -> int:

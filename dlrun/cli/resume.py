@@ -53,8 +53,8 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         from dlrun.cli import train
 
         return train.train(asked.overrides, args)
-    cfg, found = configuration(directory, overrides)
-    setup = prepare.prepare(prepare.checked(cfg, found, prepare.trust(args)))
+    cfg, problems = configuration(directory, overrides)
+    setup = prepare.prepare(prepare.checked(cfg, problems, prepare.trust(args)))
     how = {"resumed": overrides, "accept_data": args.accept_data}
     return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
 
@@ -106,9 +106,9 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     stray += [_why_not(text) for text in choices if not _same_option(before, chosen, *text.split("=", 1))]
     how = [text for text in overrides if text not in choices and re.match(r"[+~]*(hydra|launcher)[./@=]", text)]
     stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
-    cfg, found = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
+    cfg, problems = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
     after, _ = composition.plain(cfg)
-    return cfg, stray + found + _forbidden(rundir.flat(before), rundir.flat(after))
+    return cfg, stray + problems + _forbidden(rundir.flat(before), rundir.flat(after))
 
 
 def accept(directory: Path, cfg: Config) -> None:

@@ -16,19 +16,19 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
 
     prepare.require_utf8([*overrides, *map(str, args.config_dir), os.getcwd()])
     hydra = composition.loader(args.config_dir)
-    cfg, found = composition.compose(hydra, overrides, multirun=args.multirun)
-    found += ignored.of_mode(overrides, multirun=args.multirun)
+    cfg, problems = composition.compose(hydra, overrides, multirun=args.multirun)
+    problems += ignored.of_mode(overrides, multirun=args.multirun)
     if args.cfg:
-        if found:
-            raise InvalidConfig(found)
+        if problems:
+            raise InvalidConfig(problems)
         print(records.text(cfg, args.cfg, resolve=args.resolve))
         return 0
     trust = prepare.trust(args)
     if args.multirun:
-        return sweep(hydra, cfg, overrides, found, trust, args)
+        return sweep(hydra, cfg, overrides, problems, trust, args)
     if args.dry_run:
         raise InvalidConfig(["--dry-run: not allowed here; allowed: dlrun -m ... --dry-run"])
-    setup = prepare.prepare(prepare.checked(cfg, found, trust))
+    setup = prepare.prepare(prepare.checked(cfg, problems, trust))
     if not setup.is_main_process:  # a further process of several: it trains, but has no directory
         return prepare.run(setup, Path(os.devnull))
     prepare.notice(cfg, args)
@@ -36,7 +36,7 @@ def train(overrides: list[str], args: argparse.Namespace) -> int:
 
 
 def sweep(
-    hydra: Any, cfg: Any, overrides: list[str], found: list[str], trust: tuple[str, ...], args: argparse.Namespace
+    hydra: Any, cfg: Any, overrides: list[str], problems: list[str], trust: tuple[str, ...], args: argparse.Namespace
 ) -> int:
     """Checks all runs of a sweep, then trains them; 1 when one failed. The last line on stdout is its directory."""
     from dlrun.sweep import by_hydra, grid, request, tuning
@@ -50,14 +50,14 @@ def sweep(
             hydra,
             cfg,
             overrides,
-            found,
+            problems,
             trust,
             partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug),
         )
     asked = request.SweepRequest(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
     how = tuning.search if by_hydra.searches(cfg) else grid.sweep
-    return how(asked, hydra, found, dry_run=args.dry_run)
+    return how(asked, hydra, problems, dry_run=args.dry_run)
 
 
 def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool) -> None:

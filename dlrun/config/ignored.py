@@ -29,16 +29,16 @@ BOM = b"\xef\xbb\xbf"
 
 def of_mode(overrides: list[str], *, multirun: bool) -> list[str]:
     """Problems with overrides that mean nothing to a single run, or, with ``multirun``, nothing to a sweep."""
-    found = []
+    problems = []
     for text in overrides:
         key = _key(text)
         if key == "hydra.mode":
-            found.append(f"{text}: not allowed; allowed: dlrun -m ... for a sweep, without -m for one run")
+            problems.append(f"{text}: not allowed; allowed: dlrun -m ... for a sweep, without -m for one run")
         elif not multirun and OF_A_SWEEP.match(key):
-            found.append(f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ...")
+            problems.append(f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ...")
         elif multirun and OF_A_RUN.match(key):
-            found.append(f"{text}: not allowed in a sweep; allowed: hydra.sweep.dir=DIR")
-    return found
+            problems.append(f"{text}: not allowed in a sweep; allowed: hydra.sweep.dir=DIR")
+    return problems
 
 
 def of_experiment_keys(overrides: list[str]) -> list[str]:
@@ -66,11 +66,11 @@ def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun:
 
     Sections that an experiment made and nothing reads are taken out of ``cfg``, so that they are reported only once.
     """
-    found, left = of_experiment_keys(overrides), taken(cfg)
+    problems, left = of_experiment_keys(overrides), taken(cfg)
     keys = [text for text in left if not any(_key(o) == f"{EXPERIMENT}.{text}" for o in overrides)]
     own, strange = _file(hydra, "config"), [key for key in cfg if key not in SECTIONS]
     if not keys and not strange and own.parent == catalogue.conf():
-        return found
+        return problems
     try:
         parts = hydra.parts(overrides, multirun=multirun)
     except HydraError:  # it refuses some of the overrides; the user is told of those elsewhere
@@ -86,14 +86,14 @@ def of_experiments(hydra: Hydra, cfg: Config, overrides: list[str], *, multirun:
                 cfg.pop(key)
     if keys or headless:
         stray = f"{EXPERIMENT}: a section that nothing reads ({_shown(keys)}); allowed: its keys at the top level"
-        found += [_headless(_file(hydra, path)) for path in headless] or [stray]
+        problems += [_headless(_file(hydra, path)) for path in headless] or [stray]
     order = [p.path for p in parts if p.path in files or p.primary]
     if files and order[-1:] == ["config"]:
-        found.append(
+        problems.append(
             f"{own}: its own keys come after those of experiments, which they replace; "
             f"allowed: _self_ before {EXPERIMENT} in its defaults list"
         )
-    return found
+    return problems
 
 
 def of_a_record(cfg: Config, file: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from dlrun.config import catalogue
 from dlrun.config.choice import Choice
 from dlrun.config.components import HOMES, resolve
-from dlrun.config.schema import filled, keys, problems
+from dlrun.config.schema import filled, find_problems, keys
 from dlrun.config.settings import Settings
 from dlrun.errors import InvalidConfig, nearest, show
 
@@ -34,36 +34,36 @@ class Plan:
     trust: tuple[str, ...] = ()
 
 
-def plan(values: dict[str, Any], trust: tuple[str, ...] = (), found: list[str] | None = None) -> Plan:
+def plan(values: dict[str, Any], trust: tuple[str, ...] = (), problems: list[str] | None = None) -> Plan:
     """Checks plain values and finds the components that they name.
 
     Args:
       values: a configuration, as :func:`~dlrun.config.composition.plain` gives it. Keys that are left out have their
         defaults.
       trust: packages that the user allowed on this command to be imported from.
-      found: problems found before, to be reported with the others.
+      problems: problems found before, to be reported with the others.
 
     Raises:
       InvalidConfig: with all that is wrong with the values.
     """
-    found, components, given = list(found or []), {}, {}
+    problems, components, given = list(problems or []), {}, {}
     for group in HOMES:
         try:
             usual = {"name": catalogue.NOT_OF_A_RUN[group]} if group in catalogue.NOT_OF_A_RUN else None
             name, given[group] = _choice(group, values.get(group, usual))
             components[group] = resolve(group, name, trust)
         except InvalidConfig as error:
-            found += error.problems
+            problems += error.problems
             continue
-        found += problems(components[group], given[group], group)
+        problems += find_problems(components[group], given[group], group)
 
     fixed = {k: v for k, v in values.items() if k not in HOMES}
     known = keys(Settings)
-    found += [_unknown(k, [*known, *HOMES]) for k in fixed if k not in known]
+    problems += [_unknown(k, [*known, *HOMES]) for k in fixed if k not in known]
     fixed = filled(Settings, {k: v for k, v in fixed.items() if k in known})
-    found += problems(Settings, fixed, "") or _conflicts(Settings.of(fixed))
-    if found:
-        raise InvalidConfig(dict.fromkeys(found))
+    problems += find_problems(Settings, fixed, "") or _conflicts(Settings.of(fixed))
+    if problems:
+        raise InvalidConfig(dict.fromkeys(problems))
 
     numbers, choices, complete = _traced(Settings, fixed, ""), {}, dict(fixed)
     for group, component in components.items():
@@ -107,17 +107,17 @@ def _unknown(key: str, known: list[str]) -> str:
 
 def _conflicts(settings: Settings) -> list[str]:
     """Values that exclude each other, whatever the data and the model are."""
-    found = []
+    problems = []
     if (settings.epochs is None) == (settings.steps is None):
         given = f"epochs={show(settings.epochs)}, steps={show(settings.steps)}"
-        found.append(f"{given}: exactly one must be given and the other be null, such as epochs=null steps=1000")
+        problems.append(f"{given}: exactly one must be given and the other be null, such as epochs=null steps=1000")
     machines = settings.distributed
     if machines.process >= machines.processes:
         allowed = f"a number below distributed.processes={machines.processes}"
-        found.append(f"distributed.process={machines.process}: not allowed; allowed: {allowed}")
+        problems.append(f"distributed.process={machines.process}: not allowed; allowed: {allowed}")
     if machines.processes > 1 and machines.coordinator is None:
-        found.append("distributed.coordinator=null: not allowed with several processes; allowed: host:port")
-    return found
+        problems.append("distributed.coordinator=null: not allowed with several processes; allowed: host:port")
+    return problems
 
 
 def _traced(component: Callable[..., Any], values: dict[str, Any], prefix: str) -> dict[str, Any]:

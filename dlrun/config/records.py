@@ -45,11 +45,11 @@ def save(cfg: Config, file: Path) -> None:
 
 def changed(cfg: Config, overrides: list[str]) -> tuple[Config, list[str]]:
     """A copy of a written configuration with ``key=value`` overrides applied, and what is wrong with them."""
-    cfg, found = copy.deepcopy(cfg), [*twice(overrides), *ignored.of_experiment_keys(overrides)]
+    cfg, problems = copy.deepcopy(cfg), [*twice(overrides), *ignored.of_experiment_keys(overrides)]
     for text in one_duration(overrides):
         override, problem = parse(text)
         if override is not None and (override.sweeps or not override.changes):
             problem = f"{text}: not allowed here; allowed: key=value"
-        found += assign(cfg, override) if override and not problem else [problem]
+        problems += assign(cfg, override) if override and not problem else [problem]
     ignored.taken(cfg)
-    return cfg, found + forbidden(cfg)
+    return cfg, problems + forbidden(cfg)

@@ -77,7 +77,7 @@ def keys(component: Callable[..., Any]) -> dict[str, Key]:
     return known
 
 
-def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -> list[str]:
+def find_problems(component: Callable[..., Any], values: dict[str, Any], path: str) -> list[str]:
     """What is wrong with ``values`` as keyword arguments of ``component``, a line each.
 
     Args:
@@ -85,21 +85,23 @@ def problems(component: Callable[..., Any], values: dict[str, Any], path: str) -
       values: plain values by key.
       path: the section that the keys are in, for messages, such as ``optim``; empty for the top level.
     """
-    known, found = keys(component), []
+    known, problems = keys(component), []
     names = ", ".join(known) or "none"
     at = {name: f"{path}.{name}" if path else str(name) for name in [*known, *values]}
-    found += [f"{at[name]}: unknown key{nearest(name, known)}; known: {names}" for name in values if name not in known]
+    problems += [
+        f"{at[name]}: unknown key{nearest(name, known)}; known: {names}" for name in values if name not in known
+    ]
     for name, key in known.items():
         if name not in values:
             if key.required:
-                found.append(f"{at[name]}: missing; allowed: {key.allowed}")
+                problems.append(f"{at[name]}: missing; allowed: {key.allowed}")
         elif not key.section:
-            found += _mismatch(at[name], values[name], key)
+            problems += _mismatch(at[name], values[name], key)
         elif isinstance(values[name], dict):
-            found += problems(key.annotation, values[name], at[name])
+            problems += find_problems(key.annotation, values[name], at[name])
         else:
-            found.append(f"{at[name]}={show(values[name])}: not a section; keys: {', '.join(keys(key.annotation))}")
-    return found
+            problems.append(f"{at[name]}={show(values[name])}: not a section; keys: {', '.join(keys(key.annotation))}")
+    return problems
 
 
 def filled(component: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -145,14 +145,14 @@ def numbers(plan: Plan, data: Dataset) -> dict[str, np.float32]:
     return {k: np.float32(v) for k, v in given.items()}
 
 
-def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterable[str] = ()) -> Setup:
+def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, problems: Iterable[str] = ()) -> Setup:
     """Loads the data and traces the model. Raises :class:`InvalidConfig` with what does not fit.
 
     Args:
       loaded: data sets of other plans, used again where the data is the same; newly loaded ones are added.
-      found: problems found before, to be reported with the others.
+      problems: problems found before, to be reported with the others.
     """
-    settings, choices, problems = plan.settings, plan.choices, list(found)
+    settings, choices, problems = plan.settings, plan.choices, list(problems)
     with reported(problems, "data", fatal=True):
         known_by = settings.stream.fingerprint
         which, loaded = (choices["data"], settings.split, known_by), {} if loaded is None else loaded
@@ -201,16 +201,16 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, found: Iterabl
     return Setup(plan, data, program, graphdef, shapes, mesh(devices), warnings, constants, teacher)
 
 
-def with_plan(setup: Setup, plan: Plan, found: Iterable[str] = ()) -> Setup:
+def with_plan(setup: Setup, plan: Plan, problems: Iterable[str] = ()) -> Setup:
     """The setup of another plan that differs only in numbers, seed, length and records. Shares all but the plan.
 
     Args:
-      found: problems found before, to be reported with the others.
+      problems: problems found before, to be reported with the others.
 
     Raises:
       InvalidConfig: where the plan does not fit the data or the devices.
     """
     names = [f"val/{k}" for k in setup.program.task.names]
-    if problems := [*found, *settings_misfits(plan, setup.data, setup.mesh.size, names)]:
+    if problems := [*problems, *settings_misfits(plan, setup.data, setup.mesh.size, names)]:
         raise InvalidConfig(problems)
     return replace(setup, plan=plan)

@@ -37,14 +37,14 @@ def sweep(
     hydra: Hydra,
     cfg: Config,
     overrides: list[str],
-    found: list[str],
+    problems: list[str],
     trust: tuple[str, ...],
     train: Callable[[Config, Path], Any],
 ) -> int:
     """Checks a grid's configurations and has Hydra train its runs; gives the exit code: 1 if a run did not complete.
 
     Args:
-      found: problems found before.
+      problems: problems found before.
       train: takes a run's configuration and directory. It must not raise, as Hydra would print a traceback, and may be
         called in other processes.
 
@@ -52,9 +52,9 @@ def sweep(
       InvalidConfig: with all that is wrong, before anything is made.
     """
     if _is_grid(cfg):
-        names(cfg, Space(hydra, cfg, overrides).grid(trust, found), {})
-    elif found:
-        raise InvalidConfig(found)
+        names(cfg, Space(hydra, cfg, overrides).grid(trust, problems), {})
+    elif problems:
+        raise InvalidConfig(problems)
     elif "job." not in (
         subdir := directories.as_written(cfg, "hydra.sweep.subdir")
     ):  # the sweeper chooses its runs as it goes

@@ -82,10 +82,10 @@ def picture(status: Status, folder: Folder) -> None:
 
 def launcher_of(plans: list[Plan]) -> Launcher:
     """The launcher of the jobs. Raises :class:`InvalidConfig` if they name several, or it can't work here."""
-    found: list[str] = []
+    problems: list[str] = []
     if len({plan.choices["launcher"] for plan in plans}) > 1:
         raise InvalidConfig(["launcher: several values; allowed: one, as it is none of a run's"])
-    with reported(found, "launcher", fatal=True):
+    with reported(problems, "launcher", fatal=True):
         return plans[0].choices["launcher"]()
     raise AssertionError
 

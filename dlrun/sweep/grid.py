@@ -18,12 +18,12 @@ from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.trainer import Trainer
 
 
-def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bool) -> int:
     """Runs the sweep of a command; gives the exit code. The last line on stdout is the sweep's directory.
 
     Args:
       hydra: over the configs.
-      found: problems found before.
+      problems: problems found before.
       dry_run: whether to print an estimate only, and make nothing.
 
     Raises:
@@ -33,7 +33,7 @@ def sweep(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool)
 
     space = Space(hydra, request.cfg, request.overrides)
     most = composition.plain(request.cfg)[0].get("launcher", {}).get("max_jobs", Launcher.max_jobs)
-    jobs = space.grid(request.trust, found, most if isinstance(most, int) else Launcher.max_jobs)
+    jobs = space.grid(request.trust, problems, most if isinstance(most, int) else Launcher.max_jobs)
     launcher = launcher_of([job.plan for job in jobs])
     devices.initialize(jobs[0].plan.settings)
     where = directories.named(request.cfg, "hydra.sweep.dir")

@@ -134,7 +134,7 @@ def main(file: str) -> int:
         if not members:
             devices.initialize(checked.settings)
         lacking = missing(checked.settings.log.sinks)
-        setup = with_plan(members[0].setup, checked, lacking) if members else prepare(checked, found=lacking)
+        setup = with_plan(members[0].setup, checked, lacking) if members else prepare(checked, problems=lacking)
         directory = root / job["directory"]
         members.append(UnitJob(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
     if members and (changed := changes(unit["data"], identity_of(members[0].setup.data))):

@@ -31,7 +31,7 @@ from dlrun.sweep.trainer import Trainer
 AT_BEST = "best/"
 
 
-def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool) -> int:
+def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bool) -> int:
     """Runs the search of a command; gives the exit code. The last line on stdout is the sweep's directory.
 
     Raises:
@@ -42,7 +42,7 @@ def search(request: SweepRequest, hydra: Any, found: list[str], *, dry_run: bool
     words = [text for text in request.overrides if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
     wanted = search_space(words, options.params, hydra)
     space = Space(hydra, request.cfg, request.overrides)
-    space.problems += found
+    space.problems += problems
     probes = space.jobs_of(list(wanted.probes()), request.trust)
     launcher = launcher_of([job.plan for job in probes])
     devices.initialize(probes[0].plan.settings)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dlrun.config import catalogue, components, composition, plan, records
-from dlrun.config.schema import allowed, keys, problems
+from dlrun.config.schema import allowed, find_problems, keys
 from dlrun.config.settings import Settings
 
 CONF = catalogue.conf()
@@ -51,7 +51,7 @@ def test_keys_are_those_of_the_signature(group: str, name: str, file: Path) -> N
     del values["name"]
     signature = keys(component(group, name))
     assert list(values) == list(signature)
-    assert problems(component(group, name), values, group) == []
+    assert find_problems(component(group, name), values, group) == []
     assert values == {k: _plain(key.default) for k, key in signature.items()}
     assert all(key.annotation is not Any for key in signature.values())
 
@@ -65,7 +65,7 @@ def test_settings_are_those_of_config_yaml() -> None:
     values = load(CONF / "config.yaml")
     assert values == _plain(Settings())
     assert list(_flat(values)) == list(_flat(_plain(Settings())))
-    assert problems(Settings, values, "") == []
+    assert find_problems(Settings, values, "") == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.name}")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from dlrun.config.schema import Count, Key, NonNegative, Positive, Rate, Traced, filled, keys, problems
+from dlrun.config.schema import Count, Key, NonNegative, Positive, Rate, Traced, filled, find_problems, keys
 from dlrun.errors import Unfit, nearest, show
 
 
@@ -39,7 +39,7 @@ class Component:
 
 
 def wrong(**values: Any) -> list[str]:
-    return problems(Component, {"needed": 1, **values}, "group")
+    return find_problems(Component, {"needed": 1, **values}, "group")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_refused(key: str, value: Any, says: str) -> None:
 
 
 def test_missing_and_several() -> None:
-    assert problems(Component, {"lr": -1, "on": 3}, "g") == [
+    assert find_problems(Component, {"lr": -1, "on": 3}, "g") == [
         "g.needed: missing; allowed: a whole number",
         "g.lr=-1: not allowed; allowed: a number > 0",
         "g.on=3: not allowed; allowed: true or false",
@@ -97,11 +97,11 @@ def test_missing_and_several() -> None:
 def test_sections() -> None:
     def component(*, part: Section = Section()): ...
 
-    assert problems(component, {"part": {"size": 0, "x": 1}}, "") == [
+    assert find_problems(component, {"part": {"size": 0, "x": 1}}, "") == [
         "part.x: unknown key; known: size, names",
         "part.size=0: not allowed; allowed: a whole number in [1, 2^31)",
     ]
-    assert problems(component, {"part": 3}, "") == ["part=3: not a section; keys: size, names"]
+    assert find_problems(component, {"part": 3}, "") == ["part=3: not a section; keys: size, names"]
     assert filled(component, {}) == {"part": {"size": 3, "names": ["a"]}}
     assert filled(component, {"part": {"names": []}}) == {"part": {"size": 3, "names": []}}
     assert filled(Section, {})["names"] is not filled(Section, {})["names"]  # nobody shares the default
@@ -119,7 +119,7 @@ def test_filled_keeps_what_is_given_and_leaves_out_what_is_required() -> None:
 def test_numbers_of_the_state_are_checked_as_what_they_become(value: float) -> None:
     with np.errstate(over="ignore"):
         kept = np.float32(value)
-    accepted = problems(lambda *, lr: None, {}, "") and not wrong(lr=value)
+    accepted = find_problems(lambda *, lr: None, {}, "") and not wrong(lr=value)
     assert accepted == bool(np.isfinite(kept) and kept > 0)
 
 

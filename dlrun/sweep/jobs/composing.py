@@ -48,13 +48,13 @@ class Composed:
       values: the configuration of the run, as plain values.
       written: the same, with references between keys as they are written in the files.
       hydra: Hydra's part.
-      found: what is wrong with it.
+      problems: what is wrong with it.
     """
 
     values: dict[str, Any]
     written: dict[str, Any]
     hydra: HydraPart
-    found: list[str]
+    problems: list[str]
 
 
 def is_plain(key: str, value: Any) -> bool:
@@ -107,7 +107,7 @@ class _Base:
     """
 
     def __init__(self, hydra: Hydra, overrides: list[str], late: list[Setting]):
-        self.cfg, self.found = composition.compose(hydra, overrides)
+        self.cfg, self.problems = composition.compose(hydra, overrides)
         raw: Any = OmegaConf.to_container(self.cfg, resolve=False, enum_to_str=True)
         self.hydra = HydraPart(_of_a_sweep(raw.pop("hydra")))
         self.raw: dict[str, Any] = raw
@@ -121,13 +121,13 @@ class _Base:
             values = _copy(self.raw)
             for setting in late:
                 _set(values, setting)
-            return Composed(values, values, self.hydra, self.found)
+            return Composed(values, values, self.hydra, self.problems)
         for setting in late:  # every job sets all of these keys, so nothing of the job before it remains
             OmegaConf.update(self.cfg, setting.key, setting.value, force_add=True)
         values, unresolved = composition.plain(self.cfg)
         written: Any = OmegaConf.to_container(self.cfg, resolve=False, enum_to_str=True)
         del written["hydra"]
-        return Composed(values, written, self.hydra, [*self.found, *unresolved])
+        return Composed(values, written, self.hydra, [*self.problems, *unresolved])
 
 
 def _late(settings: list[Setting]) -> list[Setting]:

@@ -47,7 +47,7 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
     by_key: dict[str, list[Job]] = {}
     for job in jobs:
         by_key.setdefault(key(job.plan), []).append(job)
-    groups, found, loaded = [], [], {}
+    groups, problems, loaded = [], [], {}
     for text, members in by_key.items():
         setups, like = [], (known or {}).get(text)
         for job in members:
@@ -56,12 +56,12 @@ def grouped(jobs: list[Job], known: dict[str, Setup] | None = None) -> list[Grou
                 like = with_plan(like, job.plan, lacking) if like else prepare(job.plan, loaded, lacking)
                 setups.append(like)
             except InvalidConfig as error:
-                found += error.problems
+                problems += error.problems
                 if not like:  # the program can't be prepared: all jobs have this error
                     break
         groups.append(Group(text, members, setups))
-    if found:
-        raise InvalidConfig(dict.fromkeys(found))
+    if problems:
+        raise InvalidConfig(dict.fromkeys(problems))
     return groups
 
 
@@ -75,17 +75,17 @@ def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[st
     Raises:
       InvalidConfig: where the data changed, or runs of the sweep differ in it.
     """
-    found = []
+    problems = []
     for group in groups:
         now = identity_of(group.setups[0].data)
         runs = there.setdefault(taken_from(group.setups[0].plan.values), [(sweep, now)])
         if mixed := _mixed(runs):
-            found.append(mixed)
+            problems.append(mixed)
         elif changed := [(run, words) for run, before in runs if (words := changes(before, now))]:
             run, words = changed[0]
-            found.append(f"{run}: {changed_since(words)}; allowed: the data of then, or a new sweep")
-    if found:
-        raise InvalidConfig(dict.fromkeys(found))
+            problems.append(f"{run}: {changed_since(words)}; allowed: the data of then, or a new sweep")
+    if problems:
+        raise InvalidConfig(dict.fromkeys(problems))
 
 
 def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:

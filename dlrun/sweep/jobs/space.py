@@ -63,28 +63,28 @@ class Space:
         """The several values of each key, as plain values."""
         return {name: [plain(e) for e in axis.elements] for name, axis in self.axes.items()}
 
-    def grid(self, trust: tuple[str, ...] = (), found: Iterable[str] = (), max_jobs: int = 10_000) -> list[Job]:
+    def grid(self, trust: tuple[str, ...] = (), problems: Iterable[str] = (), max_jobs: int = 10_000) -> list[Job]:
         """A job for every combination of the values, in the order of Hydra's sweeper: the last key varies fastest.
 
         Args:
           trust: packages that the user allowed on this command to be imported from.
-          found: problems found before, to be reported with the others.
+          problems: problems found before, to be reported with the others.
           max_jobs: a larger grid is refused before any job is composed.
 
         Raises:
           InvalidConfig: with all that is wrong with any job.
         """
-        found = [*found, *self.problems, *(p for axis in self.axes.values() for p in axis.problems)]
+        problems = [*problems, *self.problems, *(p for axis in self.axes.values() for p in axis.problems)]
         if any(axis.problems for axis in self.axes.values()):
-            raise InvalidConfig(dict.fromkeys(found))
+            raise InvalidConfig(dict.fromkeys(problems))
         runs = math.prod(axis.count for axis in self.axes.values())
         if runs > max_jobs:
             command = " ".join(axis.text for axis in self.axes.values())
-            found.append(f"-m {show(command)}: {runs} runs; allowed: at most launcher.max_jobs={max_jobs}")
-            raise InvalidConfig(dict.fromkeys(found))
+            problems.append(f"-m {show(command)}: {runs} runs; allowed: at most launcher.max_jobs={max_jobs}")
+            raise InvalidConfig(dict.fromkeys(problems))
         values = {name: [self._setting(axis.override, e) for e in axis.elements] for name, axis in self.axes.items()}
         points = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
-        return self._jobs(points, trust, found)
+        return self._jobs(points, trust, problems)
 
     def jobs_of(self, words: list[list[str]], trust: tuple[str, ...] = (), numbers: Sequence[int] = ()) -> list[Job]:
         """A job for each list of overrides with one value each; raises what :meth:`grid` does.
@@ -105,15 +105,15 @@ class Space:
         jobs = self._jobs(points, trust, self.problems)
         return [replace(job, number=n) for job, n in zip(jobs, numbers or range(len(jobs)), strict=True)]
 
-    def _jobs(self, points: list[dict[str, Setting]], trust: tuple[str, ...], found: Iterable[str]) -> list[Job]:
-        jobs, lines = [], {line: list(range(len(points))) for line in found}
+    def _jobs(self, points: list[dict[str, Setting]], trust: tuple[str, ...], problems: Iterable[str]) -> list[Job]:
+        jobs, lines = [], {line: list(range(len(points))) for line in problems}
         fixed = {name: self._fixed(o) for name, o in self.overrides.items() if not o.sweeps}
         for i, point in enumerate(points):
             names = dict.fromkeys([*self.overrides, *point])
             settings = [point[name] if name in point else fixed[name] for name in names]
             try:
                 made = self._composer.compose([*settings, *_other_duration(settings)])
-                checked = plan(made.values, trust, made.found)
+                checked = plan(made.values, trust, made.problems)
             except InvalidConfig as error:
                 for line in error.problems:
                     lines.setdefault(line, []).append(i)

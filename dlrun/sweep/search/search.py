@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dlrun.config.schema import Count, filled, problems
+from dlrun.config.schema import Count, filled, find_problems
 from dlrun.config.settings import Text
 from dlrun.errors import InvalidConfig, nearest
 from dlrun.runs.metric_names import better
@@ -87,8 +87,8 @@ class Outcome:
 def options(values: dict[str, Any]) -> Optuna:
     """The checked keys of ``hydra.sweeper``. Raises :class:`InvalidConfig` with all that is wrong with them."""
     values = filled(Optuna, {key: value for key, value in values.items() if key != "_target_"})
-    if found := problems(Optuna, values, "hydra.sweeper"):
-        raise InvalidConfig(found)
+    if problems := find_problems(Optuna, values, "hydra.sweeper"):
+        raise InvalidConfig(problems)
     return Optuna(**values)
 
 
@@ -148,26 +148,28 @@ def trials(space: SearchSpace, options: Optuna) -> int:
 
 def check(space: SearchSpace, options: Optuna, objectives: list[Objective], directory: Path) -> None:
     """Raises :class:`InvalidConfig` if the parts of a search don't fit each other, or the study in its directory."""
-    found, numbers = [], [d for d in space.domains.values() if isinstance(d, Numbers)]
-    said, several = f"hydra.sweeper.sampler={options.sampler}", len(objectives) > 1
+    problems, numbers = [], [d for d in space.domains.values() if isinstance(d, Numbers)]
+    sampler, several = f"hydra.sweeper.sampler={options.sampler}", len(objectives) > 1
     if options.sampler == "cmaes" and not any(d.low < d.high for d in numbers):
-        found.append(f"{said}: no number to search; allowed: tpe, or a key such as optim.lr=interval(1e-4,1e-1)")
+        problems.append(f"{sampler}: no number to search; allowed: tpe, or a key such as optim.lr=interval(1e-4,1e-1)")
     if options.sampler == "cmaes" and several:
-        found.append(f"{said}: one metric at a time; allowed: tpe, random, qmc, grid")
+        problems.append(f"{sampler}: one metric at a time; allowed: tpe, random, qmc, grid")
     if options.sampler == "grid":
         endless = [key for key, d in space.domains.items() if d.size is None]
-        found += [f"{key}={space.domains[key]}: endless for {said}; allowed: range(a,b,step=s)" for key in endless]
+        problems += [
+            f"{key}={space.domains[key]}: endless for {sampler}; allowed: range(a,b,step=s)" for key in endless
+        ]
         if not endless and (size := math.prod(d.size or 0 for d in space.domains.values())) > MOST:
-            found.append(f"{said}: {size} points; allowed: at most {MOST}, or another sampler")
+            problems.append(f"{sampler}: {size} points; allowed: at most {MOST}, or another sampler")
     if options.pruner != "none" and several:
-        found.append(f"hydra.sweeper.pruner={options.pruner}: not allowed with several metrics; allowed: none")
+        problems.append(f"hydra.sweeper.pruner={options.pruner}: not allowed with several metrics; allowed: none")
     if options.seeds > 1:
         keys = [word.partition("=") for word in [*space.fixed, *(f"{k}={d}" for k, d in space.domains.items())]]
         given = [value for key, _, value in keys if key.lstrip("+") == "seed"]
         runs = f"hydra.sweeper.seeds={options.seeds}, which gives every trial the seeds 0 to {options.seeds - 1}"
-        found += [f"seed={value}: not allowed with {runs}" for value in given]
-    if found:
-        raise InvalidConfig(found)
+        problems += [f"seed={value}: not allowed with {runs}" for value in given]
+    if problems:
+        raise InvalidConfig(problems)
     study.check(directory, _described(space, options, objectives))
 
 

@@ -32,7 +32,7 @@ def space(hydra: Any, *words: str) -> tuple[Space, list[str]]:
 
 def jobs(hydra: Any, *words: str, **how: Any) -> list[Job]:
     made, found = space(hydra, *words)
-    return made.grid(found=found, **how)
+    return made.grid(problems=found, **how)
 
 
 def refusal(hydra: Any, *words: str, **how: Any) -> list[str]:
@@ -324,7 +324,7 @@ def test_hydra_yaml_is_what_hydra_writes() -> None:
     hydra = composition.loader([])
     words = ["act=relu,gelu", "seed=0,1", "++optim.lr=0.1", "hydra.job.config.override_dirname.exclude_keys=[seed]"]
     cfg, found = composition.compose(hydra, words, multirun=True)
-    made, theirs = Space(hydra, cfg, words).grid(found=found), GlobalHydra.instance().config_loader()
+    made, theirs = Space(hydra, cfg, words).grid(problems=found), GlobalHydra.instance().config_loader()
     for job in made:
         whole = theirs.load_sweep_config(cfg, job.overrides)  # as Hydra's own launcher does
         whole.hydra.job.id = whole.hydra.job.num = job.number

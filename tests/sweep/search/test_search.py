@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from dlrun.config import catalogue, composition
 from dlrun.config.overrides import parse
-from dlrun.config.schema import keys, problems
+from dlrun.config.schema import find_problems, keys
 from dlrun.errors import InvalidConfig
 from dlrun.sweep.search import best, pruning, search, study
 from dlrun.sweep.search.domain import Numbers, Options, search_space
@@ -194,7 +194,7 @@ def test_the_yaml_file_is_the_signature() -> None:
     values = yaml.safe_load(file.read_text())
     assert values == {name: key.default for name, key in keys(Optuna).items()}
     assert list(values) == list(keys(Optuna))
-    assert problems(Optuna, values, "hydra.sweeper") == []
+    assert find_problems(Optuna, values, "hydra.sweeper") == []
     assert {entry.key for entry in catalogue.entries(file) if entry.comment} == set(values)
 
 
