@@ -159,7 +159,7 @@ def test_omegaconf_is_known_by_its_public_names() -> None:
 
 def test_what_trains_a_unit_needs_no_hydra() -> None:
     """Each worker process of a sweep starts a tenth of a second sooner."""
-    code = "import sys, dlrun.sweep.train_unit; print(sorted({'hydra', 'omegaconf', 'optuna'} & set(sys.modules)))"
+    code = "import sys, dlrun.sweep.worker; print(sorted({'hydra', 'omegaconf', 'optuna'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dlrun.program import pytree
 from dlrun.program.compiled import Engine
 from dlrun.runs import manifest, rundir
-from dlrun.sweep.unit_job import UnitJob
+from dlrun.sweep.prepared_job import PreparedJob
 
 MOST = {True: 128, False: 64}
 """The most jobs in a stack, computed all at once (True) or one by one (False): larger stacks train no faster."""
@@ -33,12 +33,12 @@ def stacks(engine: Engine, jobs: int, *, vmap: bool | None, chunk: int | None) -
 
 
 def chunks(
-    engine: Engine, members: Sequence[UnitJob], *, vmap: bool | None, chunk: int | None
-) -> Iterator[list[UnitJob]]:
+    engine: Engine, jobs: Sequence[PreparedJob], *, vmap: bool | None, chunk: int | None
+) -> Iterator[list[PreparedJob]]:
     """Divides jobs into those that are trained together: as many as fit of those that stand at the same step."""
-    at: dict[int, list[UnitJob]] = {}
-    for member in members:
-        at.setdefault(_step(member), []).append(member)
+    at: dict[int, list[PreparedJob]] = {}
+    for job in jobs:
+        at.setdefault(_step(job), []).append(job)
     for some in at.values():
         for size in stacks(engine, len(some), vmap=vmap, chunk=chunk):
             yield some[:size]
@@ -76,9 +76,9 @@ def activations(engine: Engine) -> int:
     return int(getattr(found, "temp_size_in_bytes", 0))
 
 
-def _step(member: UnitJob) -> int:
+def _step(job: PreparedJob) -> int:
     """The step that a job will go on from."""
-    return (manifest.last_sound(member.directory / rundir.CHECKPOINTS) or 0) if member.resume else 0
+    return (manifest.last_sound(job.directory / rundir.CHECKPOINTS) or 0) if job.resume else 0
 
 
 def _platform(engine: Engine) -> str:

@@ -8,13 +8,13 @@ from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.runs import rundir
 from dlrun.runs.status import OVER
-from dlrun.sweep.conduct import conducted, launcher_of, main_metric, small_footprint
 from dlrun.sweep.folder import Folder, digest, read
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.job import Job, taken_from
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
 from dlrun.sweep.request import SweepRequest
+from dlrun.sweep.run_sweep import launcher_of, main_metric, run_sweep, small_footprint
 from dlrun.sweep.trainer import Trainer
 
 
@@ -66,7 +66,7 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
             running.add(jobs)
             running.train(groups)
 
-        return conducted(request, folder, launcher, metric, mode, train)
+        return run_sweep(request, folder, launcher, metric, mode, train)
 
 
 def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:

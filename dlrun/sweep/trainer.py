@@ -12,17 +12,17 @@ from dlrun.program.compiled import Engine
 from dlrun.runs import atomic, rundir
 from dlrun.runs.live import Rows
 from dlrun.runs.status import LOST, OVER, REPEATABLE
-from dlrun.sweep import train_unit
+from dlrun.sweep import train_jobs
+from dlrun.sweep.display import SweepDisplay, see
 from dlrun.sweep.folder import UNITS, Folder, begun, digest
 from dlrun.sweep.jobs.groups import Group, identity_of, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
+from dlrun.sweep.prepared_job import PreparedJob
 from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.search.pruning import Pruner
-from dlrun.sweep.status import Status, see
-from dlrun.sweep.unit_job import UnitJob
 from dlrun.train.signals import Stop
 
 ENGINES = 4  # compiled groups that are kept, for the next trials of a search
@@ -41,9 +41,9 @@ class Trainer:
       rows: readers of the metrics.jsonl of jobs that other processes train, by number.
     """
 
-    def __init__(self, request: SweepRequest, folder: Folder, launcher: Launcher, status: Status, stop: Stop):
+    def __init__(self, request: SweepRequest, folder: Folder, launcher: Launcher, display: SweepDisplay, stop: Stop):
         self.request, self.folder, self.launcher = request, folder, launcher
-        self.status, self.stop = status, stop
+        self.display, self.stop = display, stop
         self.failed = False
         self.engines: dict[str, Engine] = {}
         self.rows: dict[int, Rows] = {}
@@ -69,7 +69,7 @@ class Trainer:
         """Adds jobs to the display, with the statuses that their runs have now; gives those that are over."""
         before = {number: self.folder.status(number) for number in numbers}
         over = {n: s for n, s in before.items() if s in OVER}
-        self.status.add({n: self.folder.entries[n].overrides for n in numbers}, over)
+        self.display.add({n: self.folder.entries[n].overrides for n in numbers}, over)
         for number, status in before.items():
             self.folder.entries[number].status = status
             if status in OVER:
@@ -78,8 +78,8 @@ class Trainer:
             elif status != "pending":
                 self._follow(number)
             if changes := self.folder.changes(number):
-                text = f"{self.status.name(number)}: {self.folder.path(number)} was resumed by itself with "
-                self.status.warn(f"{text}{' '.join(changes)}")
+                text = f"{self.display.name(number)}: {self.folder.path(number)} was resumed by itself with "
+                self.display.warn(f"{text}{' '.join(changes)}")
         return set(over)
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
@@ -88,7 +88,7 @@ class Trainer:
             return
         for group in groups:
             for setup, job in zip(group.setups, group.jobs, strict=True):
-                self.status.lengthened(job.number, setup.total_steps)
+                self.display.lengthened(job.number, setup.total_steps)
         same_data(groups, self.data, self.folder.directory)
         self.folder.write("running")
         if self.launcher.inside:
@@ -102,17 +102,17 @@ class Trainer:
                 return
             engine = self.engines.pop(group.key, None) or Engine(group.setups[0], self.engines.values())
             self.engines = {**dict(list(self.engines.items())[1 - ENGINES :]), group.key: engine}
-            members = []
+            jobs = []
             for setup, job in zip(group.setups, group.jobs, strict=True):
                 if (directory := self._begin(job)) is not None:
                     command = ["dlrun", *job.overrides]
-                    members.append(UnitJob(job.number, command, setup, directory, begun(directory)))
-            train_unit.train(
+                    jobs.append(PreparedJob(job.number, command, setup, directory, begun(directory)))
+            train_jobs.train(
                 engine,
-                members,
+                jobs,
                 vmap=self.launcher.vmap,
                 chunk=self.launcher.chunk,
-                progress=lambda number: self.status.job(number, partial(self.log, number)),
+                progress=lambda number: self.display.job(number, partial(self.log, number)),
                 stop=self.stop,
                 pruner=pruner,
                 done=self._done,
@@ -124,7 +124,7 @@ class Trainer:
             return self.folder.begin(job)
         except OSError as error:
             text = f"failed: {error.filename or self.folder.path(job.number)}: {error.strerror or error}"
-            self.status.note(f"{self.status.name(job.number)}: {text}")
+            self.display.note(f"{self.display.name(job.number)}: {text}")
             self._changed(job.number, "failed")
             return None
 
@@ -168,14 +168,14 @@ class Trainer:
             if time.monotonic() - looked > LOOK:
                 looked = time.monotonic()
                 look([n for numbers in units.values() for n in numbers])
-            self.status.tick()
+            self.display.tick()
 
         def done(unit: Path, code: int) -> bool:
             look(units[unit], ended=True)
             lost = [n for n in units[unit] if n not in over and seen[n] != "stopped"]
             if lost and not self.stop.signum:
                 said = f"job {', '.join(map(str, lost))}: its process ended with code {code}"
-                self.status.note(said + see(process.log(unit)))
+                self.display.note(said + see(process.log(unit)))
                 for number in lost:
                     self._changed(number, "failed")
             return self.enough
@@ -218,10 +218,10 @@ class Trainer:
         self.failed |= status in LOST
         error = (atomic.read_json(self.folder.path(number) / rundir.RUN) or {}).get("error")
         if error and status in LOST and not self.launcher.inside:
-            self.status.failed(number, f"{status}: {error}", self.log(number))
+            self.display.failed(number, f"{status}: {error}", self.log(number))
         self.folder.note(number, status)
         self._read_best(number)
-        self.status.came_to(number, status)
+        self.display.came_to(number, status)
 
     def _follow(self, number: int) -> None:
         """Reads how far a job is, and its best value, from its metrics.jsonl."""
@@ -229,10 +229,10 @@ class Trainer:
         seen = (rows or self.rows.setdefault(number, Rows(self.folder.path(number)))).read()
         step = int(seen.furthest("step") or 0)
         if rows is None:
-            self.status.found(number, step)
+            self.display.found(number, step)
         else:
-            self.status.advance(number, step)
-        self.status.value(number, (seen.least if self.status.mode == "min" else seen.most).get(self.status.metric))
+            self.display.advance(number, step)
+        self.display.value(number, (seen.least if self.display.mode == "min" else seen.most).get(self.display.metric))
 
     def log(self, number: int) -> Path | None:
         """The file with details of a job: its own log, or that of its unit's process; None if there is neither."""
@@ -243,4 +243,4 @@ class Trainer:
     def _read_best(self, number: int) -> None:
         """Reads the best value of a job that is over from its summary.json."""
         summary = atomic.read_json(self.folder.path(number) / rundir.SUMMARY) or {}
-        self.status.value(number, summary.get(f"best/{self.status.metric}"))
+        self.display.value(number, summary.get(f"best/{self.display.metric}"))

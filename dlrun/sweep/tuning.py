@@ -14,12 +14,12 @@ from dlrun.program.setup import Setup
 from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.status import FAILED, OVER
-from dlrun.sweep.conduct import conducted, launcher_of
 from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.grid import described
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.request import SweepRequest
+from dlrun.sweep.run_sweep import launcher_of, run_sweep
 from dlrun.sweep.search import best
 from dlrun.sweep.search import search as searching
 from dlrun.sweep.search.domain import search_space
@@ -76,7 +76,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
     same_data(groups, folder.data(), folder.directory)
 
     def train(running: Trainer) -> str:
-        running.status.expected = trials * options.seeds
+        running.display.expected = trials * options.seeds
         running.show([number for number in folder.entries if folder.status(number) in OVER])
         pruner = searching.pruner(options, aims, evaluations(setup))
 
@@ -90,7 +90,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
 
         return _told(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
 
-    return conducted(request, folder, launcher, aims[0].metric, aims[0].mode, train)
+    return run_sweep(request, folder, launcher, aims[0].metric, aims[0].mode, train)
 
 
 def evaluations(setup: Setup) -> int:

@@ -17,7 +17,7 @@ from dlrun.cli.main import main
 from dlrun.display import line_chart
 from dlrun.display.terminal import TerminalProgress
 from dlrun.display.units import fitted
-from dlrun.sweep.status import Status
+from dlrun.sweep.display import SweepDisplay
 from dlrun.system import environment, user_folders
 from tests.conftest import QUICK
 from tests.sweeps import TINY, record
@@ -193,7 +193,7 @@ def test_drawings_at_any_width() -> None:
         for chart in charts if width < 120 else []:
             assert str(line_chart.text(chart, width)).count("\n") > 5
             line_chart.text(chart, width, unicode=False)
-        for shown in (progress := TerminalProgress("val/accuracy"), Status("val/accuracy", "max")):
+        for shown in (progress := TerminalProgress("val/accuracy"), SweepDisplay("val/accuracy", "max")):
             console.print(shown)
         assert len(fitted([(0, "step 1/2"), (1, "loss 3")], width)) <= width
         assert len(ls.cut("a long line", width)) <= width

@@ -500,7 +500,7 @@ def test_other_data_in_the_same_sweep_is_no_change(dlrun, own_folder):
 @pytest.mark.parametrize("when", ["before", "again"])
 def test_workers_do_not_mix_data(when, sweep, dlrun, monkeypatch, capsys):
     """The data changes after it was looked at, and before a worker begins, or after it was killed."""
-    from dlrun.sweep.train_unit import main
+    from dlrun.sweep.worker import main
 
     def launch(self, units, *, done, **how):
         for unit in units:

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from dlrun.config import composition
+from dlrun.sweep.display import SweepDisplay
 from dlrun.sweep.launchers.base import Launcher
-from dlrun.sweep.status import Status
 from tests.digest import digest
 from tests.sweeps import SMALL, TINY, record, runs, statuses, words
 
@@ -177,21 +177,21 @@ def test_a_directory_that_cannot_be_made_fails_its_job_alone(dlrun):
     assert statuses(done.directory) == ["completed"] * 2
 
 
-def status(*jobs: str, mode: str = "max") -> Status:
-    found = Status("val/accuracy", mode)
-    found.add({i: text.split() for i, text in enumerate(jobs)}, {})
-    return found
+def display(*jobs: str, mode: str = "max") -> SweepDisplay:
+    made = SweepDisplay("val/accuracy", mode)
+    made.add({i: text.split() for i, text in enumerate(jobs)}, {})
+    return made
 
 
 def test_jobs_are_named_by_what_distinguishes_all_of_them():
-    found = status("act=relu optim.lr=0.010559683697676198 seed=0", "act=relu optim.lr=1.2345678e-05 seed=0")
+    found = display("act=relu optim.lr=0.010559683697676198 seed=0", "act=relu optim.lr=1.2345678e-05 seed=0")
     assert [found.name(i) for i in (0, 1)] == ["job 0: optim.lr=0.01056", "job 1: optim.lr=1.235e-05"]
     found.add({2: ["act=gelu", "optim.lr=0.5", "seed=0"]}, {})
     assert [found.name(i) for i in (0, 2)] == ["job 0: act=relu optim.lr=0.01056", "job 2: act=gelu optim.lr=0.5"]
 
 
 def test_the_table_has_failures_then_the_best_then_what_was_given_up():
-    found = status("seed=0", "seed=1", "seed=2", "seed=3", "seed=4")
+    found = display("seed=0", "seed=1", "seed=2", "seed=3", "seed=4")
     for job, (came_to, value) in enumerate(
         [("completed", 0.5), ("pruned", 0.9), ("completed", 0.7), ("failed", 0.8), ("pruned", 0.1)]
     ):
@@ -202,7 +202,7 @@ def test_the_table_has_failures_then_the_best_then_what_was_given_up():
 
 @pytest.mark.parametrize(("bad", "good", "shown"), [(100, 100, (20, 20)), (5, 100, (5, 35)), (100, 3, (37, 3))])
 def test_a_long_table_is_cut_where_it_says_least(bad, good, shown):
-    found = status(*(f"seed={i}" for i in range(bad + good)))
+    found = display(*(f"seed={i}" for i in range(bad + good)))
     for job in range(bad + good):
         found.value(job, job / 1000)
         found.came_to(job, "diverged" if job < bad else "completed")
@@ -216,7 +216,7 @@ def test_a_long_table_is_cut_where_it_says_least(bad, good, shown):
 def test_time_left_counts_no_compiling_and_what_a_search_will_choose(monkeypatch):
     now = 0.0
     monkeypatch.setattr("time.perf_counter", lambda: now)
-    found = status("seed=0", "seed=1")
+    found = display("seed=0", "seed=1")
     found.expected = 4
     for job in (0, 1):
         found.steps[job] = (0, 0, 100)
@@ -262,7 +262,7 @@ def test_a_thousand_jobs_start_at_once(dlrun, monkeypatch):
     for seed in range(3):
         composition.compose(composition.loader([]), [*SMALL, f"seed={seed}"])
     one = (time.perf_counter() - began) / 3
-    monkeypatch.setattr("dlrun.sweep.train_unit.train", lambda *_, **__: started.append(time.perf_counter()) or {})
+    monkeypatch.setattr("dlrun.sweep.train_jobs.train", lambda *_, **__: started.append(time.perf_counter()) or {})
     began = time.perf_counter()
     done = dlrun("-m", *SMALL, "seed=range(0,100)", "optim.lr=range(0.01,0.105,0.01)", "hydra.sweep.dir=many")
     assert len(record(done.directory)["jobs"]) == 1000
@@ -315,7 +315,7 @@ def test_a_sweep_by_hydra_itself_comes_to_the_same(dlrun, own_folder, monkeypatc
 
 
 def test_progress_lines_where_there_is_no_terminal(dlrun, monkeypatch):
-    monkeypatch.setattr("dlrun.sweep.status.SILENCE", 0.0)
+    monkeypatch.setattr("dlrun.sweep.display.SILENCE", 0.0)
     done = dlrun("-m", *SMALL, "seed=0,1,2", "epochs=2")
     assert re.search(r"^\d/3 jobs done  .*best accuracy 0\.\d+ +\(job \d: seed=\d\)$", done.err, re.M), done.err
     table = done.err.splitlines()[-4:]

@@ -157,7 +157,7 @@ def test_what_a_run_lost_is_made_again(lose, how, there, dlrun, own_folder, monk
 
 
 def trained_here(self, units, *, done, **how):
-    from dlrun.sweep.train_unit import main
+    from dlrun.sweep.worker import main
 
     for unit in units:
         done(unit, main(str(unit)))
@@ -201,27 +201,27 @@ def test_the_record_keeps_what_made_the_sweep(there, dlrun, own_folder, monkeypa
 
 
 def test_a_job_is_followed_by_what_it_writes(tmp_path):
+    from dlrun.sweep.display import SweepDisplay
     from dlrun.sweep.folder import Entry, Folder
     from dlrun.sweep.launchers.local import Local
     from dlrun.sweep.request import SweepRequest
-    from dlrun.sweep.status import Status
     from dlrun.sweep.trainer import Trainer
 
-    folder, status = Folder(tmp_path, {"command": []}), Status("val/accuracy", "max")
+    folder, display = Folder(tmp_path, {"command": []}), SweepDisplay("val/accuracy", "max")
     folder.entries[0] = Entry(0, "0", ["seed=0"], "")
     rows = [{"split": "train", "step": 10, "loss": 1.0}, {"split": "val", "step": 20, "accuracy": 0.5}]
     (tmp_path / "0").mkdir()
     file = tmp_path / "0" / "metrics.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "0" / "run.json").write_text('{"status": "stopped"}')
-    trainer = Trainer(SweepRequest(None, [], [], ()), folder, Local(workers=2), status, None)
+    trainer = Trainer(SweepRequest(None, [], [], ()), folder, Local(workers=2), display, None)
     assert trainer.show([0]) == set()
-    assert (status.steps[0], status.best, status._left()) == ((20, 20, 0), {0: 0.5}, None), "of the time before"
+    assert (display.steps[0], display.best, display._left()) == ((20, 20, 0), {0: 0.5}, None), "of the time before"
     for step, accuracy in ((40, 0.7), (60, 0.6)):
         with file.open("a") as f:
             f.write(json.dumps({"split": "val", "step": step, "accuracy": accuracy}) + "\n")
         trainer._follow(0)
-        assert (status.steps[0][1], status.best) == (step, {0: 0.7})
+        assert (display.steps[0][1], display.best) == (step, {0: 0.7})
 
 
 def test_a_folder_that_may_not_be_written_to_is_named(there, dlrun, monkeypatch):

@@ -7,7 +7,7 @@ from dlrun.program.setup import Setup
 
 
 @dataclass(frozen=True)
-class UnitJob:
+class PreparedJob:
     """A job with all that is needed to train it, in the sweep's process or in that of its unit.
 
     Args:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 ROWS = 40  # of the table at the end; sweep.json has them all
 
 
-class Status:
+class SweepDisplay:
     """Keeps track of how far a sweep is, and shows it.
 
     Args:
@@ -34,9 +34,9 @@ class Status:
         self.steps: dict[int, tuple[int, int, int]] = {}  # the steps at which a job began, is, and ends
         self.statuses: dict[int, str] = {}
         self.best: dict[int, float] = {}
-        self.told_once: set[str] = set()
+        self.warned: set[str] = set()
         self.live: Any = None
-        self.began = self.told = time.perf_counter()
+        self.began = self.reported = time.perf_counter()
         self.timed: tuple[int, float] | None = None  # steps taken by all jobs when the first was reported, and when
 
     def add(self, jobs: Mapping[int, Sequence[str]], statuses: Mapping[int, str]) -> None:
@@ -54,7 +54,7 @@ class Status:
             self.statuses[job] = statuses.get(job, "pending")
             self.steps[job] = (0, 0, 0)
 
-    def __enter__(self) -> "Status":
+    def __enter__(self) -> "SweepDisplay":
         if can_move(sys.stderr):
             from rich.console import Console
             from rich.live import Live
@@ -82,8 +82,8 @@ class Status:
 
     def warn(self, text: str) -> None:
         """Prints a warning, but only once for all jobs that have it."""
-        if text not in self.told_once:
-            self.told_once.add(text)
+        if text not in self.warned:
+            self.warned.add(text)
             self.note(f"warning: {text}")
 
     def job(self, number: int, log: Callable[[], Path | None]) -> "JobProgress":
@@ -130,8 +130,8 @@ class Status:
     def tick(self) -> None:
         """Prints now and then how far the sweep is, where no terminal shows it all the time."""
         now = time.perf_counter()
-        if self.live is None and now - self.told > max(SILENCE, 0.05 * (now - self.began)):
-            self.told = now
+        if self.live is None and now - self.reported > max(SILENCE, 0.05 * (now - self.began)):
+            self.reported = now
             self.note(fitted(self._parts(), None))
 
     def better(self, a: float, b: float) -> bool:
@@ -229,23 +229,23 @@ def _time(seconds: float) -> str:
 class JobProgress(Progress):
     """The display of one job, as part of the sweep's. All lines go to the job's log.txt, only some to the person."""
 
-    def __init__(self, status: Status, number: int, log: Callable[[], Path | None]):
-        super().__init__(status.metric)
-        self.status, self.number, self.log = status, number, log
+    def __init__(self, display: SweepDisplay, number: int, log: Callable[[], Path | None]):
+        super().__init__(display.metric)
+        self.display, self.number, self.log = display, number, log
 
     def start(self, step: int, total: int) -> None:
         super().start(step, total)
-        self.status.started(self.number, step, total)
+        self.display.started(self.number, step, total)
 
     def advance(self, step: int, epoch: float) -> None:
         super().advance(step, epoch)
-        if self.status.statuses[self.number] == "running":  # a run that ended may stay in its stack for a while
-            self.status.advance(self.number, step)
-        self.status.tick()
+        if self.display.statuses[self.number] == "running":  # a run that ended may stay in its stack for a while
+            self.display.advance(self.number, step)
+        self.display.tick()
 
     def row(self, row: dict[str, Any]) -> None:
         if row["split"] == "val" and "nonfinite" not in row:
-            self.status.value(self.number, row.get(self._name))
+            self.display.value(self.number, row.get(self._name))
         super().row(row)
 
     def tell(self, text: str, shown: str | None = None) -> None:
@@ -254,13 +254,13 @@ class JobProgress(Progress):
     def note(self, text: str) -> None:
         log.info("%s", text)
         if text.startswith(FAILED):
-            self.status.failed(self.number, text, self.log())
+            self.display.failed(self.number, text, self.log())
         elif not text.startswith(("pruned", "stopped")):  # there are many of these, and the table at the end has them
-            self.status.note(f"{self.status.name(self.number)}: {text}")
+            self.display.note(f"{self.display.name(self.number)}: {text}")
 
     def warn(self, text: str) -> None:
         log.warning("%s", text)
-        self.status.warn(text)
+        self.display.warn(text)
 
 
 def see(file: Path | None) -> str:

@@ -12,18 +12,18 @@ from dlrun.program.misfits import reported
 from dlrun.runs import atomic, rundir
 from dlrun.runs.lock import locked
 from dlrun.runs.status import LOST, OVER
-from dlrun.sweep import train_unit
+from dlrun.sweep import train_jobs
+from dlrun.sweep.display import SweepDisplay, see
 from dlrun.sweep.folder import Folder
 from dlrun.sweep.jobs.groups import Group
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.request import SweepRequest
-from dlrun.sweep.status import Status, see
 from dlrun.sweep.trainer import Trainer
 from dlrun.train.run import notice
 from dlrun.train.signals import Stop
 
 
-def conducted(
+def run_sweep(
     request: SweepRequest,
     folder: Folder,
     launcher: Launcher,
@@ -37,11 +37,11 @@ def conducted(
       metric, mode: what jobs are compared by, such as ``val/loss`` and ``min``.
       train: has the given trainer train the jobs; gives further lines to print at the end, or None.
     """
-    train_unit.quiet()
-    with locked(folder.directory), Status(metric, mode) as status:
+    train_jobs.quiet()
+    with locked(folder.directory), SweepDisplay(metric, mode) as display:
         ended, more = "failed", None
-        with Stop(partial(notice, status)) as stop:
-            running = Trainer(request, folder, launcher, status, stop)
+        with Stop(partial(notice, display)) as stop:
+            running = Trainer(request, folder, launcher, display, stop)
             try:
                 more = train(running)
                 ended = "failed" if running.failed else "completed"
@@ -51,33 +51,33 @@ def conducted(
                 idle = not folder.written and folder.says(ended)
                 if not idle:
                     folder.write(ended)
-        if status.jobs:
-            status.note(status.table(partial(seconds, folder)))
+        if display.jobs:
+            display.note(display.table(partial(seconds, folder)))
         if more:
-            status.note(more)
+            display.note(more)
         elif idle:
-            status.note(f"nothing to do: all jobs of {folder.directory} are over")
-        if stop.signum or any(s not in OVER for s in status.statuses.values()):
-            status.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
-        if failed := [n for n in status.statuses if status.statuses[n] in LOST]:
+            display.note(f"nothing to do: all jobs of {folder.directory} are over")
+        if stop.signum or any(s not in OVER for s in display.statuses.values()):
+            display.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
+        if failed := [n for n in display.statuses if display.statuses[n] in LOST]:
             shown = ", ".join(map(str, failed[:20])) + (", ..." if len(failed) > 20 else "")
             where = next(filter(None, map(running.log, failed)), None)
-            status.note(f"{len(failed)} of {len(status.jobs)} jobs failed: {shown}{see(where)}")
+            display.note(f"{len(failed)} of {len(display.jobs)} jobs failed: {shown}{see(where)}")
     if request.cfg.log.plot and not idle:
-        picture(status, folder)
+        picture(display, folder)
     print(folder.directory, flush=True)
     return 128 + stop.signum if stop.signum else int(running.failed)
 
 
-def picture(status: Status, folder: Folder) -> None:
+def picture(display: SweepDisplay, folder: Folder) -> None:
     """Draws the curves of all runs into one figure: one for each run could take longer than its training."""
     runs = {number: rundir.read_metrics(folder.path(number)) for number in folder.entries}
     if any(runs.values()):
         from dlrun.display.figures import draw_sweep
 
-        named = {status.name(number): rows for number, rows in runs.items()}
+        named = {display.name(number): rows for number, rows in runs.items()}
         with contextlib.suppress(OSError):  # a full disk was reported before
-            draw_sweep(named, status.metric, status.mode, folder.directory / rundir.CURVES)
+            draw_sweep(named, display.metric, display.mode, folder.directory / rundir.CURVES)
 
 
 def launcher_of(plans: list[Plan]) -> Launcher:
