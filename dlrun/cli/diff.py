@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dlrun.cli.arguments import Parser
-from dlrun.compare.compare_rows import Pair, said
-from dlrun.compare.difference import ABSENT, Apart, Difference, Section, difference
+from dlrun.compare.compare_rows import Pair, in_words
+from dlrun.compare.difference import ABSENT, Difference, Incomparable, Section, difference
 from dlrun.display.units import number
 from dlrun.errors import InvalidConfig, show
 from dlrun.runs.loading import load_one
@@ -77,7 +77,8 @@ def as_json(found: Difference) -> dict[str, Any]:
         },
         "rows": {**asdict(found.rows), "metrics": pairs(found.rows.metrics)},
         "incomparable": [
-            {"reason": apart.reason, "values": pairs(apart.values), "counts": apart.counts} for apart in found.apart
+            {"reason": incomparable.reason, "values": pairs(incomparable.values), "counts": incomparable.counts}
+            for incomparable in found.incomparable
         ],
     }
 
@@ -89,15 +90,15 @@ def table(found: Difference, page: "Page") -> None:
     for name, section in found.sections.items():
         page.title(f"{name}: {_counted(section)}")
         if name == "metrics":
-            page.line("", ["rows:", *said(found.rows).split(" ")], join=" ")
+            page.line("", ["rows:", *in_words(found.rows).split(" ")], join=" ")
         for key, pair in section.changed.items():
             note = [("  (how it ran: does not count)", "dim")] if section.counts and how_it_ran(key) else []
             page.line("", [f"{key}: ", *_change(name, key, *pair), *note], join="")
-    if found.apart:
+    if found.incomparable:
         page.title("incomparable")
-    for apart in found.apart:
-        page.line("", [f"{apart.reason}{'' if apart.counts else ' (does not count)'}:"])
-        for parts in _apart(apart):
+    for incomparable in found.incomparable:
+        page.line("", [f"{incomparable.reason}{'' if incomparable.counts else ' (does not count)'}:"])
+        for parts in _apart(incomparable):
             page.line("    ", parts)
     page.title(f"different: {', '.join(found.differing)}" if found.differing else "equal")
 
@@ -146,13 +147,13 @@ def _text(section: str, key: str, value: Any) -> str:
     return show(value, None)
 
 
-def _apart(apart: Apart) -> "Iterator[list[Part]]":
+def _apart(incomparable: Incomparable) -> "Iterator[list[Part]]":
     """One line per key that both runs have; then, for each run, the keys that only it has, side by side."""
-    for key, (old, new) in apart.values.items():
+    for key, (old, new) in incomparable.values.items():
         if ABSENT not in (old, new):
             yield [f"{key}: {_short(key, old)} | {_short(key, new)}"]
     for name, i in (("A", 0), ("B", 1)):
-        mine = {key: pair[i] for key, pair in apart.values.items() if pair[1 - i] is ABSENT}
+        mine = {key: pair[i] for key, pair in incomparable.values.items() if pair[1 - i] is ABSENT}
         if mine:
             yield [f"{name}:", *(f"{key}={_short(key, value)}" for key, value in mine.items())]
 

@@ -46,13 +46,13 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         raise InvalidConfig([f"resume: which run? dlrun resume DIR [key=value ...]{hint}"])
     directory, overrides = Path(words[0]), words[1:]
     prepare.require_utf8(overrides)
-    if (asked := sweep(directory, overrides)) is not None:
+    if (command := sweep(directory, overrides)) is not None:
         if args.accept_data:
             raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
-        args.multirun, args.config_dir = True, args.config_dir or asked.config_dirs
+        args.multirun, args.config_dir = True, args.config_dir or command.config_dirs
         from dlrun.cli import train
 
-        return train.train(asked.overrides, args)
+        return train.train(command.overrides, args)
     cfg, problems = configuration(directory, overrides)
     setup = prepare.prepare(prepare.checked(cfg, problems, prepare.trust(args)))
     how = {"resumed": overrides, "accept_data": args.accept_data}

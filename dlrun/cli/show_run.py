@@ -174,10 +174,10 @@ def _points(rows: list[dict[str, Any]], split: str, name: str) -> dict[int, floa
 
 
 def _environment(found: dict[str, Any]) -> Iterator[Line]:
-    def told(prefix: str) -> dict[str, Any]:
+    def recorded(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix) and v is not None}
 
-    versions, git, rows = told("versions."), told("git."), told("rows.")
+    versions, git, rows = recorded("versions."), recorded("git."), recorded("rows.")
     code = [f"dlrun {show(versions.pop('dlrun'))}"] if "dlrun" in versions else []
     code += [f"git {show(git['commit'])[:12]}"] if git.get("commit") else []
     code += ["with changes that were not committed"] if git.get("dirty") is True else []

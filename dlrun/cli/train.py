@@ -54,10 +54,10 @@ def sweep(
             trust,
             partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug),
         )
-    asked = request.SweepRequest(cfg, overrides, args.config_dir, trust)
+    sweep_request = request.SweepRequest(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
     how = tuning.search if by_hydra.searches(cfg) else grid.sweep
-    return how(asked, hydra, problems, dry_run=args.dry_run)
+    return how(sweep_request, hydra, problems, dry_run=args.dry_run)
 
 
 def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool) -> None:

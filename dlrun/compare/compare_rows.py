@@ -77,7 +77,7 @@ def same(a: Any, b: Any) -> bool:
     return (a == b and isinstance(a, bool) == isinstance(b, bool)) or (a != a and b != b)
 
 
-def said(rows: RowComparison) -> str:
+def in_words(rows: RowComparison) -> str:
     """Says how far the rows are equal: ``equal to step 100, differ from step 120 on (val/loss)``."""
     both = rows.equal + rows.differing
     parts = []

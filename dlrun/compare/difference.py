@@ -46,7 +46,7 @@ class Section:
 
 
 @dataclass
-class Apart:
+class Incomparable:
     """Values that can't be compared.
 
     Args:
@@ -67,31 +67,33 @@ class Difference:
     Args:
       sections: ``configuration``, ``metrics``, ``timing``, ``code`` and ``environment``.
       rows: how their metrics compare row by row.
-      apart: what can't be compared.
+      incomparable: what can't be compared.
     """
 
     runs: tuple[Run, Run]
     sections: dict[str, Section]
     rows: RowComparison
-    apart: list[Apart]
+    incomparable: list[Incomparable]
 
     @property
     def differing(self) -> list[str]:
         """The respects in which the runs are not equal."""
         names = [name for name, section in self.sections.items() if section.differs]
         names += ["rows"] if self.rows.differs else []
-        return names + (["incomparable"] if any(apart.counts for apart in self.apart) else [])
+        return names + (["incomparable"] if any(incomparable.counts for incomparable in self.incomparable) else [])
 
 
 def difference(a: Run, b: Run) -> Difference:
     """Compares two runs, finished or not."""
-    apart: list[Apart] = []
+    incomparable: list[Incomparable] = []
     alone: dict[str, Pair] = {}
-    configuration = _configuration(a, b, apart, alone)
+    configuration = _configuration(a, b, incomparable, alone)
     reason = _reasons(a, b, configuration.changed)
-    metrics = _metrics(a, b, reason, apart, alone)
+    metrics = _metrics(a, b, reason, incomparable, alone)
     if a.facts.get("git.dirty") and b.facts.get("git.dirty"):
-        apart.append(Apart("changes that were not committed, which nothing tells", {"git.dirty": (True, True)}, False))
+        incomparable.append(
+            Incomparable("changes that were not committed, which nothing tells", {"git.dirty": (True, True)}, False)
+        )
     sections = {
         "configuration": configuration,
         "metrics": metrics,
@@ -101,8 +103,8 @@ def difference(a: Run, b: Run) -> Difference:
     }
     sections["timing"].counts = False
     if alone:
-        apart.append(Apart("in one of both alone", alone, not all(map(how_it_ran, alone))))
-    return Difference((a, b), sections, compare_rows(a, b, lambda name: reason(name) is None), apart)
+        incomparable.append(Incomparable("in one of both alone", alone, not all(map(how_it_ran, alone))))
+    return Difference((a, b), sections, compare_rows(a, b, lambda name: reason(name) is None), incomparable)
 
 
 def _compared(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Section:
@@ -119,7 +121,7 @@ def _compared(sides: Iterable[dict[str, Any]], alone: dict[str, Pair]) -> Sectio
     return section
 
 
-def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -> Section:
+def _configuration(a: Run, b: Run, incomparable: list[Incomparable], alone: dict[str, Pair]) -> Section:
     """The configuration, and what follows from it: sizes of data and model, a teacher's state, how data is prepared.
 
     The keys of different options of a choice are not compared, as in :attr:`Runs.differing`.
@@ -133,7 +135,7 @@ def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -
             of = [key for key in keys if key.startswith(section) and key != choice]
             pairs = {key: (values[0].pop(key, ABSENT), values[1].pop(key, ABSENT)) for key in of}
             if pairs:
-                apart.append(Apart(" and ".join(f"{section[:-1]}={option}" for option in options), pairs))
+                incomparable.append(Incomparable(" and ".join(f"{section[:-1]}={option}" for option in options), pairs))
     for run, side in zip((a, b), values, strict=True):
         side |= {k: v for k, v in run.facts.items() if k == "parameters" or k.startswith(("rows.", "teacher."))}
     section = _compared(values, alone)
@@ -141,7 +143,7 @@ def _configuration(a: Run, b: Run, apart: list[Apart], alone: dict[str, Pair]) -
         prepared = [_prepared(run) for run in (a, b)]
         both = {key: (prepared[0][key], prepared[1][key]) for key in prepared[0] if key in prepared[1]}
         if changed := {key: pair for key, pair in both.items() if not same(*pair)}:
-            apart.append(Apart(f"other data, says {rundir.DATA}", changed))
+            incomparable.append(Incomparable(f"other data, says {rundir.DATA}", changed))
     return section
 
 
@@ -163,9 +165,9 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 class Reason(NamedTuple):
-    """Why metrics can't be compared; ``counts`` as in :class:`Apart`."""
+    """Why metrics can't be compared; ``counts`` as in :class:`Incomparable`."""
 
-    said: str
+    text: str
     counts: bool = True
 
 
@@ -175,8 +177,8 @@ def _reasons(a: Run, b: Run, changed: Iterable[str]) -> Callable[[str], Reason |
     for metrics, keys, what in DEPENDS:
         causes = [k for k in changed if k.startswith(keys) and (k in keys or not how_it_ran(k))]
         if causes:
-            said = f"{what}, as {', '.join(causes)} {'differs' if len(causes) == 1 else 'differ'}"
-            found.append((metrics, Reason(said, not all(map(how_it_ran, causes)))))
+            text = f"{what}, as {', '.join(causes)} {'differs' if len(causes) == 1 else 'differ'}"
+            found.append((metrics, Reason(text, not all(map(how_it_ran, causes)))))
     chose = [" ".join(run.main) for run in (a, b)]  # such as "val/loss min"
 
     def reason(name: str) -> Reason | None:
@@ -188,7 +190,7 @@ def _reasons(a: Run, b: Run, changed: Iterable[str]) -> Callable[[str], Reason |
 
 
 def _metrics(
-    a: Run, b: Run, reason: Callable[[str], Reason | None], apart: list[Apart], alone: dict[str, Pair]
+    a: Run, b: Run, reason: Callable[[str], Reason | None], incomparable: list[Incomparable], alone: dict[str, Pair]
 ) -> Section:
     """Compares how far the runs came, and the metrics of the best state, last validation, test, and training."""
     values = [run.results() for run in (a, b)]
@@ -196,7 +198,7 @@ def _metrics(
     for name in [name for name in values[0] if name in values[1]]:
         if (why := reason(name)) is not None:
             reasons.setdefault(why, {})[name] = values[0].pop(name), values[1].pop(name)
-    apart += [Apart(why.said, pairs, why.counts) for why, pairs in reasons.items()]
+    incomparable += [Incomparable(why.text, pairs, why.counts) for why, pairs in reasons.items()]
     order = {name: i for i, name in enumerate(("best", "val", "test", "train"))}
     ordered = [dict(sorted(v.items(), key=lambda kv: order.get(kv[0].split("/")[0], -1))) for v in values]
     return _compared(ordered, alone)

@@ -17,7 +17,7 @@ from dlrun.compare.as_typed import as_json, as_typed, short
 from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics.comparison import Comparison, Summary, compare, summary
 from dlrun.compare.statistics.units import Result, Seeds, units
-from dlrun.compare.verdict import notes, said
+from dlrun.compare.verdict import conclusion, notes
 from dlrun.errors import show
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
@@ -156,7 +156,7 @@ class Groups:
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
         """A comparison in one line of plain English."""
-        line = said(replace(c, baseline=self.against), quantity.measure, detect)
+        line = conclusion(replace(c, baseline=self.against), quantity.measure, detect)
         if not c.significant:  # else the line names both
             line = f"{group.name} against {self.against}: {line}"
         return "; ".join([line, *self.notes(group, c, quantity)])

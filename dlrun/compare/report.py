@@ -76,7 +76,7 @@ def contents(view: View, file: Path) -> dict[str, Any]:
         "groups": {
             "names": [group.name for group in view.order],
             "baseline": view.order.index(baseline) if baseline else None,
-            "table": _groups(view) if view.groups.repeated or view.asked else None,
+            "table": _groups(view) if view.groups.repeated or view.groups_only else None,
             "means": [_mean(group, view.quantities) for group in view.order],
         },
         "runs": {

@@ -8,7 +8,7 @@ from dlrun.compare.statistics.comparison import MORE, POWER, Comparison
 from dlrun.compare.statistics.significance import ALPHA
 from dlrun.display.units import noun
 
-__all__ = ["Measure", "notes", "said", "verdict"]
+__all__ = ["Measure", "conclusion", "notes", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def verdict(c: Comparison, measure: Measure, detect: float | None = None) -> str
     Args:
       detect: the difference that is worth finding, in the metric's unit; None for the one that was seen.
     """
-    return "; ".join([said(c, measure, detect), *notes(c, measure)])
+    return "; ".join([conclusion(c, measure, detect), *notes(c, measure)])
 
 
-def said(c: Comparison, measure: Measure, detect: float | None = None) -> str:
+def conclusion(c: Comparison, measure: Measure, detect: float | None = None) -> str:
     """Says whether there is a difference, how large it is, and which test shows it."""
     n = min(c.sizes)
     if c.p is None or c.difference is None:

@@ -53,7 +53,7 @@ class View:
         self.compared = {q: self.groups.comparisons(q) for q in self.quantities}
 
     @property
-    def asked(self) -> bool:
+    def groups_only(self) -> bool:
         """Whether the user asked for groups, so that single runs are not shown."""
         return bool(self.args.group_by or self.args.baseline)
 
@@ -80,7 +80,7 @@ class View:
             if base is not None and (c := self.compared[q].get(g)) is not None
         ]
 
-    def said(self, quantity: measures.Quantity) -> list[str]:
+    def verdict_lines(self, quantity: measures.Quantity) -> list[str]:
         """The verdicts by one quantity, a line each; many groups of which nothing can be said share one line."""
         found = [v for v in self.verdicts if v.quantity == quantity.name]
         tested = [v for v in found if v.method]
@@ -148,8 +148,8 @@ class View:
     def _ranked(self, runs: Runs, by: measures.Quantity | None) -> list[groups.Group]:
         """Groups by their means, best first; if only groups are shown, in the order that the user asked for."""
         name, down, found = self.args.sort, self.args.reverse, self.groups
-        if name is None or not self.asked:
-            return found.ranked(by, worst=down and self.asked) if by else found.groups
+        if name is None or not self.groups_only:
+            return found.ranked(by, worst=down and self.groups_only) if by else found.groups
         known = {q.name: q for q in self.quantities}
         full = name if name in known else runs.column(name)
         if full not in known and full not in found.keys:

@@ -29,12 +29,12 @@ def _latex(view: View) -> str:
 def _lines_said(view: View) -> list[str]:
     """Verdicts, with their metric if there are several, and notes; nothing with a table of runs."""
     of = {q: f"{q.name}: " if len(view.quantities) > 1 else "" for q in view.quantities}
-    verdicts = [of[q] + line for q in view.quantities for line in view.said(q)]
-    return [*verdicts, *view.notes()] if view.asked else []
+    verdicts = [of[q] + line for q in view.quantities for line in view.verdict_lines(q)]
+    return [*verdicts, *view.notes()] if view.groups_only else []
 
 
 def _csv(view: View) -> str:
-    if view.asked:
+    if view.groups_only:
         return formats.to_csv(
             tables.records(view.groups, view.order, view.quantities, view.compared)[: view.args.limit]
         )
@@ -69,7 +69,7 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
     """The table of runs, and that of groups if any has several runs; only one of the two if not ``every``."""
     found = []
     limit = view.args.limit or (view.args.lines if sys.stdout.isatty() and every else None)
-    if not view.asked:
+    if not view.groups_only:
         some = view.runs[:limit] if limit else view.runs
         root = os.path.commonpath([run.path for run in some]) if len(some) > 1 and sys.stdout.isatty() else ""
         if view.args.columns:
@@ -77,7 +77,7 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
         else:
             whole = tables.of_runs(some, view.columns, view.quantities, root)
         found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
-    if view.asked or (every and view.groups.repeated and not view.args.columns):
+    if view.groups_only or (every and view.groups.repeated and not view.args.columns):
         some = view.order[:limit]
         compared = view.compared[view.quantities[0]] if view.quantities else {}
         whole = tables.of_groups(view.groups, some, view.quantities, compared)
@@ -89,12 +89,12 @@ def _said(view: View) -> list[str]:
     """The verdicts, and the notes that explain them."""
     if not view.quantities:
         return []
-    if not (view.asked or (view.groups.repeated and not view.args.columns)):
+    if not (view.groups_only or (view.groups.repeated and not view.args.columns)):
         return []
     limit = view.args.limit or (view.args.lines if sys.stdout.isatty() else None)
     blocks = []
     for quantity in view.quantities:
-        found = view.said(quantity)
+        found = view.verdict_lines(quantity)
         lines = [_wrapped(line) for line in found[:limit]]
         more = _more(len(found), len(lines), "verdict")
         blocks += ["\n".join([f"{quantity.name}:", *lines]) + more] if lines else []

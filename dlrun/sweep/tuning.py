@@ -88,7 +88,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
             running.train(grouped(running.add(jobs), known), pruner)
             return [outcome(folder, job.number, setup.metric) for job in jobs]
 
-        return _told(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
+        return _best_lines(searching.search(wanted, options, aims, folder.directory, run), folder.directory)
 
     return run_sweep(request, folder, launcher, aims[0].metric, aims[0].mode, train)
 
@@ -127,7 +127,7 @@ def _validations(folder: Folder, number: int) -> list[dict[str, Any]]:
     return [row for row in rundir.read_metrics(folder.path(number)) if row["split"] == "val"]
 
 
-def _told(trials: list[Trial], where: Path) -> str:
+def _best_lines(trials: list[Trial], where: Path) -> str:
     if not trials:
         return "no trial was completed"
     files = "best.yaml" if len(trials) == 1 else f"best-0.yaml to best-{len(trials) - 1}.yaml"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlrun.compare.compare_rows import said
+from dlrun.compare.compare_rows import in_words
 from dlrun.compare.difference import difference
 from dlrun.runs import atomic, rundir
 from dlrun.runs.loading import load_one
@@ -150,12 +150,12 @@ def test_options_are_not_held_against_each_other():
     run("b", model={"name": "resnet", "depth": 20, "width": 8, "skip": True})
     found = difference(load_one("outputs/a"), load_one("outputs/b"))
     assert found.sections["configuration"].changed == {"model.name": ("mlp", "resnet")}
-    (apart,) = found.apart
-    assert apart.reason == "model=mlp and model=resnet"
-    assert {key: pair for key, pair in apart.values.items() if key in ("model.depth", "model.width")} == {
+    (incomparable,) = found.incomparable
+    assert incomparable.reason == "model=mlp and model=resnet"
+    assert {key: pair for key, pair in incomparable.values.items() if key in ("model.depth", "model.width")} == {
         "model.depth": (None, 20), "model.width": (8, 8),
     }  # fmt: skip
-    assert apart.values.keys() == {"model.widths", "model.depth", "model.width", "model.skip"}
+    assert incomparable.values.keys() == {"model.widths", "model.depth", "model.width", "model.skip"}
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,13 @@ def test_metrics_of_other_rows_are_incomparable(changes: dict[str, Any], reason:
     run("a", **common)
     run("b", **{**common, **changes}, rows=[{**row, "loss": 7.0} for row in ROWS])
     found = difference(load_one("outputs/a"), load_one("outputs/b"))
-    apart = next(apart for apart in found.apart if apart.reason.startswith("metrics"))
-    assert apart.reason == f"metrics of other rows, as {reason}"
-    assert {name for name in SUMMARY if name.count("/") and name != "best/step"} == apart.values.keys()
+    incomparable = next(
+        incomparable for incomparable in found.incomparable if incomparable.reason.startswith("metrics")
+    )
+    assert incomparable.reason == f"metrics of other rows, as {reason}"
+    assert {name for name in SUMMARY if name.count("/") and name != "best/step"} == incomparable.values.keys()
     assert not found.sections["metrics"].changed
-    assert said(found.rows) == "none to hold against each other"
+    assert in_words(found.rows) == "none to hold against each other"
 
 
 def test_other_losses_and_ways_to_choose_the_best_state():
@@ -186,13 +188,13 @@ def test_other_losses_and_ways_to_choose_the_best_state():
     run("b", loss={"name": "mse"}, rows=[{**r, "loss": 7.0} for r in ROWS])
     run("c", loss={"name": "cross_entropy"}, summary={**SUMMARY, "metric": "val/loss", "mode": "min", "best/step": 10})
     a, b, c = (load_one(f"outputs/{name}") for name in "abc")
-    (apart,) = difference(a, b).apart
-    assert (apart.reason, set(apart.values)) == (
+    (incomparable,) = difference(a, b).incomparable
+    assert (incomparable.reason, set(incomparable.values)) == (
         "another loss, as loss.name differs", {"best/val/loss", "val/loss", "train/loss"},
     )  # fmt: skip
-    assert said(difference(a, b).rows) == "all 4 equal"
-    (apart,) = difference(a, c).apart
-    assert (apart.reason, set(apart.values)) == (
+    assert in_words(difference(a, b).rows) == "all 4 equal"
+    (incomparable,) = difference(a, c).incomparable
+    assert (incomparable.reason, set(incomparable.values)) == (
         "best by val/accuracy max and by val/loss min", {"best/step", "best/val/loss", "best/val/accuracy"},
     )  # fmt: skip
     assert not difference(a, c).sections["metrics"].changed
@@ -255,7 +257,7 @@ VAL = [
 )  # fmt: skip
 def test_rows(a: list[dict[str, Any]], b: list[dict[str, Any]], expected: str):
     runs = [load_one(str(run(name, rows=rows, status="stopped"))) for name, rows in (("a", a), ("b", b))]
-    assert said(difference(runs[0], runs[1]).rows) == expected
+    assert in_words(difference(runs[0], runs[1]).rows) == expected
 
 
 def test_a_run_that_goes_on_or_was_killed_is_compared_as_far_as_it_came(dlrun):

@@ -221,8 +221,8 @@ def _batch(trials: study.Study, options: Optuna) -> list[Trial]:
     """The unfinished trials, and new ones until the batch is full."""
     batch = trials.unfinished()
     # Batches begin at multiples of their size, in a resumed search too, so that it chooses as one that was not stopped.
-    start = (batch[0].number if batch else trials.asked()) // options.batch * options.batch
-    for _ in range(min(start + options.batch, options.n_trials) - trials.asked()):
+    start = (batch[0].number if batch else trials.count()) // options.batch * options.batch
+    for _ in range(min(start + options.batch, options.n_trials) - trials.count()):
         trial = trials.ask()
         if trial is None:
             break

@@ -100,7 +100,7 @@ class Study:
 
         self.study.tell(number, state=TrialState.FAIL)
 
-    def asked(self) -> int:
+    def count(self) -> int:
         """How many trials there are."""
         return len(self.study.get_trials(deepcopy=False))
 
