@@ -21,7 +21,7 @@ import jax
 from dlrun.config import composition, plan
 from dlrun.data import batches
 from dlrun.program import devices, setup, step
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.train.loop import Loop
 from dlrun.train.position import Position
 from dlrun.train.signals import Stop
@@ -51,7 +51,7 @@ def main(repeats: int) -> None:
         devices.initialize(checked.settings)
         made = setup.prepare(checked)
         folder = Path(tempfile.mkdtemp())
-        run, state = TrainingRun(made, folder, Silent()), SingleState(made, Engine(made))
+        run, state = TrainingRun(made, folder, Silent()), SingleState(made, CompiledProgram(made))
         with Stop() as stop:
             loop = Loop([run], state, stop, lambda run: None)
             loop.begin()
@@ -76,7 +76,7 @@ def bare(program, graphdef, state, data, index):
 
 
 def bare_loop(made, single: SingleState, bare_step, steps: int) -> float:
-    state, feed = single.engine.start(made.plan), single.feed(0)
+    state, feed = single.compiled.start(made.plan), single.feed(0)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for i in range(steps):

@@ -65,7 +65,7 @@ def phases(words: list[str]) -> None:
     made = setup.prepare(checked)
     lap("read again, cut, trace")
     from dlrun.display.terminal import TerminalProgress
-    from dlrun.program.compiled import Engine
+    from dlrun.program.compiled import CompiledProgram
     from dlrun.train.loop import train
     from dlrun.train.signals import Stop
     from dlrun.train.single import SingleState
@@ -83,7 +83,7 @@ def phases(words: list[str]) -> None:
 
     SingleState.start = start
     with Stop() as stop, TerminalProgress() as progress:
-        train([TrainingRun(made, folder, progress, pictures=False)], SingleState(made, Engine(made)), stop)
+        train([TrainingRun(made, folder, progress, pictures=False)], SingleState(made, CompiledProgram(made)), stop)
     lap("compile step, train, save")
     from dlrun.display import figures
     from dlrun.runs import rundir

@@ -2,5 +2,5 @@
 
 Nothing here writes into a run directory. Start with :mod:`~dlrun.program.step`, which has the functions that are
 compiled. :func:`dlrun.program.setup.prepare` turns a plan into a :class:`~dlrun.program.setup.Setup`, with data and
-devices; :class:`dlrun.program.compiled.Engine` compiles it for all runs that share it.
+devices; :class:`dlrun.program.compiled.CompiledProgram` compiles it for all runs that share it.
 """

@@ -43,7 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def kept_with_instance(method: F) -> F:
     """Keeps what a method returns, by its arguments, for as long as its object lives.
 
-    ``functools.cache`` would keep the object itself: every engine of a long search, with its rows on the device.
+    ``functools.cache`` would keep the object itself: each program of a long search, with its rows on the device.
     """
     name = f"_{method.__name__}_kept"
 
@@ -57,18 +57,18 @@ def kept_with_instance(method: F) -> F:
     return call  # pyright: ignore[reportReturnType]
 
 
-class Engine:
+class CompiledProgram:
     """Compiles a program once, for all runs that differ in numbers and seeds alone.
 
     :mod:`dlrun.train` makes one for a single run or for a group of a sweep's runs, and calls its compiled functions
-    with each run's state. :mod:`dlrun.sweep` passes on the engines of earlier groups, and asks what memory one takes.
+    with each run's state. :mod:`dlrun.sweep` passes on those of earlier groups, and asks what memory one takes.
 
     Args:
       setup: of any of the runs.
-      others: engines of other groups; where one has put the same data on the same devices, that table is used again.
+      others: those of other groups; where one has put the same data on the same devices, that table is used again.
     """
 
-    def __init__(self, setup: Setup, others: Iterable["Engine"] = ()):
+    def __init__(self, setup: Setup, others: Iterable["CompiledProgram"] = ()):
         self.setup = setup
         program, graphdef = setup.program, setup.graphdef
         self.jit = partial(jax.jit, compiler_options=setup.compiler_options)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from dlrun.program import pytree
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.runs import manifest, rundir
 from dlrun.sweep.prepared_job import PreparedJob
 
@@ -13,66 +13,68 @@ MOST = {True: 128, False: 64}
 OF_MEMORY = 0.25  # the share of the free memory that stacked states and their copies may take
 
 
-def at_once(engine: Engine, vmap: bool | None) -> bool:
+def at_once(compiled: CompiledProgram, vmap: bool | None) -> bool:
     """Whether stacked jobs are computed all at once: as ``launcher.vmap`` says, or else on accelerators only."""
-    return _platform(engine) != "cpu" if vmap is None else vmap
+    return _platform(compiled) != "cpu" if vmap is None else vmap
 
 
-def stacks(engine: Engine, jobs: int, *, vmap: bool | None, chunk: int | None) -> list[int]:
+def stacks(compiled: CompiledProgram, jobs: int, *, vmap: bool | None, chunk: int | None) -> list[int]:
     """The sizes of the stacks that train ``jobs`` jobs which stand at the same step; 1 is a job by itself."""
-    setup = engine.setup
+    setup = compiled.setup
     # On CPU, XLA's convolutions are slow in a loop on the device. Streamed rows are read by each run for itself.
-    alone = vmap is False or engine.streams or setup.plan.settings.distributed.processes > 1
+    alone = vmap is False or compiled.streams or setup.plan.settings.distributed.processes > 1
     alone |= not setup.program.loop and not vmap
     if alone or jobs == 1:
         return [1] * jobs
-    most = min(chunk or MOST[at_once(engine, vmap)], room(engine))
+    most = min(chunk or MOST[at_once(compiled, vmap)], room(compiled))
     parts = -(-jobs // most)
     size = -(-jobs // parts)  # nearly equal sizes, so that few programs are compiled
     return [min(size, jobs - i) for i in range(0, jobs, size)]
 
 
 def chunks(
-    engine: Engine, jobs: Sequence[PreparedJob], *, vmap: bool | None, chunk: int | None
+    compiled: CompiledProgram, jobs: Sequence[PreparedJob], *, vmap: bool | None, chunk: int | None
 ) -> Iterator[list[PreparedJob]]:
     """Divides jobs into those that are trained together: as many as fit of those that stand at the same step."""
     at: dict[int, list[PreparedJob]] = {}
     for job in jobs:
         at.setdefault(_step(job), []).append(job)
     for some in at.values():
-        for size in stacks(engine, len(some), vmap=vmap, chunk=chunk):
+        for size in stacks(compiled, len(some), vmap=vmap, chunk=chunk):
             yield some[:size]
             some = some[size:]
 
 
-def room(engine: Engine) -> int:
+def room(compiled: CompiledProgram) -> int:
     """How many jobs of a stack fit into memory."""
     import jax
 
-    shapes, device = engine.setup.shapes, engine.setup.mesh.devices.flat[0]
+    shapes, device = compiled.setup.shapes, compiled.setup.mesh.devices.flat[0]
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(pytree.flat, shapes)))
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * OF_MEMORY
     if device.platform != "cpu":
         limit = (device.memory_stats() or {}).get("bytes_limit")
         used = (device.memory_stats() or {}).get("bytes_in_use", 0)
         if limit:
-            each = 3 * state + max(activations(engine), engine.eval_bytes(engine.eval_size(MOST[True])))
+            each = 3 * state + max(activations(compiled), compiled.eval_bytes(compiled.eval_size(MOST[True])))
             free = min(free * each / state, 0.9 * (limit - used))
             return max(1, int(free / each))
     return max(1, int(free / (3 * state)))
 
 
-def activations(engine: Engine) -> int:
+def activations(compiled: CompiledProgram) -> int:
     """Bytes that a training step of one run takes beside its state and batch, by XLA's own analysis. Compiles it."""
     import jax
     import numpy as np
 
-    setup, size = engine.setup, engine.setup.plan.settings.batch_size
+    setup, size = compiled.setup, compiled.setup.plan.settings.batch_size
     rows = {"x": setup.examples(size), "y": setup.targets(size)}
     order = jax.ShapeDtypeStruct((1, size), np.int32)
     one = jax.ShapeDtypeStruct((), np.int32)
-    compiled = engine.train_steps.lower(setup.shapes, engine.zeros(), {**rows, **engine.constants}, order, one, one)
-    found = compiled.compile().memory_analysis()
+    lowered = compiled.train_steps.lower(
+        setup.shapes, compiled.zeros(), {**rows, **compiled.constants}, order, one, one
+    )
+    found = lowered.compile().memory_analysis()
     return int(getattr(found, "temp_size_in_bytes", 0))
 
 
@@ -81,5 +83,5 @@ def _step(job: PreparedJob) -> int:
     return (manifest.last_sound(job.directory / rundir.CHECKPOINTS) or 0) if job.resume else 0
 
 
-def _platform(engine: Engine) -> str:
-    return engine.setup.mesh.devices.flat[0].platform
+def _platform(compiled: CompiledProgram) -> str:
+    return compiled.setup.mesh.devices.flat[0].platform

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlrun.display.units import clock, noun
 from dlrun.program import pytree
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import Setup
 from dlrun.sweep import capacity
 from dlrun.sweep.jobs.groups import Group
@@ -49,7 +49,7 @@ def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, ove
     lines = [f"{len(jobs)} {noun(len(jobs), 'job')}" + (f", {over} of them done" if over else "")]
     compilations, costs = 0, []
     for i, group in enumerate(groups):
-        sizes = stack_sizes(Engine(group.setups[0]), len(group.jobs), launcher)
+        sizes = stack_sizes(CompiledProgram(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
         how = f"{len(sizes)} x {sizes[0]} stacked" if sizes[0] > 1 else "one after the other"
         lines.append(f"group {i}: {len(group.jobs)} {noun(len(group.jobs), 'job')}, {how}")
@@ -73,9 +73,9 @@ def about(measured: Sequence[Cost], jobs: int, groups: int) -> str:
     )
 
 
-def stack_sizes(engine: Engine, jobs: int, launcher: Launcher) -> list[int]:
+def stack_sizes(compiled: CompiledProgram, jobs: int, launcher: Launcher) -> list[int]:
     """The sizes of the stacks that train ``jobs`` jobs of a group, one stack after the other."""
-    return capacity.stacks(engine, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
+    return capacity.stacks(compiled, jobs, vmap=launcher.vmap, chunk=launcher.chunk)
 
 
 def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
@@ -85,32 +85,32 @@ def cost(setups: Sequence[Setup], launcher: Launcher, jobs: int) -> Cost:
       setups: of some jobs of the group.
       jobs: how many the whole group has.
     """
-    engine = Engine(setups[0])
-    sizes = stack_sizes(engine, jobs, launcher)
-    compiling, step = timed(engine)
+    compiled = CompiledProgram(setups[0])
+    sizes = stack_sizes(compiled, jobs, launcher)
+    compiling, step = timed(compiled)
     steps = sum(setup.total_steps for setup in setups) / len(setups)
-    shapes = jax.eval_shape(pytree.flat, engine.setup.shapes)
+    shapes = jax.eval_shape(pytree.flat, compiled.setup.shapes)
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    data = 0 if engine.streams else sum(a.nbytes for a in engine.table[0].values())
+    data = 0 if compiled.streams else sum(a.nbytes for a in compiled.table[0].values())
     stacked = 3 * state * max(sizes)  # with gradients and updates
     different = len(set(sizes))
-    at_once = max(sizes) if capacity.at_once(engine, launcher.vmap) else 1
-    evaluating = at_once * engine.eval_bytes(engine.eval_size(at_once))
+    at_once = max(sizes) if capacity.at_once(compiled, launcher.vmap) else 1
+    evaluating = at_once * compiled.eval_bytes(compiled.eval_size(at_once))
     memory = environment.peak_memory() + stacked + evaluating
     return Cost(jobs, different, compiling * different, step * steps, memory, stacked + data)
 
 
-def timed(engine: Engine) -> tuple[float, float]:
+def timed(compiled: CompiledProgram) -> tuple[float, float]:
     """Seconds to compile the training step, and seconds per step, with as many steps in a dispatch as in training."""
-    setup = engine.setup
-    feed, state = engine.feed(0), engine.start(setup.plan)
-    totals = jax.device_put(engine.zeros(), setup.replicated)
+    setup = compiled.setup
+    feed, state = compiled.feed(0), compiled.start(setup.plan)
+    totals = jax.device_put(compiled.zeros(), setup.replicated)
     began, first, steps, most = time.perf_counter(), None, 0, 1
     while True:
         at = steps % setup.steps_per_epoch
         table, order, start, count = feed.train(at, min(most, setup.steps_per_epoch - at))
-        data = {**table, **engine.constants}
-        state, totals = engine.train_steps(state, totals, data, order, np.int32(start), np.int32(count))
+        data = {**table, **compiled.constants}
+        state, totals = compiled.train_steps(state, totals, data, order, np.int32(start), np.int32(count))
         jax.block_until_ready(state)
         now = time.perf_counter()
         if first is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from dlrun.display.progress import Progress
 from dlrun.errors import InvalidConfig
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.sweep.capacity import at_once, chunks
 from dlrun.sweep.prepared_job import PreparedJob
 from dlrun.system import environment
@@ -27,7 +27,7 @@ Codes = dict[int, int]
 
 
 def train(
-    engine: Engine,
+    compiled: CompiledProgram,
     jobs: Sequence[PreparedJob],
     *,
     vmap: bool | None,
@@ -40,7 +40,7 @@ def train(
     """Trains jobs of one group, in stacks where that is possible.
 
     Args:
-      engine: compiles the group's program.
+      compiled: the group's program, compiled.
       vmap, chunk: keys of the launcher (:class:`~dlrun.sweep.launchers.base.Launcher`).
       progress: gives the display of a job.
       stop: notes signals; after one, nothing more is started.
@@ -61,7 +61,7 @@ def train(
         nonlocal enough
         enough = done(run.number, run.code) or enough
 
-    for some in chunks(engine, jobs, vmap=vmap, chunk=chunk):
+    for some in chunks(compiled, jobs, vmap=vmap, chunk=chunk):
         if stop.signum or enough:
             break
         runs = [
@@ -81,9 +81,9 @@ def train(
             for place, job in enumerate(some)
         ]
         if len(some) == 1:
-            states: States = SingleState(some[0].setup, engine)
+            states: States = SingleState(some[0].setup, compiled)
         else:
-            states = StackedState(engine, [job.setup for job in some], at_once=at_once(engine, vmap))
+            states = StackedState(compiled, [job.setup for job in some], at_once=at_once(compiled, vmap))
         train_runs(runs, states, stop, pruner=pruner, ended=ended)
     return codes
 

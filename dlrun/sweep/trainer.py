@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import InvalidConfig
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.runs import atomic, rundir
 from dlrun.runs.live import Rows
 from dlrun.runs.status import LOST, OVER, REPEATABLE
@@ -25,7 +25,7 @@ from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.search.pruning import Pruner
 from dlrun.train.signals import Stop
 
-ENGINES = 4  # compiled groups that are kept, for the next trials of a search
+KEPT = 4  # compiled groups that are kept, for the next trials of a search
 LOOK = 2.0  # seconds between two looks at the jobs of worker processes
 
 
@@ -37,7 +37,7 @@ class Trainer:
 
     Attributes:
       failed: whether a job failed.
-      engines: of the latest groups, by the group's key, for later groups of a search.
+      compiled: programs of the latest groups, by the group's key, for later groups of a search.
       rows: readers of the metrics.jsonl of jobs that other processes train, by number.
     """
 
@@ -45,7 +45,7 @@ class Trainer:
         self.request, self.folder, self.launcher = request, folder, launcher
         self.display, self.stop = display, stop
         self.failed = False
-        self.engines: dict[str, Engine] = {}
+        self.compiled: dict[str, CompiledProgram] = {}
         self.rows: dict[int, Rows] = {}
         self.data = folder.data()
         self.units: dict[int, Path] = {}  # the files by which jobs were handed to other processes
@@ -100,15 +100,15 @@ class Trainer:
         for group in groups:
             if self.enough:
                 return
-            engine = self.engines.pop(group.key, None) or Engine(group.setups[0], self.engines.values())
-            self.engines = {**dict(list(self.engines.items())[1 - ENGINES :]), group.key: engine}
+            compiled = self.compiled.pop(group.key, None) or CompiledProgram(group.setups[0], self.compiled.values())
+            self.compiled = {**dict(list(self.compiled.items())[1 - KEPT :]), group.key: compiled}
             jobs = []
             for setup, job in zip(group.setups, group.jobs, strict=True):
                 if (directory := self._begin(job)) is not None:
                     command = ["dlrun", *job.overrides]
                     jobs.append(PreparedJob(job.number, command, setup, directory, begun(directory)))
             train_jobs.train(
-                engine,
+                compiled,
                 jobs,
                 vmap=self.launcher.vmap,
                 chunk=self.launcher.chunk,

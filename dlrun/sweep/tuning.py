@@ -84,7 +84,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
             if pruner is not None:  # it must know what an earlier process, or workers, trained
                 recall(pruner, folder, setup.metric)
             jobs = space.jobs_of([p.overrides for p in points], request.trust, [p.job for p in points])
-            known = {key: engine.setup for key, engine in running.engines.items()}
+            known = {key: compiled.setup for key, compiled in running.compiled.items()}
             running.train(grouped(running.add(jobs), known), pruner)
             return [outcome(folder, job.number, setup.metric) for job in jobs]
 

@@ -13,7 +13,7 @@ from dlrun.data.fingerprint import changed_since, changes
 from dlrun.display.progress import Progress
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import prepare, with_plan
 from dlrun.runs.status import OVER
 from dlrun.sweep.folder import begun, status
@@ -58,7 +58,7 @@ def main(file: str) -> int:
     with Stop() as stop:
         if left:
             train(
-                Engine(left[0].setup),
+                CompiledProgram(left[0].setup),
                 left,
                 vmap=how["vmap"],
                 chunk=how["chunk"],

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dlrun.display.terminal import TerminalProgress
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import Setup
 from dlrun.train.loop import train
 from dlrun.train.signals import Stop
@@ -31,7 +31,7 @@ def train_alone(setup: Setup, directory: Path, **how: Any) -> int:
     """
     with TerminalProgress(setup.metric) as progress, Stop(partial(notice, progress)) as stop:
         run = TrainingRun(setup, directory, progress, **how)
-        train([run], SingleState(setup, Engine(setup)), stop)
+        train([run], SingleState(setup, CompiledProgram(setup)), stop)
         if run.raised is not None:
             raise run.raised
         return run.code

@@ -10,7 +10,7 @@ import numpy as np
 
 from dlrun.data.feed import Feed
 from dlrun.program import pytree
-from dlrun.program.compiled import Engine, Evaluation
+from dlrun.program.compiled import CompiledProgram, Evaluation
 from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState, kept, with_kept
 from dlrun.train.states import Arrays, dispatched
@@ -22,11 +22,11 @@ class SingleState:
     """The :class:`~dlrun.train.states.States` of a single run, whose place is 0.
 
     Args:
-      engine: compiles its program.
+      compiled: its program, compiled.
     """
 
-    def __init__(self, setup: Setup, engine: Engine):
-        self.setup, self.engine = setup, engine
+    def __init__(self, setup: Setup, compiled: CompiledProgram):
+        self.setup, self.compiled = setup, compiled
         self.step_seconds: float | None = None
         self._feed: Feed | None = None  # made at the first use, as it puts the rows on the device
         self._state: TrainState
@@ -34,10 +34,10 @@ class SingleState:
 
     @property
     def eval_size(self) -> int:
-        return self.engine.eval_size()
+        return self.compiled.eval_size()
 
     def start(self, saved: Mapping[int, Arrays | None]) -> None:
-        self._state = self.engine.start(self.setup.plan)
+        self._state = self.compiled.start(self.setup.plan)
         self.reset([0])
         if saved[0] is not None:
             self.place({0: saved[0]})
@@ -47,47 +47,47 @@ class SingleState:
         table, order, first, count = self.feed(0).train(step, self._count(until - step))
         start = time.perf_counter()
         before = self._totals
-        self._state, self._totals = self.engine.train_steps(
-            self._state, before, {**table, **self.engine.constants}, order, np.int32(first), np.int32(count)
+        self._state, self._totals = self.compiled.train_steps(
+            self._state, before, {**table, **self.compiled.constants}, order, np.int32(first), np.int32(count)
         )
         # A short dispatch may still run while the next is prepared. A long one is waited for, so that a signal never
         # has to wait for two.
         jax.block_until_ready(self._totals if count > 1 or (self.step_seconds or 1) > OVERLAP_SECONDS else before)
         done = time.perf_counter()
-        compiled = self.step_seconds is None
-        self.step_seconds = 1e-3 if compiled else (done - start) / count
-        return step + count, None if compiled else done - began
+        compiles = self.step_seconds is None
+        self.step_seconds = 1e-3 if compiles else (done - start) / count
+        return step + count, None if compiles else done - began
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        engine, sums = self.engine, jax.device_put(self.engine.eval_zeros, self.setup.replicated)
-        batches = engine.eval_batches(self.eval_size)
+        compiled, sums = self.compiled, jax.device_put(self.compiled.eval_zeros, self.setup.replicated)
+        batches = compiled.eval_batches(self.eval_size)
         most = batches if self.setup.program.loop else 1
         for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
-            sums = engine.eval_steps(self._state, sums, table, order, np.int32(first), np.int32(count))
+            sums = compiled.eval_steps(self._state, sums, table, order, np.int32(first), np.int32(count))
             if stopped():
                 return {}
-        return {0: engine.evaluation(split, jax.device_get(sums))}
+        return {0: compiled.evaluation(split, jax.device_get(sums))}
 
     def totals(self, places: Sequence[int]) -> dict[int, tuple[dict[str, Any], float | None]]:
         scale = self._state.loss_scale
         return {0: (jax.device_get(self._totals), None if scale is None else float(scale.scale))}
 
     def reset(self, places: Sequence[int]) -> None:
-        self._totals = jax.device_put(self.engine.zeros(), self.setup.replicated)
+        self._totals = jax.device_put(self.compiled.zeros(), self.setup.replicated)
 
     def scale(self, scales: Mapping[int, float]) -> None:
         scale = jax.device_put(np.float32(scales[0]), self.setup.replicated)
         self._state = replace(self._state, numbers={**self._state.numbers, "lr_scale": scale})
 
     def health(self, places: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:
-        skipped, bad = jax.device_get((self._state.skipped, self.engine.nonfinite(self._state)))
+        skipped, bad = jax.device_get((self._state.skipped, self.compiled.nonfinite(self._state)))
         return {0: (int(skipped), bad)}
 
     def arrays(self, places: Sequence[int]) -> dict[int, dict[str, np.ndarray]]:
         return {0: pytree.copied({"state": kept(self._state), "totals": self._totals})}
 
     def place(self, saved: Mapping[int, Arrays]) -> None:
-        fitted = self.engine.fit(saved[0])
+        fitted = self.compiled.fit(saved[0])
         self._state = jax.device_put(with_kept(self._state, fitted["state"]), self.setup.replicated)
         self._totals = jax.device_put(fitted["totals"], self.setup.replicated)
 
@@ -96,7 +96,7 @@ class SingleState:
 
     def feed(self, place: int) -> Feed:
         if self._feed is None:
-            self._feed = self.engine.feed(self.setup.plan.settings.seed)
+            self._feed = self.compiled.feed(self.setup.plan.settings.seed)
         return self._feed
 
     def keep(self, places: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dlrun.program import pytree
-from dlrun.program.compiled import Engine, Evaluation
+from dlrun.program.compiled import CompiledProgram, Evaluation
 from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState, kept
 from dlrun.train.states import Arrays, dispatched
@@ -28,20 +28,20 @@ class StackedState:
     """The :class:`~dlrun.train.states.States` of several runs of a group.
 
     Args:
-      engine: compiles the group's program.
+      compiled: the group's program, compiled.
       setups: one for each run.
       at_once: whether to compute all runs at once rather than one by one.
     """
 
-    def __init__(self, engine: Engine, setups: Sequence[Setup], *, at_once: bool):
-        self.engine, self.setups, self.at_once = engine, setups, at_once
-        self.train_steps, self.eval_steps, self.nonfinite = engine.stacked(at_once)
-        self.feeds: list[Any] = [engine.feed(setup.plan.settings.seed) for setup in setups]
+    def __init__(self, compiled: CompiledProgram, setups: Sequence[Setup], *, at_once: bool):
+        self.compiled, self.setups, self.at_once = compiled, setups, at_once
+        self.train_steps, self.eval_steps, self.nonfinite = compiled.stacked(at_once)
+        self.feeds: list[Any] = [compiled.feed(setup.plan.settings.seed) for setup in setups]
         # The row in the stacked arrays of each run that has not ended, by its place.
         self.rows = {place: place for place in range(len(setups))}
         # One by one, the size is rounded up to a power of two, so that stacks of similar size share a program.
         self.size = len(setups) if at_once else 1 << (len(setups) - 1).bit_length()
-        self.eval_size = engine.eval_size(self.size if at_once else 1)
+        self.eval_size = compiled.eval_size(self.size if at_once else 1)
         self.order: tuple[int, Any] = (-1, None)
         self.step_seconds: float | None = None
         self._state: Any
@@ -50,25 +50,25 @@ class StackedState:
     @property
     def sharding(self) -> NamedSharding:
         """Each device holds its share of the runs; all, if they don't divide evenly or are computed one by one."""
-        mesh = self.engine.setup.mesh
+        mesh = self.compiled.setup.mesh
         divided = self.at_once and self.size % mesh.size == 0
         return NamedSharding(mesh, PartitionSpec("batch") if divided else PartitionSpec())
 
     def start(self, saved: Mapping[int, Arrays | None]) -> None:
-        engine, whole = self.engine, {}
+        compiled, whole = self.compiled, {}
         for place, arrays in saved.items():
-            fresh = {"state": engine.start(self.setups[place].plan), "totals": engine.zeros()}
+            fresh = {"state": compiled.start(self.setups[place].plan), "totals": compiled.zeros()}
             whole[place] = jax.device_get(pytree.flat(fresh))
             if arrays is not None:
-                engine.fit(arrays)
+                compiled.fit(arrays)
                 whole[place] |= arrays
         any_other = next(iter(whole.values()))  # fills the rows that belong to no run
         given = [whole.get(place, any_other) for place in range(self.size)]
         stacked = {path: np.stack([arrays[path] for arrays in given]) for path in any_other}
-        self._take(stacked, {"state": engine.setup.shapes, "totals": engine.zeros()})
+        self._take(stacked, {"state": compiled.setup.shapes, "totals": compiled.zeros()})
 
     def advance(self, step: int, until: int) -> tuple[int, float | None]:
-        per_epoch = self.engine.setup.steps_per_epoch
+        per_epoch = self.compiled.setup.steps_per_epoch
         epoch, first = divmod(step, per_epoch)
         if epoch != self.order[0]:
             shuffled = {row: self.feeds[place].shuffled(epoch) for place, row in self.rows.items()}
@@ -76,11 +76,11 @@ class StackedState:
             order = np.stack([shuffled.get(row, any_other) for row in range(self.size)])
             self.order = epoch, jax.device_put(order, self.sharding)
         began = time.perf_counter()
-        count = dispatched(until - step, self.step_seconds) if self.engine.setup.program.loop else 1
+        count = dispatched(until - step, self.step_seconds) if self.compiled.setup.program.loop else 1
         self._state, self._totals = self.train_steps(
             self._state,
             self._totals,
-            {**self.feed(0).table, **self.engine.constants},
+            {**self.feed(0).table, **self.compiled.constants},
             self.order[1],
             np.int32(first),
             np.int32(count),
@@ -88,23 +88,23 @@ class StackedState:
         )
         jax.block_until_ready(self._totals)
         seconds = time.perf_counter() - began
-        compiled = self.step_seconds is None
-        self.step_seconds = 1e-3 if compiled else seconds / count
-        return step + count, None if compiled else seconds
+        compiles = self.step_seconds is None
+        self.step_seconds = 1e-3 if compiles else seconds / count
+        return step + count, None if compiles else seconds
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        engine = self.engine
-        sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), engine.eval_zeros)
+        compiled = self.compiled
+        sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), compiled.eval_zeros)
         sums = jax.device_put(sums, self.sharding)
-        batches = engine.eval_batches(self.eval_size)
-        most = batches if engine.setup.program.loop else 1
+        batches = compiled.eval_batches(self.eval_size)
+        most = batches if compiled.setup.program.loop else 1
         rows = self._padded([self.rows[place] for place in places])
         for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
             sums = self.eval_steps(self._state, sums, table, order, np.int32(first), np.int32(count), *rows)
             if stopped():
                 return {}
         each = self._each(jax.device_get(sums), places)
-        return {place: engine.evaluation(split, mine) for place, mine in each.items()}
+        return {place: compiled.evaluation(split, mine) for place, mine in each.items()}
 
     def totals(self, places: Sequence[int]) -> dict[int, tuple[dict[str, Any], float | None]]:
         scale = self._state.loss_scale
@@ -113,7 +113,7 @@ class StackedState:
         return {place: (totals, None if scale is None else float(scale)) for place, (totals, scale) in found.items()}
 
     def reset(self, places: Sequence[int]) -> None:
-        self._change(dict.fromkeys(places, self.engine.zeros_by_path))
+        self._change(dict.fromkeys(places, self.compiled.zeros_by_path))
 
     def scale(self, scales: Mapping[int, float]) -> None:
         self._change({place: {LR_SCALE: np.float32(scale)} for place, scale in scales.items()})
@@ -128,7 +128,7 @@ class StackedState:
 
     def place(self, saved: Mapping[int, Arrays]) -> None:
         for arrays in saved.values():
-            self.engine.fit(arrays)
+            self.compiled.fit(arrays)
         self._change(saved)
 
     def state(self, place: int) -> TrainState:

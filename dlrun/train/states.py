@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dlrun.data.feed import Feed
-from dlrun.program.compiled import Engine, Evaluation
+from dlrun.program.compiled import CompiledProgram, Evaluation
 from dlrun.program.state import TrainState
 
 DISPATCH_SECONDS = 0.1  # how long a call of several steps may take: a signal has to wait for it
@@ -23,11 +23,11 @@ class States(Protocol):
     """The states of runs of one program, which all stand at the same step.
 
     Attributes:
-      engine: compiles their program.
+      compiled: their program.
       eval_size: how many examples are evaluated at a time.
     """
 
-    engine: Engine
+    compiled: CompiledProgram
 
     @property
     def eval_size(self) -> int: ...

@@ -132,7 +132,7 @@ class TrainingRun:
         if self.writes:
             self.held.enter_context(locked(self.directory))
         if self.resumed is not None:
-            fit = states.engine.fit
+            fit = states.compiled.fit
             self.resumption = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
             if self.resumption is None:
                 self.has_nothing_to_do = True

@@ -7,7 +7,7 @@ import jax
 
 from dlrun.cli import prepare
 from dlrun.config import composition
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 
 WORDS = ("model.widths=[8]", "norm=none", "log.plot=false")
 
@@ -16,13 +16,13 @@ def test_an_engine_goes_with_its_last_reference_and_so_do_its_rows() -> None:
     setup = prepare.prepare(prepare.checked(*composition.compose(composition.loader([]), [*WORDS]), ()))
     gc.collect()
     before = len(jax.live_arrays())
-    engine = Engine(setup)
-    assert engine.eval_size() == engine.eval_size(1) > 0
-    assert engine.stacked(False) is engine.stacked(False)  # compiled once
-    assert engine.table[0]["x"].shape[0] > 1000
+    compiled = CompiledProgram(setup)
+    assert compiled.eval_size() == compiled.eval_size(1) > 0
+    assert compiled.stacked(False) is compiled.stacked(False)  # compiled once
+    assert compiled.table[0]["x"].shape[0] > 1000
     assert len(jax.live_arrays()) > before
-    gone = weakref.ref(engine)
-    del engine
+    gone = weakref.ref(compiled)
+    del compiled
     gc.collect()
     assert gone() is None
     assert len(jax.live_arrays()) <= before

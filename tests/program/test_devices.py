@@ -57,13 +57,13 @@ import jax, numpy as np
 from flax import nnx
 from dlrun.config import composition, plan
 from dlrun.program import setup, step
-from dlrun.program.compiled import Engine
+from dlrun.program.compiled import CompiledProgram
 from functools import partial
 def averages(devices):
     words = ["model.widths=[8]", f"devices={devices}", "compile_cache=null"]
     values = composition.plain(composition.compose(composition.loader([]), words)[0])[0]
     s = setup.prepare(plan.plan(values))
-    state = Engine(s).start(s.plan)
+    state = CompiledProgram(s).start(s.plan)
     x = np.asarray(s.data.train.x[:64], np.float32) / 16
     batch = {"x": jax.device_put(x, jax.sharding.NamedSharding(s.mesh, jax.P("batch"))),
              "y": jax.device_put(s.data.train.y[:64], jax.sharding.NamedSharding(s.mesh, jax.P("batch")))}

@@ -17,7 +17,7 @@ from dlrun.nn.parts import Inputs
 from dlrun.objective import losses, metrics
 from dlrun.objective.losses import binary_cross_entropy, cross_entropy, mse
 from dlrun.program import memory, step
-from dlrun.program.compiled import MOST_EVALUATED, Engine
+from dlrun.program.compiled import MOST_EVALUATED, CompiledProgram
 from dlrun.program.nonfinite import unsound
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic
@@ -288,26 +288,26 @@ def test_a_language_model_takes_as_many_rows_as_fit(own_folder, monkeypatch) -> 
         "data=text", "data.path=book.txt", "data.length=1024", "model=transformer", "model.width=768",
         "model.depth=12", "model.heads=12", "batch_size=8",
     )  # fmt: skip
-    engine = Engine(setup)
+    compiled = CompiledProgram(setup)
     assert 84e6 < setup.parameter_count < 88e6
     most = len(setup.data.val)
     assert 100 < most < MOST_EVALUATED
-    one = engine.eval_bytes(2) - engine.eval_bytes(1)
+    one = compiled.eval_bytes(2) - compiled.eval_bytes(1)
     assert 3 * 12 * 1024**2 * 4 < one < 2 * 3 * 12 * 1024**2 * 4
     for room, size, of_four in ((2e9, 8, 2), (24e9, most, 32), (1e9, 4, 1), (1, 1, 1)):
         monkeypatch.setattr(memory, "room", lambda devices, room=room: int(room))
-        fresh = Engine(setup)
+        fresh = CompiledProgram(setup)
         assert fresh.eval_size() == size
-        assert size == 1 or engine.eval_bytes(size) <= room
-        assert size == most or engine.eval_bytes(2 * size) > room
+        assert size == 1 or compiled.eval_bytes(size) <= room
+        assert size == most or compiled.eval_bytes(2 * size) > room
         assert fresh.eval_size(4) == of_four, "a stack shares the memory"
 
 
 def test_a_small_model_takes_a_whole_split_and_a_given_size_stays(monkeypatch) -> None:
-    assert Engine(prepared("model.widths=[8]")).eval_size() == TEST
+    assert CompiledProgram(prepared("model.widths=[8]")).eval_size() == TEST
     monkeypatch.setattr(memory, "room", lambda devices: 1)
-    assert Engine(prepared("model.widths=[8]", "eval.batch_size=100")).eval_size(9) == 100
-    assert Engine(prepared("model.widths=[8]")).eval_size() == 1
+    assert CompiledProgram(prepared("model.widths=[8]", "eval.batch_size=100")).eval_size(9) == 100
+    assert CompiledProgram(prepared("model.widths=[8]")).eval_size() == 1
 
 
 def test_the_share_of_the_memory() -> None:
@@ -330,7 +330,7 @@ def test_what_is_told_of_the_trace_is_what_the_compiler_plans(words) -> None:
         setup.shapes, rows, jax.ShapeDtypeStruct((size,), np.float32)
     )
     real = compiled.compile().memory_analysis().temp_size_in_bytes
-    told = Engine(setup).eval_bytes(size)
+    told = CompiledProgram(setup).eval_bytes(size)
     assert real / 3 < told < 3 * real
 
 
@@ -381,8 +381,8 @@ def test_results_do_not_depend_on_the_size(task: str) -> None:
 def test_a_run_records_it_and_a_stack_computes_the_same(dlrun, monkeypatch) -> None:
     whole = dlrun(*SMALL, "epochs=1", "seed=1")
     assert whole.run["eval_batch_size"] == TEST
-    engine = Engine(prepared(*SMALL))
-    monkeypatch.setattr(memory, "room", lambda devices: int(1.1 * engine.eval_bytes(64)))
+    compiled = CompiledProgram(prepared(*SMALL))
+    monkeypatch.setattr(memory, "room", lambda devices: int(1.1 * compiled.eval_bytes(64)))
     parts = dlrun(*SMALL, "epochs=1", "seed=1")
     assert parts.run["eval_batch_size"] == 64
     for row, other in zip(parts.rows, whole.rows, strict=True):
