@@ -15,6 +15,7 @@ from typing import Any
 
 import absl.logging
 import jaxlib
+import numpy as np
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigSource
@@ -87,6 +88,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DLRUN_TRUST", raising=False)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def own_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers that a test draws from its file's RANDOM do not depend on which tests ran before it."""
+    if hasattr(request.module, "RANDOM"):
+        monkeypatch.setattr(request.module, "RANDOM", np.random.default_rng(0))
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
     found = twice(overrides)
     try:
         cfg = hydra.compose(overrides, multirun=multirun)
-    except REFUSALS:
-        cfg, refused = _piecewise(hydra, overrides, multirun=multirun)
+    except REFUSALS as refusal:
+        cfg, refused = _piecewise(hydra, overrides, refusal, multirun=multirun)
         found += refused
     for text in one_duration(overrides)[len(overrides) :]:  # not typed, so not among the overrides on record
         OmegaConf.update(cfg, text.partition("=")[0], None, force_add=True)
@@ -127,10 +127,13 @@ def assign(cfg: Config, override: Override) -> list[str]:
     return []
 
 
-def _piecewise(hydra: Hydra, overrides: list[str], *, multirun: bool) -> tuple[Config, list[str]]:
-    """The configuration that the good overrides make, and what is wrong with the others."""
+def _piecewise(
+    hydra: Hydra, overrides: list[str], of_all: Exception, *, multirun: bool
+) -> tuple[Config, list[str]]:
+    """The configuration that the good overrides make, and what is wrong with the others; ``of_all`` refused all."""
     groups = hydra.groups()
     choices, values, found = [], [], []
+    cfg: Config | None = None  # of the choices
     for text in overrides:
         override, problem = parse(text)
         if override is None:
@@ -141,15 +144,17 @@ def _piecewise(hydra: Hydra, overrides: list[str], *, multirun: bool) -> tuple[C
                 found.append(f"{text}: several values need a sweep: dlrun -m {text}")
         elif override.key in groups or override.of_hydra:
             try:
-                hydra.compose([*choices, text], multirun=multirun)
+                if [*choices, text] == overrides:
+                    raise of_all
+                cfg = hydra.compose([*choices, text], multirun=multirun)
                 choices.append(text)
             except REFUSALS as refusal:
-                cfg = hydra.compose(choices, multirun=multirun)
+                cfg = cfg or hydra.compose(choices, multirun=multirun)
                 found.append(_refused(hydra, cfg, override, refusal))
         else:
             values.append(override)
     try:
-        cfg = hydra.compose(choices, multirun=multirun)
+        cfg = cfg or hydra.compose(choices, multirun=multirun)
     except REFUSALS as refusal:  # the user's own configs are broken, whatever the overrides
         raise InvalidConfig([*found, said(refusal)]) from None
     # A key that a file leaves out may be given all the same: the component's signature knows it, or nothing does.
