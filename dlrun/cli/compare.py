@@ -118,12 +118,12 @@ def _run(args: argparse.Namespace) -> int:
     if args.plot:
         from dlrun.compare import plot
 
-        plot.draw(view.groups, view.order, view.quantities, args.plot)
+        plot.draw(view.groups, view.order, view.quantities, args.plot.resolve())
         print(f"written: {args.plot}", file=sys.stderr)
     if args.report:
         from dlrun.compare import report
 
-        report.write(view, args.report)
+        report.write(view, args.report.resolve())
         print(f"written: {args.report}", file=sys.stderr)
     return 0
 

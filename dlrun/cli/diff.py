@@ -17,7 +17,7 @@ from dlrun.errors import InvalidConfig, show
 from dlrun.runs.loading import load_one
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run
-from dlrun.runs.values import is_number
+from dlrun.runs.rundir import is_number
 
 if TYPE_CHECKING:
     from dlrun.display.page import Page, Part

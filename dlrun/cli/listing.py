@@ -38,7 +38,7 @@ def written(path: str) -> float | None:
     """When the run.json in a folder was last written, in seconds since 1970; None if there is none."""
     file = os.path.join(path, rundir.RUN)
     try:
-        return os.stat(file).st_mtime if os.path.isfile(file) else None
+        return os.lstat(file).st_mtime
     except OSError:
         return None
 

@@ -102,7 +102,7 @@ def _ended(run: Run) -> float:
     wrote = -math.inf
     for name in (rundir.RUN, rundir.METRICS):
         with contextlib.suppress(OSError):
-            wrote = max(wrote, os.stat(os.path.join(run.path, name)).st_mtime)
+            wrote = max(wrote, os.lstat(os.path.join(run.path, name)).st_mtime)
     return wrote
 
 

@@ -16,7 +16,7 @@ from dlrun.config import catalogue, composition, ignored, records
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
 from dlrun.errors import InvalidConfig, show
-from dlrun.runs import rundir
+from dlrun.runs import files, rundir
 from dlrun.train import log_file
 
 # These keys may change: neither the form of the saved state nor the order of batches depends on them.
@@ -92,8 +92,9 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     file = directory / rundir.CONFIG
     if not directory.exists():
         raise InvalidConfig([f"{directory}: no such folder"])
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
+    rundir.check(directory)
     cfg = records.load(file)
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
         if group not in catalogue.NOT_OF_A_RUN:
@@ -133,7 +134,7 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _chosen(directory: Path) -> dict[str, Any]:
     """The option of each group that a run was made with, as it was typed; empty if Hydra's record is lost."""
     try:
-        record = yaml.safe_load((directory / rundir.HYDRA).read_text(encoding="utf-8"))
+        record = yaml.safe_load(files.read(directory / rundir.HYDRA, below=directory))
         return dict(record["hydra"]["runtime"]["choices"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return {}

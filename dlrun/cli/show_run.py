@@ -11,7 +11,7 @@ from dlrun.errors import InvalidConfig, printable, show
 from dlrun.runs.loading import load_one
 from dlrun.runs.overview import facts
 from dlrun.runs.run import Run
-from dlrun.runs.values import is_number
+from dlrun.runs.rundir import is_number
 
 if TYPE_CHECKING:
     from rich.text import Text

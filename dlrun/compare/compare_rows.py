@@ -7,7 +7,7 @@ from typing import Any
 
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.run import Run
-from dlrun.runs.values import is_number
+from dlrun.runs.rundir import is_number
 
 Pair = tuple[Any, Any]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.run import Run
+from dlrun.runs.rundir import finite
 from dlrun.runs.runs import Runs
-from dlrun.runs.values import finite
 
 POINTS = 300_000  # that all curves together may have, about 8 bytes each
 MOST, LEAST = 200, 8  # points of a curve

@@ -12,8 +12,8 @@ from dlrun.compare.statistics.comparison import Comparison, Summary
 from dlrun.errors import printable
 from dlrun.runs.metric_names import SEEDS
 from dlrun.runs.run import Run
+from dlrun.runs.rundir import finite
 from dlrun.runs.runs import Runs
-from dlrun.runs.values import finite
 
 NONE = "–"  # in place of a value
 BAR = 21  # characters

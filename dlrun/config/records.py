@@ -1,6 +1,7 @@
 """Configurations as YAML: printed, written to a run's directory, read from there, and changed when a run is resumed."""
 
 import copy
+import io
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -12,7 +13,7 @@ from dlrun.config.composition import assign, forbidden
 from dlrun.config.hydra_adapter import Config, refer_to
 from dlrun.config.overrides import one_duration, parse, said, twice
 from dlrun.errors import InvalidConfig
-from dlrun.runs import atomic
+from dlrun.runs import atomic, files
 
 
 def text(cfg: Config, part: str, *, resolve: bool) -> str:
@@ -30,7 +31,7 @@ def text(cfg: Config, part: str, *, resolve: bool) -> str:
 def load(file: Path) -> Config:
     """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
     try:
-        cfg = OmegaConf.load(file)
+        cfg = OmegaConf.load(io.StringIO(files.read(file).decode()))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise InvalidConfig([f"{file}: can't be read: {said(error)}"]) from None
     if not isinstance(cfg, Config) or not cfg:

@@ -3,6 +3,7 @@
 curves.png has one panel per metric, with training and validation over the steps, and a small one for the learning rate.
 """
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from dlrun.runs import files
 from dlrun.runs.metric_names import ROW_KEYS
 
 SKIPPED = (*ROW_KEYS, "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
@@ -116,14 +118,11 @@ def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path
 
 def save(figure: Figure, file: Path, *, form: str = "png", dpi: int = 110) -> None:
     """Writes a figure in a format such as ``png`` or ``svg``; the file is replaced as a whole, or stays as it was."""
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a letter that the font lacks
-            figure.savefig(part, format=form, dpi=dpi)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a letter that the font lacks
+        figure.savefig(drawn, format=form, dpi=dpi)
+    files.replace(file, [drawn.getvalue()], durable=False)
 
 
 def _metric(panel: Axes, rows: list[dict[str, Any]], name: str) -> None:

@@ -1,26 +1,20 @@
 """Writes a file as a whole or not at all, and reads JSON that may be damaged."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
+from dlrun.runs import files
 
-def write(file: Path, text: str) -> None:
-    """Replaces a file so that a reader finds either the whole old text or the whole new one, whatever happens."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        # The name of a file may be bytes that are not text; JSON then holds them escaped.
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+DEEPEST = 64
+"""How deep lists and objects of JSON may be nested: dlrun writes 6 levels, a configuration of one's own some more."""
+
+
+def write(file: Path, text: str, *, below: Path | None = None, durable: bool = True) -> None:
+    """Replaces a file by a text; see :func:`dlrun.runs.files.replace`."""
+    # The name of a file may be bytes that are not text; JSON then holds them escaped.
+    files.replace(file, [text.encode("utf-8", errors="backslashreplace")], below=below, durable=durable)
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -34,10 +28,29 @@ def write_json(file: Path, value: Any) -> None:
 def read_json(file: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None if the file is missing, damaged, or holds something else."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = parsed(files.read(file))
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def parsed(text: bytes) -> Any:
+    """The value of a JSON text; raises ValueError if that is damaged, or nested deeper than :data:`DEEPEST`."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = _inside([value])
+    for _ in range(DEEPEST):
+        level = [v for node in level for v in _inside(node)]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _inside(node: Any) -> list[Any]:
+    """The lists and dictionaries in a list or dictionary."""
+    return [v for v in (node.values() if isinstance(node, dict) else node) if isinstance(v, dict | list)]
 
 
 def jsonable(value: Any) -> Any:

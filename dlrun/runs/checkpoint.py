@@ -4,6 +4,7 @@ A step counts only if it has a manifest that matches its files byte for byte. St
 deleted only after the next step's manifest is on disk.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -16,7 +17,20 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dlrun.runs.manifest import ASIDE, LOOP, MANIFEST, PART, STATE, last_sound, manifest, steps, verify
+from dlrun.runs import atomic, files
+from dlrun.runs.manifest import (
+    LOOP,
+    MANIFEST,
+    PART,
+    STATE,
+    discard,
+    last_sound,
+    manifest,
+    others,
+    retire,
+    steps,
+    verify,
+)  # fmt: skip
 
 OVERHEAD = 2**18  # bytes that a step takes beside its arrays: metadata, the manifest, metric rows until the next one
 
@@ -48,7 +62,12 @@ class Checkpoints:
           best: the step that is kept however old it is; may be ``step`` itself.
         """
         self.wait()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            if files.kind(self.directory) == "link":
+                raise files.Refused(self.directory, files.LINK)
+            self.directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._failure(step, error) from None
         # Better to ask now than to find out from a half-written file; if the disk fills up meanwhile, _write fails.
         if shutil.disk_usage(self.directory).free < 1.1 * sum(a.nbytes for a in arrays.values()) + OVERHEAD:
             raise self._failure(step, OSError(errno.ENOSPC, ""))
@@ -70,27 +89,29 @@ class Checkpoints:
     def _write(self, step: int, arrays: dict[str, np.ndarray], loop: dict[str, Any], best: int | None) -> None:
         part = self.directory / f"{PART}{step}"
         try:
-            for leftover in self.directory.glob(f"{PART}*"):  # left by a process that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
+            for name in others(self.directory):
+                if name.startswith(PART):  # left by a process that was killed
+                    discard(self.directory / name)
             part.mkdir()
             save_file({k: np.asarray(a) for k, a in arrays.items()}, part / STATE, {LOOP: json.dumps(loop)})
-            (part / MANIFEST).write_text(manifest(part))
-            shutil.copymode(part / MANIFEST, part / STATE)  # whoever may read the run's other files may read the state
-            for file in (part / STATE, part / MANIFEST):
-                _sync(file)
+            files.replace(part / MANIFEST, [manifest(part).encode()])
+            mode = (part / MANIFEST).stat().st_mode  # whoever may read the run's other files may read the state
+            (part / STATE).chmod(mode & 0o777)
+            _sync(part / STATE)
+            _sync(part)
             os.replace(part, self.directory / str(step))
             _sync(self.directory)
         except Exception as error:  # the storage may raise anything
-            shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                discard(part)
             raise self._failure(step, error) from error
-        others = sorted(s for s in steps(self.directory) if s != best)
-        for old in others[: -self.keep]:
-            # The manifest goes first: a step that is half deleted does not exist.
-            (self.directory / str(old) / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(self.directory / str(old), ignore_errors=True)
+        rest = sorted(s for s in steps(self.directory) if s != best)
+        for old in rest[: -self.keep]:
+            with contextlib.suppress(OSError):  # renamed first: a step that is half deleted does not exist
+                discard(retire(self.directory, str(old)))
 
     def _failure(self, step: int, error: Exception) -> CheckpointError:
-        text = str(error)
+        text = error.strerror or str(error) if isinstance(error, files.Refused) else str(error)
         full = "no space left" in text.lower() or getattr(error, "errno", None) == errno.ENOSPC
         reason = "no space left on the disk" if full else next(iter(text.splitlines()), type(error).__name__)
         last = last_sound(self.directory)
@@ -100,7 +121,7 @@ class Checkpoints:
 
 def _sync(file: Path) -> None:
     """Waits until a file's bytes, or a folder's list of names, are on the disk."""
-    handle = os.open(file, os.O_RDONLY)
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         os.fsync(handle)
     finally:
@@ -111,9 +132,7 @@ def set_aside(directory: Path, above: int) -> list[int]:
     """Renames the steps above ``above`` to ``.unsound-<step>``, so that they no longer count; returns their numbers."""
     moved = [s for s in steps(directory) if s > above]
     for step in moved:
-        aside = directory / f"{ASIDE}{step}"
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(directory / str(step), aside)
+        retire(directory, str(step))
     return moved
 
 
@@ -128,6 +147,8 @@ def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, A
         raise CheckpointError(f"{folder}: incomplete or damaged; its files do not match {MANIFEST}")
     try:
         with safe_open(folder / STATE, framework="np") as file:
-            return {path: file.get_tensor(path) for path in file.keys()}, json.loads(file.metadata()[LOOP])  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / STATE}: {error}") from None
+            loop = atomic.parsed(file.metadata()[LOOP].encode())
+            return {path: file.get_tensor(path) for path in file.keys()}, loop  # noqa: SIM118
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__} {error}" if isinstance(error, LookupError | TypeError) else error
+        raise CheckpointError(f"{folder / STATE}: holds no state: {what}") from None

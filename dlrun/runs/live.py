@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlrun.runs import rundir
+from dlrun.runs import files, rundir
 from dlrun.runs.run import Run, stamp
-from dlrun.runs.values import is_number
+from dlrun.runs.rundir import is_number
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,28 @@ class Rows:
         """Reads the new rows; returns itself."""
         now = stamp(str(self.file))
         if now not in ("-", self.stamp):
-            with suppress(OSError), self.file.open("rb") as f:
+            with suppress(OSError), files.reader(self.file) as f:
                 info = os.fstat(f.fileno())
                 if info.st_ino != self.inode or info.st_size < self.offset:  # a resumed run writes the file anew
                     self._begin(info.st_ino)
+                if info.st_size - self.offset > rundir.MOST_ROWS:
+                    raise files.too_large(self.file, rundir.MOST_ROWS)
                 f.seek(self.offset)
-                whole, newline, _ = f.read().rpartition(b"\n")
-                self.offset += len(whole + newline)
-                for row in rundir.parsed((whole + newline).decode(errors="replace")):
-                    self._take(row)
+                for line in f:
+                    if not line.endswith(b"\n"):
+                        break
+                    self.offset += len(line)
+                    if (row := rundir.parsed(line)) is not None:
+                        self._take(row)
                 self.stamp = now
         return self
 
     def _take(self, row: dict[str, Any]) -> None:
-        split, numbers = row.get("split"), {k: float(v) for k, v in row.items() if is_number(v)}
-        if isinstance(split, str) and "step" in numbers:
-            self.last_rows[split] = numbers
+        split, numbers = row["split"], {k: float(v) for k, v in row.items() if is_number(v)}
+        self.last_rows[split] = numbers
+        if "nonfinite" not in row:  # such an evaluation is no result
             for key, value in numbers.items():
                 name = f"{split}/{key}"
-                if "nonfinite" in row:  # such an evaluation is no result
-                    continue
                 self.least[name] = min(value, self.least.get(name, value))
                 self.most[name] = max(value, self.most.get(name, value))
 

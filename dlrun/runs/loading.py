@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dlrun.errors import InvalidConfig, nearest
-from dlrun.runs import atomic, cache, rundir
+from dlrun.runs import atomic, cache, files, rundir
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.runs import Runs
 
 DATA = "data.digest"  # the fact that holds what run.json calls ``data``
 NOT_FACTS = ("format", "config", "classes", "command", "resumed")  # fields of run.json
+MOST_YAML = 2**20  # bytes of a configuration
 RECENT = 1_000_000_000  # ns: a file younger than that may still change without its size or time changing
 
 
@@ -112,7 +113,7 @@ def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
                 continue
             seen.add((itself.st_dev, itself.st_ino))
             try:
-                mode = os.stat(f"{folder}/{rundir.RUN}").st_mode
+                mode = os.lstat(f"{folder}/{rundir.RUN}").st_mode
             except (FileNotFoundError, NotADirectoryError):
                 with os.scandir(folder) as entries:
                     below = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural(e.name))
@@ -122,7 +123,7 @@ def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
             if stat.S_ISREG(mode):
                 yield folder
             else:
-                skipped[folder] = f"{rundir.RUN} is not a file"
+                skipped[folder] = f"{rundir.RUN} {files.LINK if stat.S_ISLNK(mode) else files.ODD}"
         except FileNotFoundError:
             continue  # deleted meanwhile
         except OSError as error:
@@ -135,12 +136,14 @@ def read(path: str) -> dict[str, Any] | str:
     The keys are ``run``, ``config`` and ``summary``, each with dotted keys, and perhaps ``damage``: what is missing.
     """
     try:
-        run = _parsed(f"{path}/{rundir.RUN}")
+        run = atomic.parsed(files.read(f"{path}/{rundir.RUN}"))
     except FileNotFoundError:
         return "deleted while it was read"
+    except files.Refused as error:
+        return f"{rundir.RUN} {error.strerror}"
     except OSError as error:
         return f"{rundir.RUN}: {(error.strerror or str(error)).lower()}"
-    except (ValueError, RecursionError):
+    except ValueError:
         return f"{rundir.RUN} is not sound JSON"
     if not isinstance(run, dict) or not isinstance(run.get("status"), str):
         return f"{rundir.RUN} is not that of a run"
@@ -155,11 +158,11 @@ def read(path: str) -> dict[str, Any] | str:
     record: dict[str, Any] = {"run": facts, "config": configuration(path, run), "summary": {}}
     if run["status"] == "completed":  # else the summary is from before the run was resumed
         try:
-            summary = _parsed(f"{path}/{rundir.SUMMARY}")
+            summary = atomic.parsed(files.read(f"{path}/{rundir.SUMMARY}"))
             record["summary"] = {k: v for k, v in summary.items() if not isinstance(v, dict | list)}
         except FileNotFoundError:
             record["damage"] = f"no {rundir.SUMMARY}"
-        except (OSError, ValueError, RecursionError, AttributeError):
+        except (OSError, ValueError, AttributeError):
             record["damage"] = f"{rundir.SUMMARY} is damaged"
     return record
 
@@ -171,9 +174,7 @@ def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
         import yaml  # slow to import, and rarely needed
 
         try:
-            file = Path(path, rundir.CONFIG)
-            # Reading from a pipe would wait forever.
-            config = yaml.safe_load(file.read_bytes()) if file.is_file() else None
+            config = yaml.safe_load(files.read(f"{path}/{rundir.CONFIG}", below=Path(path), most=MOST_YAML))
             config = json.loads(json.dumps(config))  # fails for YAML's dates, which no configuration has
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
             config = None
@@ -206,13 +207,6 @@ def _runs_inside(path: str) -> str:
     what = "a sweep" if sweep else "a folder of runs"
     those = f"its run, {first}" if len(names) == 1 else f"one of its {len(names)} runs, {first} ... {last}"
     return f"{what}; name {those}"
-
-
-def _parsed(file: str) -> Any:
-    if not stat.S_ISREG(os.stat(file).st_mode):  # reading from a pipe would wait forever
-        raise ValueError("not a file")
-    with open(file, "rb", buffering=0) as f:
-        return json.loads(f.read())
 
 
 def _stamp(path: str) -> str:

@@ -8,7 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dlrun.errors import InvalidConfig
+from dlrun.runs import files
 from dlrun.runs.rundir import LOCK
+
+LONGEST = 200  # bytes of what the file says
 
 
 @contextmanager
@@ -19,7 +22,9 @@ def locked(directory: Path) -> Iterator[None]:
     :class:`InvalidConfig` if the directory can't be written to.
     """
     try:
-        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = files.descriptor(directory / LOCK, os.O_RDWR | os.O_CREAT)
+    except files.Refused as error:
+        raise InvalidConfig([f"{directory / LOCK}: {error.strerror}"]) from None
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -28,15 +33,18 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.read(handle, 200).decode(errors="replace").strip()
+            owner = os.read(handle, LONGEST).decode(errors="replace").strip()
             raise InUse([f"{directory}: in use by another dlrun ({owner or 'unknown process'})"]) from None
-        before = os.pread(handle, 200, 0)
-        _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
+        info, before = os.fstat(handle), os.pread(handle, LONGEST, 0)
+        ours = info.st_size <= LONGEST and info.st_nlink == 1  # else it may be a file of another use
+        if ours:
+            _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
         try:
             yield
         finally:  # gives the file the text that it had before
             with suppress(OSError):
-                _rewrite(handle, before)
+                if ours:
+                    _rewrite(handle, before)
     finally:
         os.close(handle)
 
@@ -49,7 +57,7 @@ def _rewrite(handle: int, text: bytes) -> None:
 def in_use(directory: Path) -> bool:
     """Whether a process works in the directory. Writes nothing: the directory may be somebody else's."""
     try:
-        handle = os.open(directory / LOCK, os.O_RDONLY)
+        handle = files.descriptor(directory / LOCK)
     except OSError:
         return False
     try:

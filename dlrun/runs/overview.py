@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from dlrun.runs import atomic, manifest, rundir
+from dlrun.runs import files as opener
 from dlrun.runs.loading import natural
 from dlrun.runs.run import Run, stamp
 from dlrun.runs.status import WENT_WRONG
@@ -17,11 +18,13 @@ LOG_LINES, LOG_BYTES = 12, 1 << 14
 def facts(run: Run) -> dict[str, Any]:
     """What run.json and summary.json say of a run, and what lies beside them, as plain values."""
     metrics, resumed = run.results(), _resumed(run)
+    if not run.lost:
+        run.rows  # noqa: B018  # so that it is known which can't be read
     words = [*_command(run), *(word for one in resumed for word in one["overrides"])]
     return {
         "directory": run.path,
         "status": run.status,
-        "damage": run.damage,
+        "damage": "; ".join(filter(None, [run.damage, run.lost])) or None,
         "resumed": resumed,
         **{key: value for key, value in run.facts.items() if key != "status"},
         "last_row": _written(run),
@@ -72,7 +75,7 @@ def _command(run: Run) -> list[str]:
 def _resumed(run: Run) -> list[dict[str, Any]]:
     """When a run was resumed, with which overrides, and what had changed in its data."""
     file = run.directory / rundir.RUN
-    record = (atomic.read_json(file) if stamp(str(file)) != "-" else None) or {}
+    record = atomic.read_json(file) or {}
     listed = record.get("resumed")
     sound = [r for r in listed if isinstance(r, dict)] if isinstance(listed, list) else []
     lists = [(r.get("time"), words if isinstance(words := r.get("overrides"), list) else []) for r in sound]
@@ -84,7 +87,7 @@ def _resumed(run: Run) -> list[dict[str, Any]]:
 def _written(run: Run) -> str | None:
     """When a run's last row was written, in ISO format with the local offset."""
     try:
-        when = (run.directory / rundir.METRICS).stat().st_mtime
+        when = (run.directory / rundir.METRICS).lstat().st_mtime
     except OSError:
         return None
     return datetime.fromtimestamp(when).astimezone().isoformat(timespec="seconds")
@@ -92,12 +95,7 @@ def _written(run: Run) -> str | None:
 
 def _log(run: Run) -> list[str]:
     """The last lines of log.txt."""
-    file = run.directory / rundir.LOG
-    if stamp(str(file)) == "-":
-        return []
     try:
-        with file.open("rb") as f:
-            f.seek(max(0, os.fstat(f.fileno()).st_size - LOG_BYTES))
-            return f.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        return opener.end(run.directory / rundir.LOG, LOG_BYTES).decode(errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
         return []

@@ -4,12 +4,11 @@ A state is renamed before it is deleted, so that whenever the process is killed,
 """
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrun.runs import loading, manifest, rundir
+from dlrun.runs import files, loading, manifest, rundir
 from dlrun.runs.lock import InUse, in_use, locked
 from dlrun.runs.run import Run
 
@@ -77,9 +76,8 @@ def delete(run: Run, keep: tuple[str, ...]) -> Plan:
                 if not manifest.verify(chosen.folder / str(step)):
                     raise LeftAlone(f"its state of step {step}, which is to stay, is damaged")
             for state in chosen.gone:
-                aside = state.name if state.step is None else f"{manifest.ASIDE}{state.name}"
-                os.rename(chosen.folder / state.name, chosen.folder / aside)
-                shutil.rmtree(chosen.folder / aside)
+                aside = chosen.folder / state.name
+                manifest.discard(aside if state.step is None else manifest.retire(chosen.folder, state.name))
             return chosen
     except InUse:
         raise LeftAlone("in use") from None
@@ -87,11 +85,11 @@ def delete(run: Run, keep: tuple[str, ...]) -> Plan:
 
 def _plan(run: Run, keep: tuple[str, ...]) -> Plan:
     folder = run.directory / rundir.CHECKPOINTS
-    if folder.is_symlink():
+    if files.kind(folder) == "link":
         raise LeftAlone(f"its {rundir.CHECKPOINTS} are a link")
     found = _states(folder)
     numbered = [state.step for state in found if state.step is not None]
-    whole = [step for step in numbered if (folder / str(step) / manifest.MANIFEST).is_file()]
+    whole = [step for step in numbered if files.kind(folder / str(step) / manifest.MANIFEST) == "file"]
     if keep and numbered and not whole:
         raise LeftAlone("none of its states is whole")
     kept: dict[int, str] = {}
@@ -116,12 +114,9 @@ def _best(run: Run, folder: Path, last: int) -> int:
 
 def _states(folder: Path) -> list[State]:
     """The states of a run in ascending order, after those that were set aside. Links are left out."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
+    if files.kind(folder) is None:
         return []
-    others = sorted(name for name in names if name.startswith((manifest.ASIDE, manifest.PART)))
-    aside = [State(name, None, rundir.size(folder / name)) for name in others]
-    steps = sorted(int(name) for name in names if name.isdecimal() and name == str(int(name)))
-    return aside + [State(str(step), step, rundir.size(folder / str(step))) for step in steps]
+    os.listdir(folder)  # raises where it can't be read
+    aside = [State(name, None, rundir.size(folder / name)) for name in manifest.others(folder)]
+    ours = [step for step in manifest.steps(folder) if manifest.is_ours(folder / str(step))]
+    return aside + [State(str(step), step, rundir.size(folder / str(step))) for step in ours]

@@ -13,17 +13,21 @@ from typing import Any, Literal
 
 from dlrun.runs import rundir, status
 from dlrun.runs.metric_names import ROW_KEYS, better
-from dlrun.runs.values import finite
+from dlrun.runs.rundir import finite
 
+LOST = "lost"
+"""The question to which :attr:`Run.lost` is the answer."""
 At = Literal["best", "last", "min", "max"] | int
 """Which value of a metric: that of the best state, the last, the smallest, the largest, or that at a step."""
-MOST_STEPS = 2**53  # larger whole numbers are not exact as floats
 
 
 def stamp(file: str) -> str:
-    """Size and time of a file as text, to see later whether it changed; ``-`` if there is no regular file."""
+    """Size and time of a file as text, to see later whether it changed; ``-`` if there is no regular file.
+
+    A link is none: see :mod:`dlrun.runs.files`.
+    """
     try:
-        info = os.stat(file)
+        info = os.lstat(file)
     except OSError:
         return "-"
     return f"{info.st_size}:{info.st_mtime_ns}" if stat.S_ISREG(info.st_mode) else "-"
@@ -46,7 +50,7 @@ class Run:
       changed: whether it has answers that the cache does not hold yet.
     """
 
-    __slots__ = ("_answers", "_known", "changed", "config", "damage", "facts", "path", "status", "summary")
+    __slots__ = ("_answers", "_known", "_lost", "changed", "config", "damage", "facts", "path", "status", "summary")
 
     def __init__(self, path: str, record: dict[str, Any], known: tuple[str, str] = ("", "{}")):
         self.path, self._known = path, known
@@ -54,6 +58,7 @@ class Run:
         self.damage: str | None = record.get("damage")
         self.status = status.now(self.facts["status"], Path(path))
         self._answers: dict[str, Any] | None = None
+        self._lost: str | None = None
         self.changed = False
 
     def __repr__(self) -> str:
@@ -70,8 +75,14 @@ class Run:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl, read from the file each time."""
-        file = self.directory / rundir.METRICS
-        return rundir.read_metrics(self.directory) if stamp(str(file)) != "-" else []
+        found, self._lost = rundir.read_rows(self.directory)
+        return found
+
+    @property
+    def lost(self) -> str | None:
+        """Which rows can't be read, as far as rows were read; None if all can. Before its end it may have none."""
+        known = self._lost or (self._answers or {}).get(LOST)
+        return None if known == rundir.NO_ROWS and self.status != "completed" else known
 
     @property
     def main(self) -> tuple[str, Literal["min", "max"]]:
@@ -175,6 +186,7 @@ class Run:
             self._known = now, ""
         if question not in self._answers:
             self._answers[question] = find(self.rows)
+            self._answers[LOST] = self._lost
             self.changed = True
         return self._answers[question]
 
@@ -211,7 +223,7 @@ def _series(rows: list[dict[str, Any]], metric: str) -> Iterator[tuple[int, floa
     split, _, key = metric.partition("/")
     for row in rows:
         value, step = finite(row.get(key)), row.get("step")
-        if row.get("split") == split and value is not None and isinstance(step, int) and abs(step) < MOST_STEPS:
+        if row.get("split") == split and value is not None and isinstance(step, int) and abs(step) < rundir.MOST_STEPS:
             yield step, finite(row.get("time")) or 0.0, value
 
 

@@ -2,20 +2,24 @@
 
 import contextlib
 import json
+import math
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from dlrun.runs.atomic import jsonable, read_json, write, write_json
+from dlrun.errors import InvalidConfig
+from dlrun.runs import files
+from dlrun.runs.atomic import jsonable, read_json, write_json
+from dlrun.runs.metric_names import SPLITS
 
 FORMAT = 1  # version of run.json
 OUTPUTS = "outputs"  # where runs are made and looked for by default
 
 CONFIG = ".hydra/config.yaml"
 HYDRA = ".hydra/hydra.yaml"
+OVERRIDES = ".hydra/overrides.yaml"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -26,8 +30,18 @@ LOG = "log.txt"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HISTORY = "history"
+CSV = "metrics.csv"
+TENSORBOARD, WANDB = "tensorboard", "wandb"
 SWEEP = "sweep.json"  # this and the next are in a sweep's directory
 STUDY = "study.db"
+
+FILES = (RUN, METRICS, SUMMARY, CURVES, CONFUSION, DATA, LOG, LOCK, CSV, CONFIG, HYDRA, OVERRIDES)
+FOLDERS = (".hydra", CHECKPOINTS, HISTORY, TENSORBOARD, WANDB)
+MOST_ROWS = 2**29
+"""Bytes of a metrics.jsonl whose rows are taken into memory, 512 MiB: about three million rows."""
+NO_ROWS = f"no {METRICS}"
+LONGEST_ROW = 2**20  # bytes
+MOST_STEPS = 2**53  # larger whole numbers are not exact as floats
 
 
 def create(directory: Path) -> bool:
@@ -36,10 +50,38 @@ def create(directory: Path) -> bool:
     if any(directory.iterdir()):
         return False
     try:  # if several processes see it empty, only one of them can make this file
-        os.close(os.open(directory / LOCK, os.O_CREAT | os.O_EXCL, 0o644))
+        os.close(files.descriptor(directory / LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return False
     return True
+
+
+def check(directory: Path, names: tuple[str, ...] = FILES, folders: tuple[str, ...] = FOLDERS) -> None:
+    """Raises :class:`InvalidConfig` where a name of ours is not what it should be: a link, a pipe, a folder for a file.
+
+    Whoever is about to write in a directory that may be anybody's calls this first.
+
+    Args:
+      names, folders: what must be regular files, and folders, if it is there.
+    """
+    problems = []
+    for name, wanted in [*((name, "folder") for name in folders), *((name, "file") for name in names)]:
+        there = files.kind(directory / name)
+        if there not in (None, wanted) and files.kind((directory / name).parent) != "link":
+            is_now = files.LINK if there == "link" else f"is not a {'regular file' if wanted == 'file' else wanted}"
+            problems.append(f"{directory / name}: {is_now}; nothing was changed")
+    if problems:
+        raise InvalidConfig(problems)
+
+
+def remove_parts(directory: Path) -> None:
+    """Removes what killed processes left of files that they were replacing; only whoever holds the lock may do so."""
+    with os.scandir(directory) as entries:
+        parts = [entry for entry in entries if entry.name.startswith(".") and entry.is_file(follow_symlinks=False)]
+    for part in parts:
+        name, _, process = part.name[1:].rpartition(".")
+        if name in (*FILES, SWEEP) and (process.isdecimal() or process == "part"):
+            os.unlink(part.path)
 
 
 def update_run(directory: Path, **changes: Any) -> None:
@@ -51,33 +93,65 @@ def read_data(directory: Path) -> dict[str, Any]:
     """What data.json says. Runs from before there were fingerprints of data get the row counts of run.json instead."""
     data = read_json(directory / DATA) or {}
     if not isinstance(data.get("fingerprint"), dict):
-        rows = (read_json(directory / RUN) or {}).get("rows") or {}
-        data["fingerprint"] = {split: {"rows": n} for split, n in rows.items()}
+        rows = (read_json(directory / RUN) or {}).get("rows")
+        data["fingerprint"] = {split: {"rows": n} for split, n in rows.items()} if isinstance(rows, dict) else {}
     return data
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl, without a last line that is incomplete."""
-    return list(_rows(directory / METRICS))
+    """The rows of metrics.jsonl; see :func:`read_rows`."""
+    return read_rows(directory)[0]
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_rows(directory: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of metrics.jsonl, and why there may be fewer than were written; None if all can be read."""
+    file, damaged = directory / METRICS, 0
+    found: list[dict[str, Any]] = []
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    yield from parsed(text)
+        for _, row in lines(file, MOST_ROWS):
+            damaged += row is None
+            if row is not None:
+                found.append(row)
+    except FileNotFoundError:
+        return [], NO_ROWS
+    except OSError as error:
+        return [], f"{METRICS} {error.strerror or error}: its rows are not read"
+    return found, f"{damaged} of {damaged + len(found)} rows of {METRICS} are damaged" if damaged else None
 
 
-def parsed(text: str) -> Iterator[dict[str, Any]]:
-    """The rows in a piece of metrics.jsonl; what follows the last newline is incomplete, and left out."""
-    for line in text.split("\n")[:-1]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            yield row
+def rows(directory: Path) -> Iterator[dict[str, Any]]:
+    """The rows of metrics.jsonl one by one, however many there are; raises OSError if it can't be read."""
+    return (row for _, row in lines(directory / METRICS) if row is not None)
+
+
+def lines(file: Path, most: int | None = None) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """The whole lines of a metrics.jsonl with their rows: None for a damaged one. An incomplete last line is left out.
+
+    Args:
+      most: bytes; a larger file raises :class:`~dlrun.runs.files.Refused`.
+    """
+    with files.reader(file) as f:
+        if most is not None and os.fstat(f.fileno()).st_size > most:
+            raise files.too_large(file, most)
+        too_long = False
+        while line := f.readline(LONGEST_ROW):
+            if not line.endswith(b"\n"):  # the last one, or a piece of a line that is too long
+                too_long = True
+            else:
+                yield line, None if too_long else parsed(line)
+                too_long = False
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The row in a line of metrics.jsonl; None if that is damaged: a row has a split, and a step as a whole number."""
+    try:
+        row = json.loads(line.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or row.get("split") not in SPLITS:
+        return None
+    step, odd = row.get("step"), [key for key in ("epoch", "time") if not is_number(row.get(key, 0))]
+    return None if odd or not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < MOST_STEPS else row
 
 
 def keep_history(directory: Path) -> Path:
@@ -88,30 +162,53 @@ def keep_history(directory: Path) -> Path:
     part = folder / f".{number}.{os.getpid()}"
     part.mkdir()
     for name in (RUN, DATA, METRICS, SUMMARY, CURVES, CONFUSION):
-        if (directory / name).exists():
-            shutil.copy2(directory / name, part / name)
+        with contextlib.suppress(FileNotFoundError), files.reader(directory / name) as source:
+            files.replace(part / name, source)
     os.replace(part, folder / str(number))
     return folder / str(number)
+
+
+def damaged_rows(directory: Path) -> int:
+    """How many whole lines of metrics.jsonl are no rows."""
+    try:
+        return sum(row is None for _, row in lines(directory / METRICS))
+    except OSError:
+        return 0
 
 
 def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Keeps the rows of metrics.jsonl for which ``keep`` is true, and drops the others and an incomplete last line."""
     file = directory / METRICS
-    if file.exists():
-        write(file, "".join(json.dumps(row) + "\n" for row in _rows(file) if keep(row)))
+    if files.kind(file) is not None:
+        files.replace(file, (line for line, row in lines(file) if row is not None and keep(row)))
 
 
 class Metrics:
     """Appends rows to metrics.jsonl. Each is written by one call of the system, so a killed process loses none."""
 
     def __init__(self, directory: Path):
-        self.file = (directory / METRICS).open("ab", buffering=0)
+        self.file = files.appender(directory / METRICS)
 
     def write(self, row: dict[str, Any]) -> None:
         self.file.write((json.dumps(jsonable(row)) + "\n").encode())
 
     def close(self) -> None:
         self.file.close()
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value can be calculated with: finite, and so far from the largest float that sums are finite too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def finite(value: Any) -> float | None:
+    """A value as a float; None where it is no number, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond all floats
+        return None
 
 
 def flat(values: Any, path: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from dlrun.display.progress import SILENCE, Progress
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, fitted, number
+from dlrun.runs import files
 from dlrun.runs.status import FAILED, WORST_FIRST
 
 log = logging.getLogger(__name__)
@@ -265,7 +266,7 @@ class JobProgress(Progress):
 
 def see(file: Path | None) -> str:
     """Words that refer to a log, if the file exists and is not empty."""
-    return f"; see {file}" if file is not None and file.is_file() and file.stat().st_size else ""
+    return f"; see {file}" if file is not None and files.kind(file) == "file" and file.lstat().st_size else ""
 
 
 def _short(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dlrun.config import catalogue
 from dlrun.errors import InvalidConfig
-from dlrun.runs import atomic, rundir, times
+from dlrun.runs import atomic, files, rundir, times
 from dlrun.runs.status import now
 from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from
 
@@ -114,12 +114,10 @@ class Folder:
     def begin(self, job: Job) -> Path:
         """Makes a job's directory and the files that Hydra writes in a run's, unless they are there; gives its path."""
         path = self.path(job.number)
-        hydra = path / ".hydra"
-        if not (hydra / "overrides.yaml").is_file():
-            hydra.mkdir(parents=True, exist_ok=True)
-            (path / rundir.CONFIG).write_text(job.config, encoding="utf-8")
-            (hydra / "hydra.yaml").write_text(hydra_text(job, path), encoding="utf-8")
-            (hydra / "overrides.yaml").write_text(dumped(job.overrides), encoding="utf-8")
+        if files.kind(path / rundir.OVERRIDES) is None:
+            texts = {rundir.CONFIG: job.config, rundir.HYDRA: hydra_text(job, path)}
+            for name, text in {**texts, rundir.OVERRIDES: dumped(job.overrides)}.items():
+                atomic.write(path / name, text, below=self.directory, durable=False)
         return path
 
     def note(self, number: int, status: str) -> None:

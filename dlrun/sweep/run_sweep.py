@@ -39,6 +39,7 @@ def run_sweep(
     """
     train_jobs.quiet()
     with locked(folder.directory), SweepDisplay(metric, mode) as display:
+        rundir.remove_parts(folder.directory)
         ended, more = "failed", None
         with Stop(partial(notice, display)) as stop:
             running = Trainer(request, folder, launcher, display, stop)

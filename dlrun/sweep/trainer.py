@@ -9,7 +9,7 @@ from typing import Any
 
 from dlrun.errors import InvalidConfig
 from dlrun.program.compiled import CompiledProgram
-from dlrun.runs import atomic, rundir
+from dlrun.runs import atomic, files, rundir
 from dlrun.runs.live import Rows
 from dlrun.runs.status import LOST, OVER, REPEATABLE
 from dlrun.sweep import train_jobs
@@ -132,7 +132,6 @@ class Trainer:
         """Has other processes train the groups as units: several for each group, if there are workers enough."""
         units: dict[Path, list[int]] = {}
         folder = self.folder.directory / UNITS
-        folder.mkdir(exist_ok=True)
         workers = self.launcher.workers or 1
         for group in groups:
             parts = min(len(group.jobs), max(1, workers // len(groups)))
@@ -145,7 +144,7 @@ class Trainer:
                 units[file] = [job.number for job in jobs]
                 self.units |= dict.fromkeys(units[file], file)
                 unit = {**self._unit(jobs, pruner), "data": identity_of(group.setups[0].data)}
-                atomic.write(file, json.dumps(unit))
+                atomic.write(file, json.dumps(unit), below=self.folder.directory)
         seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
         over: set[int] = set()
         looked = 0.0
@@ -238,7 +237,7 @@ class Trainer:
         """The file with details of a job: its own log, or that of its unit's process; None if there is neither."""
         unit = self.units.get(number)
         places = [self.folder.path(number) / rundir.LOG, *([] if unit is None else [process.log(unit)])]
-        return next((file for file in places if file.is_file() and file.stat().st_size), None)
+        return next((file for file in places if files.kind(file) == "file" and file.lstat().st_size), None)
 
     def _read_best(self, number: int) -> None:
         """Reads the best value of a job that is over from its summary.json."""

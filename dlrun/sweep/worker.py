@@ -15,6 +15,7 @@ from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import prepare, with_plan
+from dlrun.runs import files
 from dlrun.runs.status import OVER
 from dlrun.sweep.folder import begun, status
 from dlrun.sweep.jobs.groups import identity_of
@@ -30,7 +31,7 @@ log = logging.getLogger(__spec__.name)  # __name__ would be __main__ where this 
 
 def main(file: str) -> int:
     """Trains the unit that a file describes; gives the exit code: 0 done, 1 a job failed, 128 + a signal's number."""
-    unit = json.loads(Path(file).read_text(encoding="utf-8"))
+    unit = json.loads(files.read(file))
     if unit["trust"]:
         components.importable([Path(d) for d in unit["config_dirs"]], tuple(unit["trust"]))
     root, how = Path(unit["sweep"]), unit["launcher"]

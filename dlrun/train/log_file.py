@@ -3,14 +3,22 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
-from dlrun.runs import rundir
+from dlrun.runs import files, rundir
+
+
+class Handler(logging.FileHandler):
+    """Appends to a file that is opened like any other of a run directory."""
+
+    def _open(self) -> TextIOWrapper:
+        return TextIOWrapper(files.appender(self.baseFilename), "utf-8", "backslashreplace", write_through=True)
 
 
 def handler(directory: Path) -> logging.FileHandler:
     """A logging handler that appends to the log.txt of a run directory."""
-    made = logging.FileHandler(directory / rundir.LOG)
+    made = Handler(directory / rundir.LOG)
     made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return made
 

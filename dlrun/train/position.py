@@ -34,6 +34,12 @@ class Position:
     def saved(cls, values: dict[str, Any]) -> "Position":
         """The position that was saved with a state. Raises TypeError where ``values`` are no position."""
         found = cls(**values)
+        wholes, numbers = (found.step, found.evaluated, found.stale), (found.lr_scale, found.seconds)
+        maybe = (found.best, found.mark, found.best_step)
+        if not (all(map(_is_whole, wholes)) and all(map(_is_number, numbers))):
+            raise TypeError("numbers are missing")
+        if any(value is not None and not _is_number(value) for value in maybe) or not _is_plateau(found.plateau):
+            raise TypeError("odd values")
         best, mark, (flat, count) = _finite(found.best), _finite(found.mark), found.plateau
         best_step = None if best is None else found.best_step
         return replace(found, best=best, best_step=best_step, mark=mark, plateau=(_finite(flat), count))
@@ -80,6 +86,20 @@ class Position:
     def forgotten(self) -> "Position":
         """The position without any results so far, as they were measured on other data."""
         return replace(self, evaluated=-1, best=None, best_step=None, mark=None, stale=0, plateau=(None, 0))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_plateau(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return (value[0] is None or _is_number(value[0])) and _is_whole(value[1])
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,14 +5,14 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from dlrun.data.fingerprint import changed_since
 from dlrun.display.units import counted
 from dlrun.program.setup import Setup
-from dlrun.runs import atomic, rundir, times
+from dlrun.runs import atomic, files, rundir, times
 from dlrun.system import environment
 from dlrun.train.pace import Pace
 from dlrun.train.position import Position
@@ -46,6 +46,7 @@ class Record:
           eval_size: how many examples are evaluated at a time.
           again: for a run that goes on, what to add to ``resumed`` in run.json; None for a run that starts.
         """
+        rundir.remove_parts(self.directory)
         setup, before = self.setup, atomic.read_json(self.directory / rundir.RUN) or {}
         now = times.now()
         fields = {
@@ -68,7 +69,8 @@ class Record:
         else:
             lost = self.command and "command" not in before
             made = {"command": self.command, "start": now} if lost else {}
-            made["resumed"] = [*before.get("resumed", []), {"time": now, **again}]
+            earlier = before.get("resumed")
+            made["resumed"] = [*(earlier if isinstance(earlier, list) else []), {"time": now, **again}]
         rundir.update_run(self.directory, **made, **fields, **(self.facts or environment.facts()))
 
     def keep_history(self, start: Resumption, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class Record:
         if not start.changed:
             return {}
         kept = rundir.keep_history(self.directory)
-        (self.directory / rundir.SUMMARY).unlink(missing_ok=True)
+        files.remove(self.directory / rundir.SUMMARY)
         told = "the best value and the patience begin anew, and rows that were trained on may be in other splits now"
         warn(f"{changed_since(start.changed)}; {told}; what was measured before is in {kept}")
         before = str(kept.relative_to(self.directory))
@@ -93,8 +95,7 @@ class Record:
           details: results for each class, of a run that is complete.
         """
         with contextlib.suppress(OSError):  # a full disk was reported before
-            rows = rundir.read_metrics(self.directory)
-            if self.pictures and rows:
+            if self.pictures and (rows := rundir.read_metrics(self.directory)):
                 from dlrun.display.figures import draw
 
                 draw(rows, self.directory / rundir.CURVES)
@@ -109,7 +110,7 @@ class Record:
             )
             if details is None:
                 return
-            summary = {"status": status, **summary_of(self.setup, at, rows), **details}
+            summary = {"status": status, **summary_of(self.setup, at, rundir.rows(self.directory)), **details}
             atomic.write_json(self.directory / rundir.SUMMARY, summary)
             if self.pictures and "confusion" in details:
                 from dlrun.display.figures import draw_confusion
@@ -133,12 +134,16 @@ def introduction(setup: Setup) -> list[str]:
     ]
 
 
-def summary_of(setup: Setup, at: Position, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary_of(setup: Setup, at: Position, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """What summary.json holds: final, best and test metrics as flat keys such as ``best/val/accuracy``."""
     flat = {"step": at.step, "epoch": round(at.step / setup.steps_per_epoch, 4), "seconds": round(at.seconds, 3)}
     flat |= {"metric": setup.metric, "mode": setup.mode, "best/step": at.best_step}
-    last = {row["split"]: row for row in rows}
+    last: dict[str, dict[str, Any]] = {}
+    best: dict[str, float] = {}
+    for row in rows:  # one by one: there may be more than memory holds
+        last[row["split"]] = row
+        if row["split"] == "val" and row["step"] == at.best_step:
+            best = named(row)
     for row in last.values():
         flat |= named(row)
-    best = [named(row) for row in rows if row["split"] == "val" and row["step"] == at.best_step]
-    return flat | {f"best/{k}": v for k, v in (best[-1] if best else {}).items()}
+    return flat | {f"best/{k}": v for k, v in best.items()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from dlrun.data.fingerprint import changed_since, changes
+from dlrun.display.units import counted
 from dlrun.errors import InvalidConfig, show
 from dlrun.program.setup import Setup
-from dlrun.runs import atomic, checkpoint, manifest, rundir
+from dlrun.runs import atomic, checkpoint, files, manifest, rundir
 from dlrun.runs.status import SAVED
 from dlrun.train.position import Position
 
@@ -96,24 +97,23 @@ def _found(
 ) -> Resumption | None:
     run = atomic.read_json(directory / rundir.RUN) or {}
     same_teacher(setup, run)
-    found = _last_state(directory)
+    found, misfit = _last_state(directory, fit)
+    if misfit and not changed:
+        raise InvalidConfig([f"{directory}: {misfit}"])
+    if misfit:
+        why = f"{ACCEPT} can't help, as {misfit}: " if accept_data else ""
+        raise InvalidConfig([f"{directory}: {changed_since(changed)}; {why}start a new run"])
     if found.step is None:
         _may_start_over(directory, run, found)
-    try:
-        if found.step is not None:
-            fit(found.arrays)
-    except checkpoint.CheckpointError as error:
-        if not changed:
-            raise InvalidConfig([f"{directory}: {error}"]) from None
-        why = f"{ACCEPT} can't help, as {error}: " if accept_data else ""
-        raise InvalidConfig([f"{directory}: {changed_since(changed)}; {why}start a new run"]) from None
     if changed and not accept_data:
         allowed = f"start a new run, or go on all the same with {ACCEPT}: the best value so far counts no more then"
         raise InvalidConfig([f"{directory}: {changed_since(changed)}; {allowed}"])
-    if found.step is not None and "x" not in rundir.read_data(directory)["fingerprint"].get("train", {}):
+    if found.step is not None and "x" not in (rundir.read_data(directory)["fingerprint"].get("train") or {}):
         found.notes.append(f"{directory} has no record of what its data held: whether it changed can't be checked")
     if found.step is not None:
         found.changed, found.forgets = changed, other or found.at.step <= _accepted(run)
+    if damaged := rundir.damaged_rows(directory):
+        found.notes.append(f"{counted(damaged, 'damaged row')} of {rundir.METRICS}: left out")
     if found.forgets:
         found.at = found.at.forgotten()
     return found if _goes_on(setup, directory, run, found) else None
@@ -123,27 +123,48 @@ def same_teacher(setup: Setup, run: dict[str, Any]) -> None:
     """Raises :class:`InvalidConfig` where the teacher's weights are not those that a run began with."""
     before = run.get("teacher", setup.teacher)
     if before != setup.teacher:
-        where = f"loss.teacher={show(setup.plan.values['loss']['teacher'])}"
-        raise InvalidConfig([f"{where}: its weights, of step {before['step']} then, have changed: start a new run"])
+        where = f"loss.teacher={show(setup.plan.values['loss'].get('teacher'))}"
+        then = before.get("step") if isinstance(before, dict) else before
+        raise InvalidConfig([f"{where}: its weights, of step {show(then)} then, have changed: start a new run"])
 
 
-def _last_state(directory: Path) -> Resumption:
-    """The last sound state; without one, the position before the first step."""
+def _last_state(directory: Path, fit: Callable[[dict[str, Any]], Any]) -> tuple[Resumption, str]:
+    """The last sound state that fits; without one the position before the first step, and why the last does not fit.
+
+    Raises:
+      InvalidConfig: where a later version saved the last one, or a folder with the name of a later step is none of
+        ours, so that it can't be put aside.
+    """
     folder = directory / rundir.CHECKPOINTS
-    last = manifest.last_sound(folder)
-    unsound = [s for s in manifest.steps(folder) if last is None or s > last]
-    if last is None:
-        return Resumption(Position(), {}, None, unsound, [], False, [])
-    try:
-        arrays, loop = checkpoint.read(folder, last)
-        return Resumption(Position.saved(loop), arrays, last, unsound, [], False, [])
-    except (checkpoint.CheckpointError, TypeError) as error:
-        raise InvalidConfig([f"{directory}: the state of step {last} can't be taken up: {error}"]) from None
+    unsound: list[int] = []
+    misfit = ""
+    for step in reversed(manifest.steps(folder)):
+        if manifest.verify(folder / str(step)):
+            try:
+                arrays, loop = checkpoint.read(folder, step)
+                if isinstance(loop, dict) and (unknown := loop.keys() - asdict(Position()).keys()):
+                    other = f"another version of dlrun saved it, with {', '.join(sorted(unknown))}"
+                    raise InvalidConfig([f"{directory}: the state of step {step} can't be taken up: {other}"])
+                at = Position.saved(loop)
+                if at.step != step:
+                    raise TypeError(f"it is that of step {at.step}")
+            except (checkpoint.CheckpointError, TypeError) as error:
+                misfit = misfit or f"the state of step {step} can't be taken up: {error}"
+            else:
+                try:
+                    fit(arrays)
+                    return Resumption(at, arrays, step, sorted(unsound), [], False, []), ""
+                except checkpoint.CheckpointError as error:
+                    misfit = misfit or str(error)
+        if not manifest.is_ours(folder / str(step)):
+            raise InvalidConfig([f"{folder / str(step)}: {manifest.FOREIGN}; move it elsewhere"])
+        unsound.append(step)
+    return Resumption(Position(), {}, None, sorted(unsound), [], False, []), misfit
 
 
 def _may_start_over(directory: Path, run: dict[str, Any], found: Resumption) -> None:
     """Raises :class:`InvalidConfig` if an ended run has no state left: starting over would destroy its results."""
-    status = "completed" if (directory / rundir.SUMMARY).is_file() else run.get("status")
+    status = "completed" if files.kind(directory / rundir.SUMMARY) == "file" else run.get("status")
     if status in SAVED:
         where = f"{directory}: it is {status}, and its saved states are {'damaged' if found.unsound else 'gone'}"
         raise InvalidConfig([f"{where}: start a new run"])
@@ -154,7 +175,8 @@ def _may_start_over(directory: Path, run: dict[str, Any], found: Resumption) -> 
 def _accepted(run: dict[str, Any]) -> int:
     """The last step at which the run was resumed with changed data; -1 if it never was."""
     times = run.get("resumed")
-    steps = [again["data"]["step"] for again in times or [] if isinstance(again, dict) and "data" in again]
+    told = [again.get("data") for again in (times if isinstance(times, list) else []) if isinstance(again, dict)]
+    steps = [step for data in told if isinstance(data, dict) and isinstance(step := data.get("step"), int)]
     return max(steps, default=-1)
 
 

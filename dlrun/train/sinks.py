@@ -17,7 +17,6 @@ import io
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from dlrun.runs import atomic, rundir
+from dlrun.runs import atomic, files, rundir
 from dlrun.runs.metric_names import ROW_KEYS
 
 NEEDS = {"tensorboard": ("tensorboardX",), "mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
@@ -134,9 +133,10 @@ class Csv:
     """``metrics.csv``: one row per step and split, one column per metric. A new column has the file written anew."""
 
     def __init__(self, directory: Path, project: str, values: dict[str, Any]):
-        self.path = directory / "metrics.csv"
+        self.path = directory / rundir.CSV
         self.columns: list[str] = []
-        self.file = self.path.open("wb", buffering=0)  # unbuffered: each row is written whole, at once
+        files.replace(self.path, [])
+        self.file = files.appender(self.path)  # unbuffered: each row is written whole, at once
 
     def write(self, row: dict[str, Any]) -> None:
         if new := [k for k in row if k not in self.columns]:
@@ -144,12 +144,11 @@ class Csv:
         self.file.write(self._text([{k: v if _finite(v) else None for k, v in row.items()}]).encode())
 
     def _add(self, columns: list[str]) -> None:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(files.read(self.path, most=rundir.MOST_ROWS).decode(), newline="")))
         self.columns += columns
         atomic.write(self.path, self._text([dict(zip(self.columns, self.columns, strict=True)), *rows]))
         self.file.close()
-        self.file = self.path.open("ab", buffering=0)
+        self.file = files.appender(self.path)
 
     def _text(self, rows: list[dict[str, Any]]) -> str:
         text = io.StringIO()
@@ -167,17 +166,17 @@ class TensorBoard:
         import yaml
         from tensorboardX import SummaryWriter
 
-        folder = directory / "tensorboard"
-        for old in folder.glob("events.*"):
-            os.truncate(old, 0)  # if it were deleted, a TensorBoard that has it open would not read the new one
+        folder = directory / rundir.TENSORBOARD
+        for old in folder.glob("events.*"):  # if it were deleted, an open TensorBoard would not read the new one
+            files.empty(old)
         # The mark "from step 0 on" lets an open TensorBoard forget the points it has.
         self.writer = SummaryWriter(str(folder), purge_step=0, flush_secs=1)
-        self.began = time.time() - max((r["time"] for r in rundir.read_metrics(directory)), default=0.0)
+        self.began = time.time() - max((r.get("time", 0.0) for r in rundir.read_metrics(directory)), default=0.0)
         self.writer.add_text("config", "    " + yaml.safe_dump(values, sort_keys=False).replace("\n", "\n    "))
 
     def write(self, row: dict[str, Any]) -> None:
         for name, value in named(row).items():
-            self.writer.add_scalar(name, value, row["step"], walltime=self.began + row["time"])
+            self.writer.add_scalar(name, value, row["step"], walltime=self.began + row.get("time", 0.0))
 
     def close(self, status: str) -> None:
         self.writer.close()
@@ -260,15 +259,15 @@ class Wandb:
         )  # fmt: skip
         rundir.update_run(directory, wandb_run=self.run.id)
         current = Path(self.run.dir).resolve().parent
-        for old in (directory / "wandb").glob(f"offline-run-*-{self.run.id}"):
+        for old in (directory / rundir.WANDB).glob(f"offline-run-*-{self.run.id}"):
             if mode == "offline" and old.resolve() != current and not any(old.glob("*.synced")):
-                shutil.rmtree(old, ignore_errors=True)  # the rows are all written anew
+                files.remove_folder(old)  # the rows are all written anew
 
     def write(self, row: dict[str, Any]) -> None:
         if row["split"] == "test":  # it belongs to the best step, which W&B has passed: so a result of the run
             self.run.summary.update(named(row))
         elif row["step"] >= self.run.step:
-            self.run.log({**named(row), "epoch": row["epoch"]}, step=row["step"])
+            self.run.log({**named(row), "epoch": row.get("epoch", 0.0)}, step=row["step"])
 
     def close(self, status: str) -> None:
         self.run.finish(exit_code=0 if status in ("completed", "stopped") else 1)

@@ -229,7 +229,7 @@ def test_what_is_no_run_is_left_out_with_a_reason():
         reasons = {Path(path).name: reason for path, reason in found.skipped.items()}
         assert reasons.pop("newer") == "format 2 is not known to this dlrun, which reads up to 1"
         assert reasons.pop("odd") == "format x is not known to this dlrun, which reads up to 1"
-        assert reasons.pop("folder") == reasons.pop("pipe") == "run.json is not a file"
+        assert reasons.pop("folder") == reasons.pop("pipe") == "run.json is not a regular file"
         assert len(reasons) == len(DAMAGES)
         assert set(reasons.values()) == {"run.json is not sound JSON", "run.json is not that of a run"}
 
@@ -448,9 +448,9 @@ def test_a_data_frame(monkeypatch: pytest.MonkeyPatch):
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The directories of which run.json or metrics.jsonl were parsed."""
     seen: list[str] = []
-    read, rows = loading.read, rundir.read_metrics
+    read, rows = loading.read, rundir.read_rows
     monkeypatch.setattr(loading, "read", lambda path: seen.append(Path(path).name) or read(path))
-    monkeypatch.setattr(rundir, "read_metrics", lambda folder: seen.append(f"rows {folder.name}") or rows(folder))
+    monkeypatch.setattr(rundir, "read_rows", lambda folder: seen.append(f"rows {folder.name}") or rows(folder))
     return seen
 
 

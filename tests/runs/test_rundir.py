@@ -97,7 +97,7 @@ def test_torn_metrics_lose_the_last_row_only(tmp_path_factory, rows, data):
     folder = tmp_path_factory.mktemp("m")
     metrics = rundir.Metrics(folder)
     for row in rows:
-        metrics.write(row)
+        metrics.write({**row, "step": 10, "split": "val"})
     metrics.close()
     whole = rundir.read_metrics(folder)
     assert len(whole) == len(rows)

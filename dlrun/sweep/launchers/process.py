@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dlrun.runs import files
+
 LEASH = "DLRUN_LEASH"
 LOOK = 0.2  # seconds between two checks of a process
 
@@ -18,6 +20,12 @@ def log(unit: Path) -> Path:
     return unit.with_suffix(".log")
 
 
+def tell(unit: Path, text: object) -> None:
+    """Adds a line to a unit's log."""
+    with files.appender(log(unit)) as output:
+        output.write(f"{text}\n".encode())
+
+
 def start(
     command: Sequence[str], unit: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
@@ -25,7 +33,7 @@ def start(
 
     The command gets a session of its own, so that Ctrl-C at the terminal reaches only this process, which passes it on.
     """
-    with log(unit).open("ab") as output:
+    with files.appender(log(unit)) as output:
         return subprocess.Popen(
             [*command, str(unit)],
             stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
@@ -50,7 +58,7 @@ class Errand:
     def __init__(self, command: Sequence[str], unit: Path, env: Mapping[str, str]):
         self.command, self.unit, self.env, self.cwd = command, unit.absolute(), env, Path.cwd()
         self.stops = self.unit.with_suffix(".stop")
-        self.stops.unlink(missing_ok=True)
+        files.remove(self.stops)
 
     def __call__(self) -> int:
         return self.attend(self.start())
@@ -70,7 +78,7 @@ class Errand:
 
     def stop(self) -> None:
         """Asks the process to stop; called on the machine of the sweep."""
-        self.stops.touch()
+        files.replace(self.stops, [])
 
     def started(self) -> bool:
         """Whether the process was ever started; called on the machine of the sweep."""

@@ -71,8 +71,7 @@ class Job(Task):
             problem, code = error, 1
         except self.ray.exceptions.RayError as error:  # its machine is gone, or Ray's process there
             problem, code = error, KILLED
-        with process.log(self.errand.unit).open("a") as log:
-            print(problem, file=log)
+        process.tell(self.errand.unit, problem)
         return code
 
     def stop(self) -> None:

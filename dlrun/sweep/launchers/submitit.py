@@ -129,8 +129,7 @@ class Job(Task):
             error = self.job.exception()
             if error is None:
                 return self.job.result()
-            with process.log(self.errand.unit).open("a") as log:  # the command did not fail: it could not be started
-                print(error, file=log)
+            process.tell(self.errand.unit, error)  # the command did not fail: it could not be started
             return 1
         self.over = min(self.over, time.monotonic())
         if time.monotonic() - self.over < LAG:

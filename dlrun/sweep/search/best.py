@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from dlrun.config import catalogue, hydra_adapter
 from dlrun.config.overrides import one_duration
-from dlrun.runs import atomic
+from dlrun.runs import atomic, files
 from dlrun.sweep.search.domain import SearchSpace
 from dlrun.sweep.search.study import Trial
 
@@ -28,9 +28,9 @@ def write(
     folder = directory / catalogue.EXPERIMENT
     names = ["best.yaml"] if len(best) == 1 else [f"best-{i}.yaml" for i in range(len(best))]
     for name, trial in zip(names, best, strict=True):
-        atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups))
+        atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups), below=directory)
     for old in {*folder.glob("best*.yaml")} - {folder / name for name in names}:
-        old.unlink()
+        files.remove(old)
     return [folder / name for name in names]
 
 
