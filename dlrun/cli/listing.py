@@ -4,7 +4,7 @@ import argparse
 import os
 
 from dlrun.errors import show
-from dlrun.runs import loading, rundir
+from dlrun.runs import files, loading, rundir
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.times import instant
@@ -38,7 +38,7 @@ def written(path: str) -> float | None:
     """When the run.json in a folder was last written, in seconds since 1970; None if there is none."""
     file = os.path.join(path, rundir.RUN)
     try:
-        return os.lstat(file).st_mtime
+        return os.lstat(file).st_mtime if files.kind(file) == "file" else None
     except OSError:
         return None
 

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
@@ -24,7 +25,8 @@ KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EPILOG = """\
 Without --failed and --unfinished, of the runs that are over: completed, pruned
-by a search, diverged. Those that are in use are never touched. A run that goes
+by a search, diverged. Those that are in use are never touched, nor is
+a state from which a run learns (loss=distillation) that is not over. A run that goes
 on later (dlrun resume) does so from the last state that it still has: from the
 best one it trains the steps after it once more, to the same result; without any
 a completed, stopped or pruned one can't go on, and others start over.
@@ -78,7 +80,10 @@ def main(argv: list[str]) -> int:
     if not runs:
         print(f"no runs below {', '.join(folders)}", file=sys.stderr)
         return 0
-    return _prune(_chosen(runs, args), _students(runs), args, [os.path.realpath(folder) for folder in folders])
+    # A student may lie elsewhere: what is known of are those in the same folders, and where runs usually are.
+    every = [*runs, *(loading.load() if args.folders and os.path.isdir(rundir.OUTPUTS) else [])]
+    students = _students(every), _students(run for run in every if run.status not in OVER)
+    return _prune(_chosen(runs, args), *students, args, [os.path.realpath(folder) for folder in folders])
 
 
 def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
@@ -106,7 +111,7 @@ def _ended(run: Run) -> float:
     return wrote
 
 
-def _students(runs: Runs) -> dict[str, dict[int, str]]:
+def _students(runs: Iterable[Run]) -> dict[str, dict[int, str]]:
     """The runs that were distilled from a state of another run, by that run's directory and the state's step."""
     found: dict[str, dict[int, str]] = {}
     for run in runs:
@@ -116,8 +121,18 @@ def _students(runs: Runs) -> dict[str, dict[int, str]]:
     return found
 
 
-def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.Namespace, roots: list[str]) -> int:
-    """Deletes states of each run, or tells which would be; problems of one run do not stop the others."""
+def _prune(
+    runs: list[Run],
+    students: dict[str, dict[int, str]],
+    unfinished: dict[str, dict[int, str]],
+    args: argparse.Namespace,
+    roots: list[str],
+) -> int:
+    """Deletes states of each run, or tells which would be; problems of one run do not stop the others.
+
+    Args:
+      students, unfinished: all runs that learnt from a state of these, and those of them that are not over.
+    """
     done: list[Plan] = []
     failed = False
     for run in runs:
@@ -125,9 +140,10 @@ def _prune(runs: list[Run], students: dict[str, dict[int, str]], args: argparse.
         try:
             if not any(os.path.commonpath([real, root]) == root for root in roots):
                 raise LeftAlone("a link leads there")
-            found = plan(run, args.keep)
+            needed = {step: f"{path} learns from it" for step, path in unfinished.get(real, {}).items()}
+            found = plan(run, args.keep, needed)
             if found.gone and args.delete:
-                found = delete(run, args.keep)
+                found = delete(run, args.keep, needed)
         except LeftAlone as why:
             print(f"left alone: {run.path}: {why}", file=sys.stderr)
         except OSError as error:

@@ -4,6 +4,7 @@ A state is renamed before it is deleted, so that whenever the process is killed,
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -44,11 +45,12 @@ class Plan:
         return sum(state.bytes for state in self.gone)
 
 
-def plan(run: Run, keep: tuple[str, ...]) -> Plan:
+def plan(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
     """Chooses the states of a run to delete.
 
     Args:
       keep: which states to keep: ``best``, ``last``, both or none.
+      needed: other steps to keep, and why.
 
     Raises:
       LeftAlone: if a state to keep does not exist, or a process works in the directory.
@@ -56,10 +58,10 @@ def plan(run: Run, keep: tuple[str, ...]) -> Plan:
     """
     if in_use(run.directory):
         raise LeftAlone("in use")
-    return _plan(run, keep)
+    return _plan(run, keep, needed)
 
 
-def delete(run: Run, keep: tuple[str, ...]) -> Plan:
+def delete(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
     """Deletes states of a run; returns what was deleted and kept.
 
     Raises:
@@ -71,7 +73,7 @@ def delete(run: Run, keep: tuple[str, ...]) -> Plan:
             now = loading.read(run.path)
             if isinstance(now, str) or now["run"] != run.facts:
                 raise LeftAlone("it changed meanwhile")
-            chosen = _plan(run, keep)
+            chosen = _plan(run, keep, needed)
             for step in chosen.kept:
                 if not manifest.verify(chosen.folder / str(step)):
                     raise LeftAlone(f"its state of step {step}, which is to stay, is damaged")
@@ -83,7 +85,7 @@ def delete(run: Run, keep: tuple[str, ...]) -> Plan:
         raise LeftAlone("in use") from None
 
 
-def _plan(run: Run, keep: tuple[str, ...]) -> Plan:
+def _plan(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
     folder = run.directory / rundir.CHECKPOINTS
     if files.kind(folder) == "link":
         raise LeftAlone(f"its {rundir.CHECKPOINTS} are a link")
@@ -98,6 +100,8 @@ def _plan(run: Run, keep: tuple[str, ...]) -> Plan:
         if step not in whole:
             raise LeftAlone(f"its best state, of step {step}, is not there")
         kept[step] = f"{kept[step]}, {which}" if step in kept else which
+    for step in [step for step in numbered if step in needed]:
+        kept[step] = f"{kept[step]}, {needed[step]}" if step in kept else needed[step]
     return Plan(folder, kept, [state for state in found if state.step not in kept])
 
 

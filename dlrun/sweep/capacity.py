@@ -1,6 +1,8 @@
 """Decides how many jobs of a group are trained together, in a stack."""
 
 import os
+import resource
+import sys
 from collections.abc import Iterator, Sequence
 
 from dlrun.program import pytree
@@ -10,6 +12,9 @@ from dlrun.sweep.prepared_job import PreparedJob
 
 MOST = {True: 128, False: 64}
 """The most jobs in a stack, computed all at once (True) or one by one (False): larger stacks train no faster."""
+OPEN = 5
+"""Files that a job of a stack may have open: lock, log, metrics, and the state that a thread of its own writes."""
+RESERVED = 32  # files that the process opens beside them: modules, compiled programs, the sweep's record
 OF_MEMORY = 0.25  # the share of the free memory that stacked states and their copies may take
 
 
@@ -26,7 +31,7 @@ def stacks(compiled: CompiledProgram, jobs: int, *, vmap: bool | None, chunk: in
     alone |= not setup.program.loop and not vmap
     if alone or jobs == 1:
         return [1] * jobs
-    most = min(chunk or MOST[at_once(compiled, vmap)], room(compiled))
+    most = min(chunk or MOST[at_once(compiled, vmap)], room(compiled), files_left(setup.plan.settings.log.sinks))
     parts = -(-jobs // most)
     size = -(-jobs // parts)  # nearly equal sizes, so that few programs are compiled
     return [min(size, jobs - i) for i in range(0, jobs, size)]
@@ -60,6 +65,14 @@ def room(compiled: CompiledProgram) -> int:
             free = min(free * each / state, 0.9 * (limit - used))
             return max(1, int(free / each))
     return max(1, int(free / (3 * state)))
+
+
+def files_left(sinks: Sequence[str]) -> int:
+    """How many jobs of a stack the process may open the files of: each keeps some open while it is trained."""
+    most, open_now = resource.getrlimit(resource.RLIMIT_NOFILE)[1], len(os.listdir("/proc/self/fd"))
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (most - open_now - RESERVED) // (OPEN + len(sinks)))
 
 
 def activations(compiled: CompiledProgram) -> int:

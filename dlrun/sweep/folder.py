@@ -21,6 +21,12 @@ from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from
 
 UNITS = ".units"
 OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # what lies beside the directories of jobs
+OWN_FILES = (
+    rundir.SWEEP,
+    rundir.CURVES,
+    rundir.LOCK,
+    *(f"{rundir.STUDY}{end}" for end in ("", "-journal", "-wal", "-shm")),
+)
 WRITE_SECONDS = 1.0  # at least, between two writes of the record: there may be thousands of short jobs
 
 
@@ -151,8 +157,9 @@ class Folder:
 def read(directory: Path) -> dict[str, Any] | None:
     """sweep.json of a sweep's directory; None where there is none. Raises :class:`InvalidConfig` for a damaged one."""
     file = directory / rundir.SWEEP
-    if not file.is_file():
+    if files.kind(file) is None:
         return None
+    rundir.check(directory, OWN_FILES, (catalogue.EXPERIMENT, UNITS))
     record = atomic.read_json(file)
     try:
         if record is None:
@@ -166,6 +173,9 @@ def read(directory: Path) -> dict[str, Any] | None:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise InvalidConfig([f"{file}: can't be read: it is no sweep's record"]) from None
+    for entry in entries:
+        rundir.check(directory, (), (*map(str, Path(entry.directory).parents[:-1]), entry.directory))
+        rundir.check(directory / entry.directory)
     return record
 
 

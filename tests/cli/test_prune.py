@@ -198,7 +198,7 @@ def test_a_run_in_use_is_left_alone(dlrun):
         outcome = dlrun("prune", "--keep", "none", "--delete", "--unfinished")
         assert outcome.err == "left alone: outputs/resumed: in use\nleft alone: outputs/running: in use\n"
         with pytest.raises(prune.LeftAlone, match="in use"):
-            prune.delete(load()[1], ())
+            prune.delete(load()[1], (), {})
     assert outcome.code == 0
     assert list(map(left, runs)) == [list(STEPS), list(STEPS), []]
 
@@ -208,7 +208,7 @@ def test_a_run_that_went_on_meanwhile_is_left_alone():
     (run,) = load()
     rundir.update_run(folder, status="stopped")
     with pytest.raises(prune.LeftAlone, match="changed meanwhile"):
-        prune.delete(run, ())
+        prune.delete(run, (), {})
     assert left(folder) == list(STEPS)
 
 
@@ -361,13 +361,32 @@ def test_folders_that_may_not_be_changed(which: str, dlrun):
     assert 20 in left(run)
 
 
+def student(name: str, **how) -> Path:
+    config = {"loss": {"name": "distillation", "teacher": "outputs/teacher"}}
+    return made(name, config=config, teacher={"step": 20, "sha256": "x"}, steps=(), **how)
+
+
 def test_states_that_others_learnt_from(dlrun):
     made("teacher")
-    config = {"loss": {"name": "distillation", "teacher": "outputs/teacher"}}
-    made("student", config=config, teacher={"step": 20, "sha256": "x"}, steps=())
+    student("student")
     assert dlrun("prune", "--keep", "best").err == ""
     said = "outputs/student learnt from its state of step 20 and can't be resumed without"
     assert dlrun("prune", "--keep", "last").err == f"notice: outputs/teacher: {said}\n"
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "failed"])
+@pytest.mark.parametrize("folders", [(), ("outputs/teacher",)])
+def test_a_state_that_a_run_still_learns_from_stays(status: str, folders: tuple[str, ...], dlrun):
+    teacher = made("teacher")
+    student("done")
+    student("student", status=status)
+    outcome = dlrun("prune", "--keep", "last", "--delete", *folders)
+    assert outcome.code == 0
+    assert "outputs/teacher  deletes 10; keeps 30 (last), 20 (outputs/student learns from it)" in outcome.out
+    assert left(teacher) == [20, 30]
+    atomic.write_json(Path("outputs/student/run.json"), {"format": 1, "status": "completed", "command": ["dlrun"]})
+    assert dlrun("prune", "--keep", "last", "--delete").code == 0
+    assert left(teacher) == [30]
 
 
 WORDS = (*QUICK, "epochs=3", "dropout=0.2", "checkpoint.metric=val/loss", "checkpoint.mode=max", "schedule=constant")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlrun.errors import InvalidConfig
-from dlrun.runs import rundir
+from dlrun.runs import files, rundir
 from dlrun.sweep.search.domain import Domain, Options, SearchSpace
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], ho
         try:
             if not file.exists():  # made under another name: so it is complete, or not there
                 part = directory / f".{rundir.STUDY}.{os.getpid()}"
-                part.unlink(missing_ok=True)
+                files.remove(part)
                 with _storage(part) as storage:
                     directions = [optuna.study.StudyDirection[f"{mode}imize".upper()] for mode in modes.values()]
                     study = optuna.create_study(storage=storage, study_name=NAME, directions=directions)
