@@ -88,7 +88,7 @@ def load_one(path: str, *, damaged: bool = False) -> Run:
     record = read(path)
     if isinstance(record, dict):
         return Run(path, record)
-    if not os.path.lexists(os.path.join(path, rundir.RUN)):
+    if not os.path.lexists(os.path.join(path, rundir.RUN)) and not os.path.lexists(os.path.join(path, rundir.METRICS)):
         raise InvalidConfig([f"{path}: {_runs_inside(path)}"])
     file = os.path.join(path, rundir.RUN)
     # Sound JSON, but of something else, or of a newer dlrun.
@@ -118,6 +118,8 @@ def find(roots: Iterable[str], skipped: dict[str, str]) -> Iterator[str]:
                 with os.scandir(folder) as entries:
                     below = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural(e.name))
                 waiting += [_join(folder, e.name) for e in reversed(below) if e.is_dir(follow_symlinks=False)]
+                if any(e.name == rundir.METRICS for e in below):
+                    skipped[folder] = f"no {rundir.RUN}, though there is a {rundir.METRICS}"
                 links += [link for e in below if e.is_symlink() and os.path.isdir(link := _join(folder, e.name))]
                 continue
             if stat.S_ISREG(mode):

@@ -90,12 +90,38 @@ def update_run(directory: Path, **changes: Any) -> None:
 
 
 def read_data(directory: Path) -> dict[str, Any]:
-    """What data.json says. Runs from before there were fingerprints of data get the row counts of run.json instead."""
+    """What data.json says; nothing where it is damaged.
+
+    Runs from before there were fingerprints of data get the row counts of run.json instead.
+    """
     data = read_json(directory / DATA) or {}
-    if not isinstance(data.get("fingerprint"), dict):
+    if not _is_record_of_data(data):
+        data = {}
+    if "fingerprint" not in data:
         rows = (read_json(directory / RUN) or {}).get("rows")
         data["fingerprint"] = {split: {"rows": n} for split, n in rows.items()} if isinstance(rows, dict) else {}
     return data
+
+
+def _is_record_of_data(data: dict[str, Any]) -> bool:
+    """Whether a data.json holds what is compared with other data in the form in which it is written."""
+    prints, classes, encoder = data.get("fingerprint", {}), data.get("classes"), data.get("encoder")
+    columns = encoder.get("columns") if isinstance(encoder, dict) else None
+    sound = isinstance(prints, dict) and all(
+        isinstance(of, dict) and is_number(of.get("rows")) for of in prints.values()
+    )
+    sound &= classes is None or (isinstance(classes, list) and not any(isinstance(c, dict | list) for c in classes))
+    sound &= columns is None or (isinstance(columns, list) and all(isinstance(column, dict) for column in columns))
+    numbers = [data[key] for key in ("input_mean", "input_std", "target_mean", "target_std") if key in data]
+    return sound and all(map(_are_numbers, numbers))
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is a number, or an array of numbers as nested lists."""
+    if not isinstance(value, list):
+        return is_number(value)
+    lengths = {len(inner) if isinstance(inner, list) else None for inner in value}
+    return len(lengths) <= 1 and all(map(_are_numbers, value))
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:

@@ -108,7 +108,8 @@ def _found(
     if changed and not accept_data:
         allowed = f"start a new run, or go on all the same with {ACCEPT}: the best value so far counts no more then"
         raise InvalidConfig([f"{directory}: {changed_since(changed)}; {allowed}"])
-    if found.step is not None and "x" not in (rundir.read_data(directory)["fingerprint"].get("train") or {}):
+    prints = rundir.read_data(directory)["fingerprint"]
+    if found.step is not None and any("x" not in prints.get(split, ()) for split in ("train", "val", "test")):
         found.notes.append(f"{directory} has no record of what its data held: whether it changed can't be checked")
     if found.step is not None:
         found.changed, found.forgets = changed, other or found.at.step <= _accepted(run)
