@@ -115,6 +115,7 @@ def _run(args: argparse.Namespace) -> int:
         print("\n".join(run.path for run in (view.best() if args.best else view.runs[: args.limit])))
     else:
         print(formats.encodable(WRITERS[args.format](view)))
+    notice("rows are missing in", "run", [f"{run.path}: {run.lost}" for run in runs if run.lost])
     if args.plot:
         from dlrun.compare import plot
 

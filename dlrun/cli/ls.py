@@ -11,7 +11,7 @@ from datetime import datetime
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.cli.listing import best, command_words, look, none_found, start, written
 from dlrun.display.units import cut, number
-from dlrun.errors import show
+from dlrun.errors import printable, show
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
@@ -65,6 +65,9 @@ def main(argv: list[str]) -> int:
     if not newest:
         print(none_found(args), file=sys.stderr)
     _print([(datetime.fromtimestamp(starts[path]).strftime("%Y-%m-%d %H:%M"), *told[path]) for path in newest])
+    for run in runs:
+        if run.lost:
+            print(f"notice: {printable(run.path)}: {run.lost}", file=sys.stderr)
     return 0
 
 

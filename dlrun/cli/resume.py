@@ -92,7 +92,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     file = directory / rundir.CONFIG
     if not directory.exists():
         raise InvalidConfig([f"{directory}: no such folder"])
-    if not os.path.lexists(file):
+    if not os.path.lexists(file) and files.kind(file.parent) in (None, "folder"):
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
     rundir.check(directory)
     cfg = records.load(file)

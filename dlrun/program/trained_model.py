@@ -71,6 +71,12 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
     run, data = atomic.read_json(directory / rundir.RUN), atomic.read_json(directory / rundir.DATA)
     if run is None or data is None:
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
+    if not isinstance(run.get("config"), dict):
+        raise InvalidConfig([f"{directory / rundir.RUN}: is damaged: it has no configuration"])
+    if not (rundir.is_record_of_data(data) and _tells_shapes(data)):
+        raise InvalidConfig(
+            [f"{directory / rundir.DATA}: is damaged: it doesn't tell what a model of it takes and gives"]
+        )
     checked = plan(run["config"], trust)
     inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
     outputs = data["vocabulary"] if inputs.causal else len(data["classes"])
@@ -94,3 +100,12 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
         raise InvalidConfig([f"{directory}: {error}"]) from None
     params = state.params if state.ema is None else state.ema
     return Trained(program, graphdef, params, state.variables, data, chosen, sha256)
+
+
+def _tells_shapes(data: dict[str, Any]) -> bool:
+    """Whether a data.json has what the shapes of a model follow from, in the form in which it is written."""
+    wholes = [*(shape if isinstance(shape := data.get("shape"), list) else [None]), data.get("vocabulary", 0)]
+    sound = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in wholes)
+    sound &= all(isinstance(data.get(key), str) for key in ("kind", "task"))
+    sound &= data.get("task") != "language_modelling" or "vocabulary" in data
+    return sound and isinstance(data.get("classes"), list)

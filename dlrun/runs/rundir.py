@@ -95,7 +95,7 @@ def read_data(directory: Path) -> dict[str, Any]:
     Runs from before there were fingerprints of data get the row counts of run.json instead.
     """
     data = read_json(directory / DATA) or {}
-    if not _is_record_of_data(data):
+    if not is_record_of_data(data):
         data = {}
     if "fingerprint" not in data:
         rows = (read_json(directory / RUN) or {}).get("rows")
@@ -103,14 +103,14 @@ def read_data(directory: Path) -> dict[str, Any]:
     return data
 
 
-def _is_record_of_data(data: dict[str, Any]) -> bool:
+def is_record_of_data(data: dict[str, Any]) -> bool:
     """Whether a data.json holds what is compared with other data in the form in which it is written."""
     prints, classes, encoder = data.get("fingerprint", {}), data.get("classes"), data.get("encoder")
     columns = encoder.get("columns") if isinstance(encoder, dict) else None
     sound = isinstance(prints, dict) and all(
         isinstance(of, dict) and is_number(of.get("rows")) for of in prints.values()
     )
-    sound &= classes is None or (isinstance(classes, list) and not any(isinstance(c, dict | list) for c in classes))
+    sound &= classes is None or (isinstance(classes, list) and all(isinstance(name, str) for name in classes))
     sound &= columns is None or (isinstance(columns, list) and all(isinstance(column, dict) for column in columns))
     numbers = [data[key] for key in ("input_mean", "input_std", "target_mean", "target_std") if key in data]
     return sound and all(map(_are_numbers, numbers))

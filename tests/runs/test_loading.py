@@ -256,6 +256,31 @@ def test_torn_and_broken_rows_are_left_out():
     assert load().metric("val/loss", "last") == [0.6]
 
 
+@pytest.mark.parametrize(("rows", "said"), [
+    ('{"step": 10, "split": "val", "loss": 0.5}\nx\n{"step": 11}\n', "2 of 3 rows of metrics.jsonl are damaged"),
+    (None, "metrics.jsonl is not a regular file: its rows are not read"),
+])  # fmt: skip
+def test_rows_that_can_not_be_read_are_said(rows: str | None, said: str, dlrun):
+    file = made("a", status="stopped") / rundir.METRICS
+    made("b")
+    if rows is None:
+        file.unlink()
+        os.mkfifo(file)
+    else:
+        file.write_text(rows)
+    for _ in range(2):
+        assert f"outputs/a: {said}" in dlrun("compare").err
+        assert f"notice: outputs/a: {said}" in dlrun("ls").err
+        assert f"notice: outputs/a: {said}" in dlrun("diff", "outputs/a", "outputs/b").err
+        assert said in " ".join(dlrun("show-run", "outputs/a").out.split())
+    assert dlrun("ls", "outputs/b").err == ""
+
+
+def test_a_run_that_lost_its_record_is_not_forgotten(dlrun):
+    (made("a") / rundir.RUN).unlink()
+    assert dlrun("ls").err.startswith("skipped: outputs/a: no run.json, though there is a metrics.jsonl\n")
+
+
 def test_an_older_format_has_its_configuration_from_hydra():
     folder = made("old")
     run = atomic.read_json(folder / rundir.RUN) or {}

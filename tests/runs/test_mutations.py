@@ -19,8 +19,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from dlrun.cli.main import main
 from dlrun.runs import manifest
 from tests.conftest import Outcome
+from tests.train.test_hostile_directories import WORDS
 
 SECONDS = 10
 TINY = ("model.widths=[8]", "log.plot=false", "epochs=2", "checkpoint.every=1epoch", "checkpoint.keep=2")
@@ -31,10 +33,8 @@ ODD: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that completed, one that was killed, a sweep and a search, as their commands left them."""
-    from dlrun.cli.main import main
-
     folder, before = tmp_path_factory.mktemp("sound"), Path.cwd()
     os.chdir(folder)
     try:
@@ -47,6 +47,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             assert main(words) == 0
     finally:
         os.chdir(before)
+    return with_killed(folder)
+
+
+def with_killed(folder: Path) -> Path:
+    """Adds to a folder with a completed run the same as if it had been killed."""
     killed = Path(shutil.copytree(folder / "run", folder / "killed"))
     last = manifest.steps(killed / "checkpoints")[-1]
     shutil.rmtree(killed / "checkpoints" / str(last))
@@ -54,9 +59,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     record = json.loads((killed / "run.json").read_text())
     (killed / "run.json").write_text(json.dumps({**record, "status": "running", "end": None}))
     return folder
-
-
-TARGETS = ("run", "killed", "sweep", "search")
 
 
 def mutate(number: int, root: Path, elsewhere: Path) -> str:
@@ -245,24 +247,25 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "time"} for row in found]
 
 
-def commands(number: int, target: str) -> list[list[str]]:
-    """What is called for a mutation: all that read, and every third time all that go on with it."""
+def commands(number: int, target: str, often: int) -> list[list[str]]:
+    """What is called for a mutation: all that read, and one time in ``often`` all that go on with it."""
     path = f"outputs/{target}"
     first = path if target in ("run", "killed") else f"{path}/0"
     look = [
-        ["ls"], ["compare", "--group-by", "seed", "--metric", "val/loss"], ["compare", "--at", "max", "--format", "json"],
+        ["ls"], ["compare", "--group-by", "seed", "--metric", "val/loss"],
+        ["compare", "--at", "max", "--format", "json"],
         ["show-run", first], ["diff", first, "other/run"], ["prune", "--keep", "best", "--unfinished"],
     ]  # fmt: skip
-    if number % 3:
+    if number % often:
         return look
     student = ["-m", "--dry-run", "loss=distillation", f"loss.teacher={first}", *TINY, "seed=0"]
-    teacher = [student] if number % 24 == 0 else []  # it is read as a whole, which takes a second
+    teacher = [student] if number % (8 * often) == 2 * often else []  # it is read as a whole, which takes a second
     best = [["--config-dir", path, "experiment=best", "--cfg", "job"]] if target == "search" else []
     return [*look, ["prune", "--keep", "last", "--delete"], *teacher, *best, ["resume", path], ["ls"]]
 
 
-def endure(number: int, sound: Path, dlrun: Callable[..., Outcome]) -> None:
-    target = TARGETS[number % len(TARGETS)]
+def endure(number: int, sound: Path, dlrun: Callable[..., Outcome], often: int = 5) -> None:
+    target = random.Random(number).choice(sorted(path.name for path in sound.iterdir()))
     for name in ("outputs", "elsewhere", "other"):
         shutil.rmtree(name, ignore_errors=True)
     root = Path(shutil.copytree(sound / target, Path("outputs") / target))
@@ -271,7 +274,7 @@ def endure(number: int, sound: Path, dlrun: Callable[..., Outcome]) -> None:
     runs = {str(file.parent) for file in root.rglob("metrics.jsonl")}
     said = f"{target} {mutate(number, root, Path('elsewhere'))}"
     runs = {run for run in runs if {"run.json", "metrics.jsonl"} & {p.name for p in Path(run).glob("*")}}
-    for words in commands(number, target):
+    for words in commands(number, target, often):
         what = f"{said}: dlrun {' '.join(words)}"
         looks = words[0] in ("ls", "compare", "show-run", "diff") or (words[0] == "prune" and "--delete" not in words)
         before = tree(Path(), Path("nothing") if looks else root)
@@ -296,9 +299,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "work")
 
 
-def test_a_sample(sound, dlrun):
+def test_a_sample(finished, dlrun, tmp_path):
+    shutil.copytree(finished(*WORDS).directory, tmp_path / "sound" / "run")
+    with_killed(tmp_path / "sound")
     for number in range(60):
-        endure(number, sound, dlrun)
+        endure(number, tmp_path / "sound", dlrun, often=30)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -336,3 +337,14 @@ def test_a_failed_sweep_names_logs_that_are_there(dlrun, monkeypatch, says):
     assert all(file.is_file() and file.read_text() == says for file in named)
     assert len(named) == (2 if says else 0), done.err
     assert re.search(r"^2 of 2 jobs failed: 0, 1", done.err, re.M)
+
+
+@pytest.mark.slow
+def test_where_few_files_may_be_open_stacks_are_smaller(own_folder):
+    """40 runs side by side would take 200."""
+    words = ("-m", *SMALL, "epochs=1", "seed=range(0,40)", "log.sinks=[csv]", "hydra.sweep.dir=sweep")
+    limited = 'ulimit -n 100; exec "$0" -m dlrun "$@"'
+    done = subprocess.run(["bash", "-c", limited, sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert statuses(Path("sweep")) == ["completed"] * 40
+    assert all(1 < json.loads((run / "run.json").read_text())["stack"] < 15 for run in runs(Path("sweep")))
