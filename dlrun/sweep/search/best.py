@@ -1,5 +1,6 @@
 """Writes the best trials of a search as experiment files: ``dlrun --config-dir SWEEP experiment=best`` trains one."""
 
+import re
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +14,9 @@ from dlrun.config.overrides import one_duration
 from dlrun.runs import atomic, files
 from dlrun.sweep.search.domain import SearchSpace
 from dlrun.sweep.search.study import Trial
+
+OURS = re.compile(r"best(-\d+)?\.yaml")
+"""Names of the files that a search writes; others beside them are the user's."""
 
 
 def write(
@@ -30,7 +34,8 @@ def write(
     for name, trial in zip(names, best, strict=True):
         atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups), below=directory)
     for old in {*folder.glob("best*.yaml")} - {folder / name for name in names}:
-        files.remove(old)
+        if OURS.fullmatch(old.name):
+            files.remove(old)
     return [folder / name for name in names]
 
 
