@@ -173,7 +173,7 @@ def test_the_table_is_long_enough() -> None:
     assert len(BAD) > 500
 
 
-@pytest.mark.parametrize("part", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 12))])
+@pytest.mark.parametrize("part", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 12))])
 def test_bad_command_lines(dlrun: Callable, folders: list[str], own_folder: Path, part: int) -> None:
     wrong = []
     for line in BAD[part::12]:

@@ -94,37 +94,46 @@ def refused(done, says: str) -> None:
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("name", HEADLESS)
-def test_an_experiment_without_its_header(dlrun: Callable, write: Callable, own_folder: Path, name: str) -> None:
+COMMANDS = (
+    "experiment={}",
+    "experiment=[good,{}]",
+    "--cfg job experiment={}",
+    "show act=gelu experiment={}",
+    "-m seed=0,1 experiment={}",
+    "-m experiment=good,{}",
+    "-m --dry-run experiment=good,{}",
+    "-m hydra/sweeper=optuna optim.lr=interval(0.01,0.1) experiment={}",
+)
+"""All that composes an experiment."""
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [*(("sub/nested", c) for c in COMMANDS), *((name, COMMANDS[1]) for name in HEADLESS)]
+)
+def test_an_experiment_without_its_header(
+    dlrun: Callable, write: Callable, own_folder: Path, name: str, command: str
+) -> None:
     text, says = HEADLESS[name]
     write(f"experiment/{name}", text)
     write("experiment/good", HEADER + "batch_size: 32\n")
-    for words in (
-        [f"experiment={name}"],
-        [f"experiment=[good,{name}]"],
-        ["--cfg", "job", f"experiment={name}"],
-        ["show", "act=gelu", f"experiment={name}"],
-        ["-m", "seed=0,1", f"experiment={name}"],
-        ["-m", f"experiment=good,{name}"],
-        ["-m", "--dry-run", f"experiment=good,{name}"],
-        ["-m", "hydra/sweeper=optuna", "optim.lr=interval(0.01,0.1)", f"experiment={name}"],
-    ):
-        done = dlrun("--config-dir", "conf", *words)
-        refused(done, says)
-        assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
+    done = dlrun("--config-dir", "conf", *command.format(name).split())
+    refused(done, says)
+    assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
 
 
-@pytest.mark.parametrize("name", MISWRITTEN)
+@pytest.mark.parametrize(
+    ("name", "command"), [*(("overrides", c) for c in COMMANDS), *((name, COMMANDS[0]) for name in MISWRITTEN)]
+)
 def test_an_experiment_of_another_header_or_without_keys(
-    dlrun: Callable, write: Callable, own_folder: Path, name: str
+    dlrun: Callable, write: Callable, own_folder: Path, name: str, command: str
 ) -> None:
     text, says = MISWRITTEN[name]
     write(f"experiment/{name}", text)
-    for words in (["{}"], ["--cfg", "job", "{}"], ["-m", "--dry-run", "seed=0,1", "{}"]):
-        done = dlrun("--config-dir", "conf", *(word.format(f"experiment={name}") for word in words))
-        refused(done, says)
-        assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
-        assert "unknown key" not in done.err
+    write("experiment/good", HEADER + "batch_size: 32\n")
+    done = dlrun("--config-dir", "conf", *command.format(name).split())
+    refused(done, says)
+    assert str(own_folder / f"conf/experiment/{name}.yaml") in done.err
+    assert "unknown key" not in done.err
 
 
 def test_the_file_that_is_wrong_is_the_one_that_is_named(dlrun: Callable, write: Callable, own_folder: Path) -> None:

@@ -28,6 +28,7 @@ def probed(*names: str, flags: str = "") -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow  # .ci/run has these by their file too, with other versions
 def test_probes():
     done = probed()
     found = [json.loads(line) for line in done.stdout.splitlines()]
