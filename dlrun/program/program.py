@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jax import Array
 
+from dlrun.config.catalogue import NOT_OF_A_RUN
 from dlrun.config.choice import Choice
 from dlrun.config.plan import Plan
 from dlrun.nn.hyperparameter import Hyperparameter
@@ -56,9 +57,10 @@ class Program:
     @classmethod
     def of(cls, plan: Plan, inputs: Inputs, outputs: int, task: Task) -> "Program":
         """The program of a plan, for data whose examples have this form."""
-        settings = plan.settings
+        settings, elsewhere = plan.settings, ("data", *NOT_OF_A_RUN)
+        choices = {group: choice for group, choice in plan.choices.items() if group not in elsewhere}
         return cls(
-            **{group: choice for group, choice in plan.choices.items() if group not in ("data", "launcher")},  # pyright: ignore[reportArgumentType]
+            **choices,  # pyright: ignore[reportArgumentType]
             inputs=inputs,
             outputs=outputs,
             task=task,

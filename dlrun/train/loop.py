@@ -58,13 +58,13 @@ class Loop:
     """The phases of the loop, each of which does one thing for all runs that are due.
 
     Attributes:
-      active: the runs that have not ended.
+      active: the runs that have not ended, in order; a dictionary, which finds each at once.
       evaluated: the runs that the latest :meth:`evaluate` evaluated.
     """
 
     def __init__(self, runs: Sequence[TrainingRun], states: States, stop: Stop, ended: Callable[[TrainingRun], None]):
         self.states, self.stop, self.ended = states, stop, ended
-        self.active = list(runs)
+        self.active = dict.fromkeys(runs)
         self.evaluated: list[TrainingRun] = []
 
     def begin(self) -> None:
@@ -145,7 +145,7 @@ class Loop:
         self.states.keep([run.place for run in self.active])
         until = min(run.timetable.next_event(run.at) for run in self.active)
         several = jax.process_count() > 1  # these must take the same steps, so a signal waits for stop_if_asked
-        while self.active and self.active[0].at.step < until and (several or not self.stop.signum):
+        while self.active and self.step < until and (several or not self.stop.signum):
             self.dispatch(until)
 
     def log(self, runs: Iterable[TrainingRun]) -> None:
@@ -161,9 +161,14 @@ class Loop:
 
     # What the phases consist of
 
+    @property
+    def step(self) -> int:
+        """The step at which all active runs stand; there must be one."""
+        return next(iter(self.active)).at.step
+
     def dispatch(self, until: int) -> None:
         """Trains all runs towards the step ``until`` by one call to the devices."""
-        step = self.active[0].at.step
+        step = self.step
         moved = self.request(self.active, lambda places: dict.fromkeys(places, self.states.advance(step, until)))
         self.for_each_result(moved, lambda run, to: run.stand(*to, beside=len(moved)))
 
@@ -226,7 +231,7 @@ class Loop:
     def end(self, runs: Iterable[TrainingRun], error: BaseException | None = None) -> None:
         """Ends runs: by an error, or as complete where there is none."""
         for run in self.remaining(runs):
-            self.active.remove(run)
+            del self.active[run]
             try:
                 run.end(error)
             except Exception as failed:  # such as a full disk at the last records

@@ -13,7 +13,7 @@ from dlrun.program import pytree
 from dlrun.program.compiled import CompiledProgram, Evaluation
 from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState, kept, with_kept
-from dlrun.train.states import Arrays, dispatched
+from dlrun.train.states import Arrays, dispatched, evaluated
 
 OVERLAP_SECONDS = 0.02  # steps shorter than this overlap with preparing the next one
 
@@ -59,14 +59,13 @@ class SingleState:
         return step + count, None if compiles else done - began
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        compiled, sums = self.compiled, jax.device_put(self.compiled.eval_zeros, self.setup.replicated)
-        batches = compiled.eval_batches(self.eval_size)
-        most = batches if self.setup.program.loop else 1
-        for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
-            sums = compiled.eval_steps(self._state, sums, table, order, np.int32(first), np.int32(count))
-            if stopped():
-                return {}
-        return {0: compiled.evaluation(split, jax.device_get(sums))}
+        zeros = jax.device_put(self.compiled.eval_zeros, self.setup.replicated)
+
+        def step(sums: Any, *batches: Any) -> Any:
+            return self.compiled.eval_steps(self._state, sums, *batches)
+
+        sums = evaluated(self, split, zeros, step, stopped)
+        return {} if sums is None else {0: self.compiled.evaluation(split, sums)}
 
     def totals(self, places: Sequence[int]) -> dict[int, tuple[dict[str, Any], float | None]]:
         scale = self._state.loss_scale

@@ -18,7 +18,7 @@ from dlrun.program import pytree
 from dlrun.program.compiled import CompiledProgram, Evaluation
 from dlrun.program.setup import Setup
 from dlrun.program.state import TrainState, kept
-from dlrun.train.states import Arrays, dispatched
+from dlrun.train.states import Arrays, dispatched, evaluated
 
 LR_SCALE = "state/numbers/lr_scale"
 """The path of the factor by which a plateau schedule multiplies the learning rate."""
@@ -93,18 +93,15 @@ class StackedState:
         return step + count, None if compiles else seconds
 
     def evaluate(self, split: str, places: Sequence[int], stopped: Callable[[], bool]) -> dict[int, Evaluation]:
-        compiled = self.compiled
-        sums = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), compiled.eval_zeros)
-        sums = jax.device_put(sums, self.sharding)
-        batches = compiled.eval_batches(self.eval_size)
-        most = batches if compiled.setup.program.loop else 1
+        zeros = jax.tree.map(lambda a: np.zeros((self.size, *a.shape), a.dtype), self.compiled.eval_zeros)
         rows = self._padded([self.rows[place] for place in places])
-        for table, order, first, count in self.feed(0).evaluate(split, self.eval_size, batches, most):
-            sums = self.eval_steps(self._state, sums, table, order, np.int32(first), np.int32(count), *rows)
-            if stopped():
-                return {}
-        each = self._each(jax.device_get(sums), places)
-        return {place: compiled.evaluation(split, mine) for place, mine in each.items()}
+
+        def step(sums: Any, *batches: Any) -> Any:
+            return self.eval_steps(self._state, sums, *batches, *rows)
+
+        sums = evaluated(self, split, jax.device_put(zeros, self.sharding), step, stopped)
+        each = {} if sums is None else self._each(sums, places)
+        return {place: self.compiled.evaluation(split, mine) for place, mine in each.items()}
 
     def totals(self, places: Sequence[int]) -> dict[int, tuple[dict[str, Any], float | None]]:
         scale = self._state.loss_scale

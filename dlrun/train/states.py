@@ -7,6 +7,7 @@ so that these cost one dispatch and one transfer.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from dlrun.data.feed import Feed
@@ -88,3 +89,22 @@ class States(Protocol):
 def dispatched(most: int, step_seconds: float | None) -> int:
     """How many of ``most`` steps the next dispatch takes: as many as fit into DISPATCH_SECONDS; one if it compiles."""
     return 1 if step_seconds is None else max(1, min(most, int(DISPATCH_SECONDS / step_seconds)))
+
+
+def evaluated(
+    states: States, split: str, sums: Any, step: Callable[..., Any], stopped: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """The sums over a split's examples; None if ``stopped``, called between dispatches, returns True.
+
+    Args:
+      sums: zeros on the devices.
+      step: adds some batches to the sums, given these, table, order, first batch and how many batches.
+    """
+    compiled, size = states.compiled, states.eval_size
+    batches = compiled.eval_batches(size)
+    most = batches if compiled.setup.program.loop else 1
+    for table, order, first, count in states.feed(0).evaluate(split, size, batches, most):
+        sums = step(sums, table, order, np.int32(first), np.int32(count))
+        if stopped():
+            return None
+    return jax.device_get(sums)
