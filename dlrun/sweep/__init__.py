@@ -10,8 +10,9 @@ The words of this folder:
 
 Start reading with ``grid``, which goes through a sweep in order: ``jobs`` makes its jobs and groups them, ``folder``
 knows those that are in its directory already, and ``trainer`` has the others trained, by ``train_jobs`` in this process
-or, through one of the ``launchers``, by ``worker`` in others. ``run_sweep`` is what happens around that: lock, signals
-and the table at the end. ``display`` is what a person sees, ``estimate`` what ``--dry-run`` prints. ``tuning`` is a
-search: with ``search`` it chooses its jobs by the results of earlier ones. ``by_hydra`` is for users who chose another
-sweeper or launcher of Hydra's. How a single run is trained is decided in :mod:`dlrun.train`.
+or, through one of the ``launchers``, by ``worker`` in others. ``following`` sees how far these are. ``run_sweep`` is
+what happens around that: launcher, directory, lock, signals and the table at the end. ``display`` is what a person
+sees, ``estimate`` what ``--dry-run`` prints. ``tuning`` is a search: with ``search`` it chooses its jobs by the results
+of earlier ones. ``by_hydra`` is for users who chose another sweeper or launcher of Hydra's. How a single run is trained
+is decided in :mod:`dlrun.train`.
 """

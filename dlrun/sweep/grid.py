@@ -3,18 +3,17 @@
 import sys
 from typing import Any
 
-from dlrun.config import composition, directories
+from dlrun.config import composition
 from dlrun.errors import InvalidConfig
-from dlrun.program import devices
 from dlrun.runs import rundir
 from dlrun.runs.status import OVER
-from dlrun.sweep.folder import Folder, digest, read
+from dlrun.sweep.folder import Folder, digest
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.job import Job, taken_from
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.names import names
 from dlrun.sweep.request import SweepRequest
-from dlrun.sweep.run_sweep import launcher_of, main_metric, run_sweep, small_footprint
+from dlrun.sweep.run_sweep import created, existing, main_metric, opened, run_sweep, small_footprint
 from dlrun.sweep.trainer import Trainer
 
 
@@ -34,11 +33,8 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
     space = Space(hydra, request.cfg, request.overrides)
     most = composition.plain(request.cfg)[0].get("launcher", {}).get("max_jobs", Launcher.max_jobs)
     jobs = space.grid(request.trust, problems, most if isinstance(most, int) else Launcher.max_jobs)
-    launcher = launcher_of([job.plan for job in jobs])
-    devices.initialize(jobs[0].plan.settings)
-    where = directories.named(request.cfg, "hydra.sweep.dir")
-    there = None if where is None else read(where)
-    folder = None if there is None or where is None else Folder(where, described(request, space.swept))
+    launcher = opened(jobs)
+    folder = existing(request, space.swept)
     if folder is not None:
         jobs = belonging(folder, jobs)
     for axis in space.axes.values():
@@ -59,7 +55,7 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
             same_data(groups or grouped([*kinds.values()]), folder.data(), folder.directory)
         names(request.cfg, jobs, folder.entries if folder else {})
         if folder is None:
-            folder = Folder(directories.create(request.cfg, "hydra.sweep.dir"), described(request, space.swept))
+            folder = created(request, space.swept)
         metric, mode = main_metric(folder, groups)
 
         def train(running: Trainer) -> None:
@@ -67,16 +63,6 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
             running.train(groups)
 
         return run_sweep(request, folder, launcher, metric, mode, train)
-
-
-def described(request: SweepRequest, swept: dict[str, Any]) -> dict[str, Any]:
-    """What sweep.json records of the command; ``swept`` has the several values by key."""
-    return {
-        "command": ["dlrun", *sys.argv[1:]],
-        "overrides": request.overrides,
-        "config_dirs": [str(d.resolve()) for d in request.config_dirs],
-        "swept": swept,
-    }
 
 
 def belonging(folder: Folder, jobs: list[Job]) -> list[Job]:

@@ -1,21 +1,26 @@
-"""What grids and searches share around training: lock, signals, launcher, and the table and figure at the end."""
+"""What grids and searches share: launcher, directory, lock and signals before, and the table and figure at the end."""
 
 import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
+from dlrun.config import directories
 from dlrun.config.plan import Plan
 from dlrun.errors import InvalidConfig
+from dlrun.program import devices
 from dlrun.program.misfits import reported
 from dlrun.runs import atomic, rundir
 from dlrun.runs.lock import locked
 from dlrun.runs.status import LOST, OVER
 from dlrun.sweep import train_jobs
 from dlrun.sweep.display import SweepDisplay, see
-from dlrun.sweep.folder import Folder
+from dlrun.sweep.folder import Folder, read
 from dlrun.sweep.jobs.groups import Group
+from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers.base import Launcher
 from dlrun.sweep.request import SweepRequest
 from dlrun.sweep.trainer import Trainer
@@ -79,6 +84,38 @@ def picture(display: SweepDisplay, folder: Folder) -> None:
         named = {display.name(number): rows for number, rows in runs.items()}
         with contextlib.suppress(OSError):  # a full disk was reported before
             draw_sweep(named, display.metric, display.mode, folder.directory / rundir.CURVES)
+
+
+def opened(jobs: list[Job]) -> Launcher:
+    """The launcher of the jobs, once JAX is set up as they ask for.
+
+    Raises:
+      InvalidConfig: if they name several launchers, or theirs can't work here.
+    """
+    launcher = launcher_of([job.plan for job in jobs])
+    devices.initialize(jobs[0].plan.settings)
+    return launcher
+
+
+def existing(request: SweepRequest, swept: dict[str, list[Any]]) -> Folder | None:
+    """The directory that the command names, if it holds a sweep; ``swept`` has the several values by key."""
+    where = directories.named(request.cfg, "hydra.sweep.dir")
+    return None if where is None or read(where) is None else Folder(where, described(request, swept))
+
+
+def created(request: SweepRequest, swept: dict[str, list[Any]]) -> Folder:
+    """Makes the directory of a new sweep."""
+    return Folder(directories.create(request.cfg, "hydra.sweep.dir"), described(request, swept))
+
+
+def described(request: SweepRequest, swept: dict[str, list[Any]]) -> dict[str, Any]:
+    """What sweep.json records of the command."""
+    return {
+        "command": ["dlrun", *sys.argv[1:]],
+        "overrides": request.overrides,
+        "config_dirs": [str(d.resolve()) for d in request.config_dirs],
+        "swept": swept,
+    }
 
 
 def launcher_of(plans: list[Plan]) -> Launcher:

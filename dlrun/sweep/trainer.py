@@ -1,7 +1,6 @@
 """Has groups of jobs trained: in this process, or as units in others."""
 
 import json
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,11 @@ from dlrun.errors import InvalidConfig
 from dlrun.program.compiled import CompiledProgram
 from dlrun.runs import atomic, files, rundir
 from dlrun.runs.live import Rows
-from dlrun.runs.status import LOST, OVER, REPEATABLE
+from dlrun.runs.status import LOST, OVER
 from dlrun.sweep import train_jobs
 from dlrun.sweep.display import SweepDisplay, see
 from dlrun.sweep.folder import UNITS, Folder, begun, digest
+from dlrun.sweep.following import Following
 from dlrun.sweep.jobs.groups import Group, identity_of, same_data
 from dlrun.sweep.jobs.job import Job
 from dlrun.sweep.launchers import process
@@ -26,7 +26,6 @@ from dlrun.sweep.search.pruning import Pruner
 from dlrun.train.signals import Stop
 
 KEPT = 4  # compiled groups that are kept, for the next trials of a search
-LOOK = 2.0  # seconds between two looks at the jobs of worker processes
 
 
 class Trainer:
@@ -129,7 +128,28 @@ class Trainer:
             return None
 
     def _send(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
-        """Has other processes train the groups as units: several for each group, if there are workers enough."""
+        """Has other processes train the groups as units."""
+        units = self._written(groups, pruner)
+        following = Following(units, self.folder.status, self._follow, self._changed)
+
+        def poll() -> None:
+            following.poll()
+            self.display.tick()
+
+        def done(unit: Path, code: int) -> bool:
+            lost = following.lost(unit)
+            if lost and not self.stop.signum:
+                text = f"job {', '.join(map(str, lost))}: its process ended with code {code}"
+                self.display.note(text + see(process.log(unit)))
+                for number in lost:
+                    self._changed(number, "failed")
+            return self.enough
+
+        self.launcher.launch(list(units), stop=lambda: self.stop.signum, done=done, poll=poll)
+        following.look(following.jobs)
+
+    def _written(self, groups: Sequence[Group], pruner: Pruner | None) -> dict[Path, list[int]]:
+        """Writes the files of units: several for each group, if there are workers enough. Gives the jobs of each."""
         units: dict[Path, list[int]] = {}
         folder = self.folder.directory / UNITS
         workers = self.launcher.workers or 1
@@ -145,42 +165,7 @@ class Trainer:
                 self.units |= dict.fromkeys(units[file], file)
                 unit = {**self._unit(jobs, pruner), "data": identity_of(group.setups[0].data)}
                 atomic.write(file, json.dumps(unit), below=self.folder.directory)
-        seen = {n: self.folder.status(n) for numbers in units.values() for n in numbers}
-        over: set[int] = set()
-        looked = 0.0
-
-        def look(numbers: list[int], *, ended: bool = False) -> None:
-            for number in numbers:
-                now = self.folder.status(number)
-                # The status that it had before says nothing. A killed job is started again, or lost: see done().
-                if now == "running":
-                    self._follow(number)
-                if number in over or now == "killed" or (now == seen[number] and not (ended and now in REPEATABLE)):
-                    continue
-                seen[number] = now
-                self._changed(number, now)
-                if now in (*OVER, "failed"):
-                    over.add(number)
-
-        def poll() -> None:
-            nonlocal looked
-            if time.monotonic() - looked > LOOK:
-                looked = time.monotonic()
-                look([n for numbers in units.values() for n in numbers])
-            self.display.tick()
-
-        def done(unit: Path, code: int) -> bool:
-            look(units[unit], ended=True)
-            lost = [n for n in units[unit] if n not in over and seen[n] != "stopped"]
-            if lost and not self.stop.signum:
-                said = f"job {', '.join(map(str, lost))}: its process ended with code {code}"
-                self.display.note(said + see(process.log(unit)))
-                for number in lost:
-                    self._changed(number, "failed")
-            return self.enough
-
-        self.launcher.launch(list(units), stop=lambda: self.stop.signum, done=done, poll=poll)
-        look([n for numbers in units.values() for n in numbers])
+        return units
 
     def _unit(self, jobs: list[Job], pruner: Pruner | None) -> dict[str, Any]:
         return {

@@ -9,17 +9,15 @@ from dlrun.config import catalogue, directories
 from dlrun.config.settings import in_steps
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig
-from dlrun.program import devices
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic, rundir
 from dlrun.runs.metric_names import ROW_KEYS
 from dlrun.runs.status import FAILED, OVER
-from dlrun.sweep.folder import Folder, read
-from dlrun.sweep.grid import described
+from dlrun.sweep.folder import Folder
 from dlrun.sweep.jobs.groups import grouped, same_data
 from dlrun.sweep.jobs.space import Space
 from dlrun.sweep.request import SweepRequest
-from dlrun.sweep.run_sweep import launcher_of, run_sweep
+from dlrun.sweep.run_sweep import created, existing, opened, run_sweep
 from dlrun.sweep.search import best
 from dlrun.sweep.search import search as searching
 from dlrun.sweep.search.domain import search_space
@@ -44,16 +42,16 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
     space = Space(hydra, request.cfg, request.overrides)
     space.problems += problems
     probes = space.jobs_of(list(wanted.probes()), request.trust)
-    launcher = launcher_of([job.plan for job in probes])
-    devices.initialize(probes[0].plan.settings)
+    launcher = opened(probes)
     groups = grouped(probes)
     setup = groups[0].setups[0]
     known = [f"val/{name}" for name in setup.program.task.names]
     aims = searching.objectives(options, Objective(setup.metric, "min" if setup.mode == "min" else "max"), known)
     where = directories.named(request.cfg, "hydra.sweep.dir")
     searching.check(wanted, options, aims, where or Path("nowhere"))
-    there = None if where is None else read(where)
-    if where is not None and there is not None and there["jobs"] and not (where / rundir.STUDY).exists():
+    swept = {key: [str(domain)] for key, domain in wanted.domains.items()}
+    there = existing(request, swept)
+    if there and there.entries and not (there.directory / rundir.STUDY).exists():
         allowed = f"allowed: a new folder, or dlrun resume {where}"
         raise InvalidConfig(
             [f"hydra.sweep.dir={where}: the sweep of another command, without {rundir.STUDY}; {allowed}"]
@@ -71,8 +69,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
         runs = trials * options.seeds
         print(about([cost([setup], launcher, min(runs, options.batch * options.seeds))], runs, 1))
         return 0
-    made = where if there is not None and where is not None else directories.create(request.cfg, "hydra.sweep.dir")
-    folder = Folder(made, described(request, {key: [str(domain)] for key, domain in wanted.domains.items()}))
+    folder = there or created(request, swept)
     same_data(groups, folder.data(), folder.directory)
 
     def train(running: Trainer) -> str:
