@@ -9,7 +9,7 @@ from yaml import YAMLError
 
 from dlrun.config import catalogue, directories, ignored
 from dlrun.config.hydra_adapter import Config, Hydra, HydraError, Override
-from dlrun.config.overrides import one_duration, parse, said, twice
+from dlrun.config.overrides import error_line, one_duration, parse, twice
 from dlrun.errors import InvalidConfig, nearest, show
 
 REFUSALS = (HydraError, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
@@ -56,7 +56,7 @@ def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:
         except MissingMandatoryValue as error:
             found.append(f"{error.full_key or key}=???: a value must be given")
         except OmegaConfBaseException as error:
-            found.append(f"{error.full_key or key}: {said(error)}")
+            found.append(f"{error.full_key or key}: {error_line(error)}")
     return values, found
 
 
@@ -123,13 +123,11 @@ def assign(cfg: Config, override: Override) -> list[str]:
         if not override.sweeps:
             OmegaConf.update(cfg, key, override.value, merge=False, force_add=True)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return [f"{override.text}: {said(error)}"]
+        return [f"{override.text}: {error_line(error)}"]
     return []
 
 
-def _piecewise(
-    hydra: Hydra, overrides: list[str], of_all: Exception, *, multirun: bool
-) -> tuple[Config, list[str]]:
+def _piecewise(hydra: Hydra, overrides: list[str], of_all: Exception, *, multirun: bool) -> tuple[Config, list[str]]:
     """The configuration that the good overrides make, and what is wrong with the others; ``of_all`` refused all."""
     groups = hydra.groups()
     choices, values, found = [], [], []
@@ -156,7 +154,7 @@ def _piecewise(
     try:
         cfg = cfg or hydra.compose(choices, multirun=multirun)
     except REFUSALS as refusal:  # the user's own configs are broken, whatever the overrides
-        raise InvalidConfig([*found, said(refusal)]) from None
+        raise InvalidConfig([*found, error_line(refusal)]) from None
     # A key that a file leaves out may be given all the same: the component's signature knows it, or nothing does.
     amended = [("++" if v.changes and _absent(cfg, v) else "") + v.text for v in values]
     found += [problem for v in values for problem in assign(cfg, v)]
@@ -164,7 +162,7 @@ def _piecewise(
         try:
             return hydra.compose([*choices, *amended], multirun=multirun), []
         except REFUSALS as refusal:
-            found.append(said(refusal))
+            found.append(error_line(refusal))
     return cfg, found
 
 
@@ -177,7 +175,7 @@ def _refused(hydra: Hydra, cfg: Config, override: Override, refusal: Exception) 
         return problem
     known = hydra.options(group)
     if not known or override.package or override.deletes or (isinstance(value, str) and value in known):
-        return f"{override.text}: {said(refusal)}"
+        return f"{override.text}: {error_line(refusal)}"
     return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
 
 

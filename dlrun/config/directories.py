@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import catalogue
 from dlrun.config.hydra_adapter import Config, Hydra
-from dlrun.config.overrides import said
+from dlrun.config.overrides import error_line
 from dlrun.errors import InvalidConfig, show
 from dlrun.runs import rundir
 
@@ -85,4 +85,4 @@ def _name(cfg: Config, key: str) -> Any:
     try:
         return OmegaConf.select(cfg, key)
     except OmegaConfBaseException as error:
-        raise InvalidConfig([f"{key}={show(as_written(cfg, key))}: {said(error)}"]) from None
+        raise InvalidConfig([f"{key}={show(as_written(cfg, key))}: {error_line(error)}"]) from None

@@ -22,7 +22,7 @@ def parse(text: str, hydra: Hydra | None = None) -> tuple[Override | None, str]:
         return (hydra_adapter.read if hydra is None else hydra.read)(text), ""
     except HydraError as error:
         quote = "; put text with special characters in quotes: 'key=\"...\"'" if SPECIAL.search(str(error)) else ""
-        why = said(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
+        why = error_line(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
         return None, f"{show(text)}: can't be read as key=value: {why}{quote}"
 
 
@@ -73,7 +73,7 @@ def twice(overrides: list[str]) -> list[str]:
     ]
 
 
-def said(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """What an exception says, on one line."""
     error = hydra_adapter.cause(error)
     if isinstance(error, YAMLError):

@@ -11,7 +11,7 @@ from yaml import YAMLError
 from dlrun.config import ignored
 from dlrun.config.composition import assign, forbidden
 from dlrun.config.hydra_adapter import Config, refer_to
-from dlrun.config.overrides import one_duration, parse, said, twice
+from dlrun.config.overrides import error_line, one_duration, parse, twice
 from dlrun.errors import InvalidConfig
 from dlrun.runs import atomic, files
 
@@ -33,7 +33,7 @@ def load(file: Path) -> Config:
     try:
         cfg = OmegaConf.load(io.StringIO(files.read(file).decode()))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise InvalidConfig([f"{file}: can't be read: {said(error)}"]) from None
+        raise InvalidConfig([f"{file}: can't be read: {error_line(error)}"]) from None
     if not isinstance(cfg, Config) or not cfg:
         raise InvalidConfig([f"{file}: can't be read: it holds no keys"])
     return cfg

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dlrun.config import directories
 from dlrun.config.hydra_adapter import refer_to
-from dlrun.config.overrides import said
+from dlrun.config.overrides import error_line
 from dlrun.errors import InvalidConfig
 from dlrun.sweep.folder import Entry, is_name
 from dlrun.sweep.jobs.job import Job, hydra_text
@@ -48,4 +48,4 @@ def subdirectory(cfg: Any, job: Job) -> str:
     try:
         return str(whole.hydra.sweep.subdir)
     except OmegaConfBaseException as error:
-        raise InvalidConfig([f"hydra.sweep.subdir={name}: {said(error)}"]) from None
+        raise InvalidConfig([f"hydra.sweep.subdir={name}: {error_line(error)}"]) from None
