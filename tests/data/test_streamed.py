@@ -27,7 +27,7 @@ from dlrun.runs import manifest
 from tests.conftest import QUICK
 from tests.digest import digest
 from tests.program.test_devices import same_curves
-from tests.train.test_signals import SLOW_PHASES, WORDS, start, wait_for
+from tests.train.test_signals import WORDS, interrupt, start, wait_for
 
 
 class Decoding:
@@ -364,10 +364,8 @@ def test_killed_and_resumed_equals_never_killed(shell, own_folder: Path) -> None
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(shell, own_folder: Path, phase: str, signum: int, code: int) -> None:
     directory = own_folder / "run"
-    process = start("epochs=4", *STREAMED, directory=directory, patch=SLOW_PHASES[phase])
-    wait_for(process, "PHASE")
-    time.sleep(0.2)
-    process.send_signal(signum)
+    process = start("epochs=4", *STREAMED, directory=directory, waits_in=phase)
+    interrupt(process, signum)
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err

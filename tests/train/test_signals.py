@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 
 from dlrun.runs import manifest
+from tests import slow_phases
 from tests.digest import digest
 
 WORDS = ("model.widths=[16]", "log.plot=false", "dropout=0.1", "schedule=constant")
 
 
-def start(*words: str, directory: Path, patch: str = "") -> subprocess.Popen[str]:
-    """A run in a process of its own; ``patch`` is Python code executed first, to make a phase last."""
-    code = f"import sys\n{patch}\nfrom dlrun.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+def start(*words: str, directory: Path, waits_in: str = "none") -> subprocess.Popen[str]:
+    """A run in a process of its own, which waits in a phase: see tests/slow_phases.py."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, *WORDS, *words, f"hydra.run.dir={directory}"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        [sys.executable, "-P", slow_phases.__file__, waits_in, *WORDS, *words, f"hydra.run.dir={directory}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
 
 
@@ -33,58 +34,22 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"{text!r} never came; exit code {process.wait()}")
 
 
-SLOW_PHASES = {
-    "compile": """
-from dlrun.train.single import SingleState
-old = SingleState.start
-def start(self, saved):
-    print('PHASE', file=sys.stderr, flush=True)
-    import time; time.sleep(1.0)
-    return old(self, saved)
-SingleState.start = start
-""",
-    "train": """
-from dlrun.train.single import SingleState
-old = SingleState.advance
-def advance(self, step, until):
-    if step:
-        print('PHASE', file=sys.stderr, flush=True)
-        import time; time.sleep(0.05)
-    return old(self, step, step + 1)
-SingleState.advance = advance
-""",
-    "evaluate": """
-from dlrun.train.single import SingleState
-old = SingleState.evaluate
-def metrics(self, *args, **kwargs):
-    print('PHASE', file=sys.stderr, flush=True)
-    import time; time.sleep(1.0)
-    return old(self, *args, **kwargs)
-SingleState.evaluate = metrics
-""",
-    "save": """
-import dlrun.runs.checkpoint as c
-old = c.Checkpoints.save
-def save(self, *args):
-    print('PHASE', file=sys.stderr, flush=True)
-    import time; time.sleep(1.0)
-    return old(self, *args)
-c.Checkpoints.save = save
-""",
-}
+def interrupt(process: subprocess.Popen[str], signum: int) -> None:
+    """Sends a signal to a run that waits in a phase, and waits until the run says that it got it."""
+    wait_for(process, "PHASE")
+    process.send_signal(signum)
+    wait_for(process, f"{signal.Signals(signum).name}: saving the state and stopping")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", SLOW_PHASES)
+@pytest.mark.parametrize("phase", slow_phases.PHASES)
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(phase, signum, code, own_folder, shell, dlrun):
     if signum == signal.SIGINT and phase in ("compile", "save"):
         pytest.skip("the same code as for SIGTERM")
     directory = own_folder / "run"
-    process = start("epochs=4", directory=directory, patch=SLOW_PHASES[phase])
-    wait_for(process, "PHASE")
-    time.sleep(0.2)
-    process.send_signal(signum)
+    process = start("epochs=4", directory=directory, waits_in=phase)
+    interrupt(process, signum)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert out.splitlines()[-1] == str(directory)
@@ -99,16 +64,12 @@ def test_a_signal_saves_and_stops(phase, signum, code, own_folder, shell, dlrun)
 @pytest.mark.slow
 def test_a_second_signal_ends_the_process_at_once(own_folder, shell, dlrun):
     directory = own_folder / "run"
-    process = start("epochs=4", directory=directory, patch=SLOW_PHASES["save"].replace("sleep(1.0)", "sleep(60)"))
-    wait_for(process, "PHASE")
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    process = start("epochs=4", directory=directory, waits_in="save")
+    interrupt(process, signal.SIGTERM)
     assert process.poll() is None
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
-    assert process.returncode == 143
-    assert time.monotonic() - began < 5
+    assert process.wait(timeout=5) == 143
+    process.communicate()
     assert shell("resume", str(directory)).code == 0
     assert digest(directory) == digest(dlrun(*WORDS, "epochs=4").directory)
 
