@@ -51,6 +51,12 @@ def write(directory: Path, names: list[str], given: list[Row], status: str | Non
     return warnings
 
 
+def a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts the clock forward, for libraries whose files are named by the second."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 1.0)
+
+
 def drop_rows(directory: Path, last: int) -> None:
     """What resuming does with the rows after the step that it goes on from."""
     rundir.keep_rows(directory, lambda row: row["step"] <= last and row["split"] != "test")
@@ -264,12 +270,12 @@ def test_tensorboard_after_a_resume_holds_each_row_once(tmp_path):
     assert np.diff(times) == pytest.approx([0.1] * 7, abs=1e-3)
 
 
-def test_open_tensorboard_sees_each_row_once_after_a_resume(tmp_path):
+def test_open_tensorboard_sees_each_row_once_after_a_resume(tmp_path, monkeypatch):
     write(tmp_path, ["tensorboard"], rows(10, 60))
     events = tensorboard(tmp_path)
     assert len(events.Scalars("train/loss")) == 6
     drop_rows(tmp_path, 40)
-    time.sleep(1.1)  # the file's name has the second in it
+    a_second_later(monkeypatch)  # the file's name has the second in it
     write(tmp_path, ["tensorboard"], rows(50, 80, scale=3.0))
     found = [(e.step, np.float32(e.value)) for e in events.Reload().Scalars("train/loss")]
     assert found == [(r["step"], np.float32(r["loss"])) for r in rundir.read_metrics(tmp_path) if r["split"] == "train"]
@@ -465,12 +471,12 @@ def test_wandb_holds_the_rows_and_the_configuration(tmp_path, wandb):
     assert wandb.run is None
 
 
-def test_wandb_goes_on_with_the_same_run(tmp_path, wandb):
+def test_wandb_goes_on_with_the_same_run(tmp_path, wandb, monkeypatch):
     write(tmp_path, ["wandb"], [*rows(10, 60), TEST], status="failed")
     *_, first, code = wandb_run(tmp_path)
     assert code == 1
     drop_rows(tmp_path, 40)
-    time.sleep(1.1)  # the folder's name has the second in it
+    a_second_later(monkeypatch)  # the folder's name has the second in it
     write(tmp_path, ["wandb"], [*rows(50, 80, scale=3.0), {**TEST, "step": 80, "loss": 0.25}])
     history, results, run, code = wandb_run(tmp_path)
     assert history == points([*rows(10, 40), *rows(50, 80, scale=3.0)])
@@ -479,11 +485,11 @@ def test_wandb_goes_on_with_the_same_run(tmp_path, wandb):
     assert code == 0
 
 
-def test_wandb_keeps_what_was_sent(tmp_path, wandb):
+def test_wandb_keeps_what_was_sent(tmp_path, wandb, monkeypatch):
     write(tmp_path, ["wandb"], rows(10, 20))
     (first,) = tmp_path.glob("wandb/offline-run-*")
     next(first.glob("*.wandb")).with_suffix(".wandb.synced").touch()  # as `wandb sync` leaves it
-    time.sleep(1.1)
+    a_second_later(monkeypatch)
     write(tmp_path, ["wandb"], rows(30, 40))
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
     assert first.exists()
