@@ -124,12 +124,12 @@ def _table(watched: Watched) -> None:
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while True:
-            live.update(_picture(watched, console, "Ctrl-C ends"), refresh=True)
+            live.update(picture(watched, console, "Ctrl-C ends"), refresh=True)
             time.sleep(watched.args.watch)
-    console.print(_picture(watched, console), no_wrap=True, overflow="crop")
+    console.print(picture(watched, console), no_wrap=True, overflow="crop")
 
 
-def _picture(watched: Watched, console: Any, hint: str = "") -> Any:
+def picture(watched: Watched, console: Any, hint: str = "") -> Any:
     """The table and a line of totals, as a ``rich`` text."""
     from rich.text import Text
 

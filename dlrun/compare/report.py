@@ -82,7 +82,7 @@ def contents(view: View, file: Path) -> dict[str, Any]:
         "runs": {
             "names": [os.path.relpath(path, root) if root else path for path in paths],
             "below": root,
-            "links": [_link(path, file) for path in paths],
+            "links": [link(path, file) for path in paths],
             "status": [state(run) for run in view.runs],
             "counted": [averaged(run) for run in view.runs],
             "group": [number[id(run)] for run in view.runs],
@@ -181,7 +181,7 @@ def _plain(value: Any) -> str | float | int | None:
     return value if abs(value) < 1e300 else show(value)  # JSON has no infinity, and no NaN
 
 
-def _link(path: str, file: Path) -> str:
+def link(path: str, file: Path) -> str:
     """A URL of a run's directory: relative to the page where they share more than the root."""
     folder = os.path.dirname(os.path.abspath(file))
     if os.path.commonpath([path, folder]) == "/":

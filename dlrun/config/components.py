@@ -148,11 +148,11 @@ def _of_the_user(group: str, name: str, trust: tuple[str, ...]) -> Callable[...,
         raise InvalidConfig([f"{path}: {module_name} has no {attribute}{nearest(attribute, there)}"])
     wanted = f"{', '.join(given(group, component)) or 'nothing'} by position, and its keys, with types, after a *"
     try:
-        positional = _positional(component)
+        taken = positional(component)
     except Exception as error:  # no signature, or a type that is not defined
         raise InvalidConfig([f"{path}: must take {wanted}; {error}"]) from error
-    if len(positional) != len(given(group, component)):
-        raise InvalidConfig([f"{path}: must take {wanted}; it takes {', '.join(positional) or 'nothing'} by position"])
+    if len(taken) != len(given(group, component)):
+        raise InvalidConfig([f"{path}: must take {wanted}; it takes {', '.join(taken) or 'nothing'} by position"])
     return component
 
 
@@ -163,7 +163,7 @@ def _trust_hint(error: Exception) -> str:
     return f"; if it is yours too, allow importing it: --trust {missing}" if theirs else ""
 
 
-def _positional(component: Callable[..., Any]) -> list[str]:
+def positional(component: Callable[..., Any]) -> list[str]:
     """The names of a component's positional parameters. Raises where its signature or a type in it can't be read."""
     keys(component)
     function = component.__init__ if inspect.isclass(component) else component

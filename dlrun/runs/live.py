@@ -71,11 +71,12 @@ class Rows:
                         break
                     self.offset += len(line)
                     if (row := rundir.parsed(line)) is not None:
-                        self._take(row)
+                        self.take(row)
                 self.stamp = now
         return self
 
-    def _take(self, row: dict[str, Any]) -> None:
+    def take(self, row: dict[str, Any]) -> None:
+        """Takes up a row: the last values, and the extremes of each metric."""
         split, numbers = row["split"], {k: float(v) for k, v in row.items() if is_number(v)}
         self.last_rows[split] = numbers
         if "nonfinite" not in row:  # such an evaluation is no result

@@ -133,7 +133,7 @@ class SweepDisplay:
         now = time.perf_counter()
         if self.live is None and now - self.reported > max(SILENCE, 0.05 * (now - self.began)):
             self.reported = now
-            self.note(fitted(self._parts(), None))
+            self.note(fitted(self.parts(), None))
 
     def better(self, a: float, b: float) -> bool:
         return a < b if self.mode == "min" else a > b
@@ -176,14 +176,15 @@ class SweepDisplay:
         known = sorted((j for j in jobs if j in self.best), key=lambda j: sign * self.best[j])
         return known[:n]
 
-    def _parts(self) -> list[tuple[int, str]]:
+    def parts(self) -> list[tuple[int, str]]:
+        """What the line says, each part with its rank: those of the largest are left out first on a narrow terminal."""
         counts = Counter(self.statuses.values())
         over = len(self.jobs) - counts["pending"] - counts["running"]
         parts = [(0, f"{over}/{max(self.expected, len(self.jobs))} jobs done")]
         if counts["running"]:
             parts.append((3, f"{counts['running']} running"))
         parts += [(1, f"{counts[s]} {s}") for s in (*FAILED, "pruned") if counts[s]]
-        if (left := self._left()) is not None:
+        if (left := self.seconds_left()) is not None:
             parts.append((1, f"{clock(left)} left"))
         if self.best:
             job = self._best(1, list(self.best))[0]
@@ -191,7 +192,7 @@ class SweepDisplay:
             parts += [(2, f"best {name} {number(self.best[job])}"), (4, f"(job {job}: {self.jobs[job]})")]
         return parts
 
-    def _left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds until the end, by the speed since the first steps, whose time went into compiling."""
         if self.timed is None:
             return None
@@ -213,7 +214,7 @@ class SweepDisplay:
         from rich.text import Text
 
         width = options.max_width - 3
-        text = fitted(self._parts(), width)
+        text = fitted(self.parts(), width)
         room = min(width - len(text) - 2, 30)
         taken, total = (sum(s[i] for s in self.steps.values()) for i in (1, 2))
         total += self._to_come()

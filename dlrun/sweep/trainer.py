@@ -75,7 +75,7 @@ class Trainer:
                 self._read_best(number)
                 self.failed |= status in LOST
             elif status != "pending":
-                self._follow(number)
+                self.follow(number)
             if changes := self.folder.changes(number):
                 text = f"{self.display.name(number)}: {self.folder.path(number)} was resumed by itself with "
                 self.display.warn(f"{text}{' '.join(changes)}")
@@ -130,7 +130,7 @@ class Trainer:
     def _send(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
         """Has other processes train the groups as units."""
         units = self._written(groups, pruner)
-        following = Following(units, self.folder.status, self._follow, self._changed)
+        following = Following(units, self.folder.status, self.follow, self._changed)
 
         def poll() -> None:
             following.poll()
@@ -207,7 +207,7 @@ class Trainer:
         self._read_best(number)
         self.display.came_to(number, status)
 
-    def _follow(self, number: int) -> None:
+    def follow(self, number: int) -> None:
         """Reads how far a job is, and its best value, from its metrics.jsonl."""
         rows = self.rows.get(number)
         seen = (rows or self.rows.setdefault(number, Rows(self.folder.path(number)))).read()

@@ -322,7 +322,7 @@ def test_a_look_reads_what_changed(monkeypatch: pytest.MonkeyPatch):
     add(folders[0], val(4, 0.9))
     assert watched.look() == runs, "rows are no business of a look"
     with monkeypatch.context() as patch:
-        patch.setattr(live.Rows, "_take", lambda rows, row: taken.append(row["step"]))
+        patch.setattr(live.Rows, "take", lambda rows, row: taken.append(row["step"]))
         taken: list[int] = []
         for more in ((), (val(5, 0.9), val(6, 0.9)), ()):
             add(folders[0], *more)
@@ -337,7 +337,7 @@ def shown(width: int, height: int = 20, hint: str = "") -> list[str]:
 
     watched = watch.Watched(ls.parser().read([]))
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True)
-    return watch._picture(watched, console, hint).plain.split("\n")
+    return watch.picture(watched, console, hint).plain.split("\n")
 
 
 def test_the_table_has_what_the_screen_has_room_for():

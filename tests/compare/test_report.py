@@ -165,8 +165,8 @@ def test_the_curves_of_what_was_asked_for(tmp_path: Path):
 
 def test_links(tmp_path: Path):
     here = tmp_path / "a folder" / "r.html"
-    assert report._link(str(tmp_path / "runs" / "a#1:%?"), here) == "../runs/a%231%3A%25%3F/"
-    assert report._link("/elsewhere/x y", here) == "file:///elsewhere/x%20y"
+    assert report.link(str(tmp_path / "runs" / "a#1:%?"), here) == "../runs/a%231%3A%25%3F/"
+    assert report.link("/elsewhere/x y", here) == "file:///elsewhere/x%20y"
 
 
 def test_matrices_of_many_classes_are_few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

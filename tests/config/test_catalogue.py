@@ -58,7 +58,7 @@ def test_keys_are_those_of_the_signature(group: str, name: str, file: Path) -> N
 
 @each_option
 def test_the_runner_gives_what_it_takes_by_position(group: str, name: str, file: Path) -> None:
-    assert tuple(components._positional(component(group, name))) == components.given(group, component(group, name))
+    assert tuple(components.positional(component(group, name))) == components.given(group, component(group, name))
 
 
 def test_settings_are_those_of_config_yaml() -> None:

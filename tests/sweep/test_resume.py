@@ -216,11 +216,13 @@ def test_a_job_is_followed_by_what_it_writes(tmp_path):
     (tmp_path / "0" / "run.json").write_text('{"status": "stopped"}')
     trainer = Trainer(SweepRequest(None, [], [], ()), folder, Local(workers=2), display, None)
     assert trainer.show([0]) == set()
-    assert (display.steps[0], display.best, display._left()) == ((20, 20, 0), {0: 0.5}, None), "of the time before"
+    assert (display.steps[0], display.best, display.seconds_left()) == ((20, 20, 0), {0: 0.5}, None), (
+        "of the time before"
+    )
     for step, accuracy in ((40, 0.7), (60, 0.6)):
         with file.open("a") as f:
             f.write(json.dumps({"split": "val", "step": step, "accuracy": accuracy}) + "\n")
-        trainer._follow(0)
+        trainer.follow(0)
         assert (display.steps[0][1], display.best) == (step, {0: 0.7})
 
 

@@ -124,7 +124,7 @@ class Space:
                 texts = [s.text for s in settings if key_of(s.text).split(".")[0] not in catalogue.NOT_OF_A_RUN]
                 jobs.append(Job(i, texts, checked, made.written, made.hydra))
         if lines:
-            raise InvalidConfig(_worded(lines, [{k: s.text for k, s in point.items()} for point in points]))
+            raise InvalidConfig(worded(lines, [{k: s.text for k, s in point.items()} for point in points]))
         return jobs
 
     def _setting(self, override: Override, element: Any) -> Setting:
@@ -200,7 +200,7 @@ def _other_duration(settings: list[Setting]) -> list[Setting]:
     return [Setting(text, text.partition("=")[0], None, fixed=False) for text in added]
 
 
-def _worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[str]:
+def worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[str]:
     """Each problem once; if only some jobs have it, with the swept values that these jobs share in front.
 
     Args:

@@ -184,12 +184,12 @@ def opened(directory: Path, described: dict[str, Any], modes: dict[str, str], ho
             if not file.exists():  # made under another name: so it is complete, or not there
                 part = directory / f".{rundir.STUDY}.{os.getpid()}"
                 files.remove(part)
-                with _storage(part) as storage:
+                with storage_of(part) as storage:
                     directions = [optuna.study.StudyDirection[f"{mode}imize".upper()] for mode in modes.values()]
                     study = optuna.create_study(storage=storage, study_name=NAME, directions=directions)
                     study.set_user_attr(ATTRIBUTE, described)
                 os.replace(part, file)
-            with _storage(file) as storage:
+            with storage_of(file) as storage:
                 study = optuna.load_study(storage=storage, study_name=NAME)
                 yield Study(study, metrics=list(modes), **how)
         finally:
@@ -223,7 +223,7 @@ def check(directory: Path, described: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _storage(file: Path) -> Iterator["optuna.storages.RDBStorage"]:
+def storage_of(file: Path) -> Iterator["optuna.storages.RDBStorage"]:
     from optuna.storages import RDBStorage
 
     # Not by a URL, in which a ? or % of the path would mean something.

@@ -17,7 +17,7 @@ from dlrun.config import composition, plan
 from dlrun.config.overrides import parse, typed
 from dlrun.errors import InvalidConfig
 from dlrun.sweep.jobs.job import Job, dumped, hydra_text
-from dlrun.sweep.jobs.space import Space, _worded
+from dlrun.sweep.jobs.space import Space, worded
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_problems_say_which_jobs_have_them(hydra: Any) -> None:
     assert "model.channels: unknown key" in said[0]
     points = [{"act": f"act={a}", "seed": f"seed={s}"} for a in "abcde" for s in (0, 10)]
     lines = {"seed=10: no": [1, 3], "line": [0, 1, 2, 3], "each": [0, 2, 4, 6], "all": list(range(10))}
-    assert _worded(lines, points) == [
+    assert worded(lines, points) == [
         "act=a,b: seed=10: no", "act=a,b: line", "act=a,b,c,... seed=0: each", "all",
     ]  # fmt: skip
 

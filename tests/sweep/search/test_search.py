@@ -38,7 +38,7 @@ def quick_storage(tmp_path_factory: pytest.TempPathFactory):
         connection.execute("PRAGMA synchronous = OFF")
 
     @contextmanager
-    def storage(file, of=study._storage):
+    def storage(file, of=study.storage_of):
         if not file.exists():
             shutil.copy(empty, file)
         with of(file) as opened:
@@ -46,8 +46,8 @@ def quick_storage(tmp_path_factory: pytest.TempPathFactory):
 
     event.listen(Engine, "connect", connected)
     empty = tmp_path_factory.mktemp("storage") / "empty.db"
-    with study._storage(empty), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "_storage", storage)
+    with study.storage_of(empty), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "storage_of", storage)
         yield
     event.remove(Engine, "connect", connected)
 
@@ -352,7 +352,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path: Path, monkeypa
             searched(tmp_path / "part", part := Runs(), *words, **how)
     assert part.tried == whole.tried[4:8]  # what was asked for before, with the same numbers
     with monkeypatch.context() as patch:  # while results are written down
-        patch.setattr(search, "_tell", dying(search._tell, 1))
+        patch.setattr(study.Study, "completed", dying(study.Study.completed, 1))
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path / "part", part := Runs(), *words, **how)
     assert part.tried == whole.tried[8:]
@@ -515,7 +515,7 @@ def test_a_file_that_is_no_study_of_ours(tmp_path: Path, kind: str) -> None:
     else:
         import optuna
 
-        with study._storage(file) as storage:
+        with study.storage_of(file) as storage:
             optuna.create_study(storage=storage, study_name="mine")
     before = file.read_bytes()
     with pytest.raises(InvalidConfig, match=r"study.db: not a study of dlrun; allowed: another hydra.sweep.dir"):
