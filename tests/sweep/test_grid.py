@@ -230,7 +230,7 @@ def test_time_left_counts_no_compiling_and_what_a_search_will_choose(monkeypatch
         found.advance(job, 60)
     found.came_to(0, "pruned")
     assert found.steps[0] == (0, 60, 60)
-    # 110 steps took 10 s. Left are 40 of job 1, and 80 of each of the two jobs to come, as many as these have on average
+    # 110 steps took 10 s. Left are 40 of job 1, and 80 of each of the two jobs to come: these jobs' mean
     assert found.seconds_left() == pytest.approx(18.18, abs=0.01)
     assert found.parts()[0] == (0, "1/4 jobs done")
 

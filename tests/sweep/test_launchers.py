@@ -45,8 +45,12 @@ print("started", flush=True)
 if len(starts.read_text().splitlines()) <= todo.get("kills", 0):
     os.kill(os.getpid(), signal.SIGKILL)
 if todo.get("stuck"):
-    with Stop():
+    with Stop(lambda name: print(name, flush=True)):
+        print("stuck", flush=True)
         time.sleep(60)
+deadline = time.monotonic() + 30
+while "meets" in todo and not unit.with_name(f"{todo['meets']}.starts").exists() and time.monotonic() < deadline:
+    time.sleep(0.01)
 time.sleep(todo.get("seconds", 0))
 with unit.with_suffix(".ends").open("a") as file:
     file.write(f"{time.time()}\\n")
@@ -107,7 +111,7 @@ def overlap(sweep: Sweep, units: int) -> int:
 
 
 def test_all_units_run_so_many_at_a_time_and_say_how_they_ended(sweep):
-    sweep.launch(Local(workers=2), {"seconds": 2}, {"seconds": 2, "exit": 1}, {"exit": 2}, {})
+    sweep.launch(Local(workers=2), {"meets": 1}, {"meets": 0, "exit": 1}, {"exit": 2}, {})
     assert sweep.codes == {"0": 0, "1": 1, "2": 2, "3": 0}
     assert [len(sweep.starts(i)) for i in range(4)] == [1, 1, 1, 1]
     assert overlap(sweep, 4) == 2
@@ -202,10 +206,9 @@ def test_ctrl_c_at_the_terminal_reaches_workers_once(sweep):
 
 def test_a_second_signal_ends_parent_and_workers(sweep):
     parent, worker = launched(sweep, {"stuck": True})
-    eventually(lambda: "started" in sweep.log(0))
-    time.sleep(0.2)
+    eventually(lambda: "stuck" in sweep.log(0))
     parent.terminate()
-    time.sleep(0.6)
+    eventually(lambda: "SIGTERM" in sweep.log(0))
     assert parent.poll() is None
     assert alive(worker)
     parent.terminate()
