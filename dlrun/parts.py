@@ -12,7 +12,7 @@ What each kind of part is called with, and what it returns::
     act(features, rngs)                  if act is a class: an nnx.Module that does the same for (..., features)
     norm(features, rngs)                 an nnx.Module that normalises (..., features)
     init(activation)                     an initialiser, as in jax.nn.initializers, for a layer that is followed by the
-                                         activation of that name
+                                         activation of that name; activation.init is the initialiser that it declares
     optim(decay)                         an optax.GradientTransformation; it has a key lr, and decay is the mask of the
                                          parameters that weight decay applies to
     schedule(step, total, peak)          the learning rate of a step, from 0 to total - 1
@@ -28,6 +28,8 @@ JAX traces all of them except ``data``. The parts in ``dlrun/models``, ``dlrun/n
   with pydantic's ``Field`` or with annotated-types' ``Ge``, ``Lt`` …
 * :class:`Traced`: marks a number that is part of the training state, so that another value needs no new compilation:
   ``Annotated[float, Ge(0), Traced()]``. ``Positive``, ``NonNegative`` and ``Rate`` are marked, ``Count`` is not.
+* :func:`activation`: a decorator by which an activation declares which initialiser the layers before it need, and
+  whether it saturates or is gated.
 * :class:`Unfit`: the error that a part raises if its values do not fit the data or each other.
 * :class:`InvalidConfig`: the error that dlrun raises once it knows all that is wrong with a command.
 * :class:`Inputs`: what a model is told about its inputs.
@@ -42,6 +44,7 @@ from dlrun.errors import InvalidConfig, Unfit
 
 if TYPE_CHECKING:
     from dlrun.data.dataset import Dataset, Rows
+    from dlrun.nn.declared import activation
     from dlrun.nn.parts import Inputs, Parts
 
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "Rows",
     "Traced",
     "Unfit",
+    "activation",
 ]
 
 
@@ -65,6 +69,10 @@ def __getattr__(name: str) -> Any:
         from dlrun.data import dataset
 
         return getattr(dataset, name)
+    if name == "activation":
+        from dlrun.nn import declared
+
+        return declared.activation
     if name in ("Inputs", "Parts"):
         from dlrun.nn import parts
 

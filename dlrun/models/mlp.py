@@ -11,9 +11,16 @@ from dlrun.nn.dense import Dense, features
 from dlrun.nn.linear import Linear
 from dlrun.nn.parts import Inputs, Parts
 
+WIDTH, DEPTH = 256, 2
+
 
 class MLP(nnx.Module):
-    """Hidden layers of the given widths, then a linear output. An image is flattened to a vector of its pixels."""
+    """Hidden layers, then a linear output. An image is flattened to a vector of its pixels.
+
+    Args:
+      widths: units of each hidden layer; None for ``depth`` layers of ``width`` units.
+      width, depth: by default :data:`WIDTH` and :data:`DEPTH`.
+    """
 
     def __init__(
         self,
@@ -22,16 +29,14 @@ class MLP(nnx.Module):
         parts: Parts,
         rngs: nnx.Rngs,
         *,
-        widths: list[Count] | None = [256, 256],  # noqa: B006
+        widths: list[Count] | None = None,
         width: Count | None = None,
         depth: Count | None = None,
     ):
         if widths is None:
-            if width is None or depth is None:
-                raise Unfit("widths", None, "be a list of widths, unless model.width and model.depth are given")
-            widths = [width] * depth
-        elif width is not None or depth is not None:
-            raise Unfit("widths", widths, "be null where model.width and model.depth are given")
+            widths = [width or WIDTH] * (depth or DEPTH)
+        elif given := [f"model.{k}={v}" for k, v in (("width", width), ("depth", depth)) if v is not None]:
+            raise Unfit("widths", widths, f"be null where {' and '.join(given)} is given, or that be null instead")
         sizes = [features(inputs, "mlp"), *widths]
         self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
         self.output = Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)

@@ -10,30 +10,21 @@ from jax.nn import initializers
 from jax.nn.initializers import Initializer, variance_scaling
 
 from dlrun.config.schema import Positive
-from dlrun.nn.activations import GATED
-
-RECTIFIERS = {"relu", "leaky_relu", "prelu", "elu", "softplus", "gelu", "swish", "hard_swish", "mish"}
-SATURATING = {"tanh", "sigmoid"}
+from dlrun.nn.declared import Following
 
 
-def auto(activation: str, *, scale: Positive = 1.0) -> Initializer:
-    """he_normal, xavier_uniform or lecun_normal, depending on the activation that follows the layer.
+def auto(activation: Following, *, scale: Positive = 1.0) -> Initializer:
+    """The initialiser that the activation which follows the layer declares; lecun_normal for one that declares none.
 
     - he_normal before rectifiers and similar functions, which suppress most of the negative half of their input: as He
       et al., 2015, do for relu and prelu, and Clevert et al., 2015, for elu. Their slope for negative inputs is
       ignored; a slope of 0.25 would change the standard deviation by 3%. Also before gated activations, as Dauphin et
       al., 2017, do.
     - xavier_uniform before tanh and sigmoid (Glorot & Bengio, 2010).
-    - lecun_normal before selu, which needs it (Klambauer et al., 2017), and before everything else: identity, users'
-      own activations, and relu_squared, whose output grows with the square of the kernel, so that he_normal's factor √2
-      would make it explode.
+    - lecun_normal before selu, which needs it (Klambauer et al., 2017), before identity, and before relu_squared, whose
+      output grows with the square of the kernel, so that he_normal's factor √2 would make it explode.
     """
-    activation = activation.lower()  # prelu's name is that of its class, PReLU
-    if activation in RECTIFIERS | GATED:
-        return he_normal(activation, scale=scale)
-    if activation in SATURATING:
-        return xavier_uniform(activation, scale=scale)
-    return lecun_normal(activation, scale=scale)
+    return BY_NAME[activation.init or "lecun_normal"](activation, scale=scale)
 
 
 def he_normal(activation: str, *, scale: Positive = 1.0) -> Initializer:
@@ -86,3 +77,7 @@ def _scaled(base: Initializer, scale: float | jax.Array) -> Initializer:
         return base(key, shape, dtype) * scale
 
     return init
+
+
+BY_NAME = {f.__name__: f for f in (he_normal, he_uniform, xavier_normal, xavier_uniform, lecun_normal, orthogonal)}
+"""Those that an activation can declare."""

@@ -11,7 +11,7 @@ from jax.nn.initializers import Initializer
 
 from dlrun.config.choice import Choice
 from dlrun.errors import Unfit
-from dlrun.nn.activations import GATED
+from dlrun.nn.declared import declared
 from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
 from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.norms import Identity
@@ -61,7 +61,7 @@ class Parts:
     @property
     def gated(self) -> bool:
         """Whether the activation takes twice as many features as it returns."""
-        return self.activation.name in GATED
+        return declared(self.activation).gated
 
     def act(self, features: int, rngs: nnx.Rngs, *, gated: bool = False) -> Callable[[Array], Array]:
         """The activation for ``features`` features: maps (..., features) to the same shape.

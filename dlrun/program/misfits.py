@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.tree_util import keystr, tree_leaves_with_path
 
@@ -12,11 +13,13 @@ from dlrun.config import catalogue
 from dlrun.config.plan import Plan
 from dlrun.data.dataset import Dataset
 from dlrun.errors import InvalidConfig, Unfit, nearest
+from dlrun.nn import inits
+from dlrun.nn.declared import declared
 from dlrun.nn.hyperparameter import Hyperparameter
-from dlrun.nn.inits import SATURATING
 from dlrun.program.state import TrainState
 
 UNSTABLE_BELOW = 8  # examples; in smaller batches the statistics of batch normalisation are too noisy
+UNEVEN = 10  # times as many rows in the largest class as in the rarest
 DEEP = 5  # layers; a deeper model gets a warning if its activation saturates
 
 
@@ -79,17 +82,35 @@ def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
         warnings.append(
             f"batch normalisation is unstable at batch size {size} (below {UNSTABLE_BELOW}); {others} is not"
         )
-    act = plan.choices["act"].name
+    act, of_act = plan.choices["act"].name, declared(plan.choices["act"])
     kernels = [keystr(path) for path, leaf in tree_leaves_with_path(shapes.params) if leaf.ndim > 1]
     # Recurrent networks need these activations: for the gates of an LSTM, for a state that must stay small.
-    if act in SATURATING and len(kernels) > DEEP and not any("recurrent" in path for path in kernels):
+    if of_act.saturates and len(kernels) > DEEP and not any("recurrent" in path for path in kernels):
         others = "relu and leaky_relu are for plain networks, gelu for Transformers"
         warnings.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
+    if of_act.init is None and plan.choices["init"].component is inits.auto:
+        how = "@activation(init=...) of dlrun.parts has it declare another"
+        warnings.append(f"act={act} declares no initialiser, so init=auto takes lecun_normal; {how}")
     if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Hyperparameter)):
         warnings.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
     if settings.label_smoothing and data.task == "regression":
         warnings.append(f"label_smoothing={settings.label_smoothing:g} does nothing: there are no classes")
     return warnings
+
+
+def uneven_classes(plan: Plan, data: Dataset) -> list[str]:
+    """A warning where one class is so rare that the accuracy, which chooses the best state, says little of it."""
+    if data.task != "classification" or plan.settings.checkpoint.metric not in (None, "val/accuracy"):
+        return []
+    counts = np.bincount(np.asarray(data.train.y), minlength=data.outputs)
+    rows, rare, common = int(counts.sum()), int(counts.argmin()), int(counts.argmax())
+    if counts[rare] * UNEVEN > counts[common]:
+        return []
+    return [
+        f"class {data.classes[rare]} has {counts[rare]:,} of {rows:,} training rows: always answering "
+        f"{data.classes[common]} gives an accuracy of {counts[common] / rows:.2f}; "
+        "checkpoint.metric=val/macro_f1 chooses by all classes alike"
+    ]
 
 
 def device_warnings(plan: Plan, devices: list[Any]) -> list[str]:

@@ -14,6 +14,7 @@ from jax import Array
 from dlrun.config.catalogue import NOT_OF_A_RUN
 from dlrun.config.choice import Choice
 from dlrun.config.plan import Plan
+from dlrun.nn.declared import NONE_FOLLOWS, Following
 from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.parts import Inputs, Parts
 from dlrun.objective.metrics import Task
@@ -76,8 +77,8 @@ class Program:
         parts = Parts(
             activation=self.act,
             norm=self.norm,
-            kernel_init=init(self.act.name),
-            linear_init=init("identity"),
+            kernel_init=init(Following.of(self.act)),
+            linear_init=init(NONE_FOLLOWS),
             rate=None if rate is None else Hyperparameter(rate),
         )
         rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), dropout=jax.random.fold_in(key, 1))

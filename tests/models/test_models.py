@@ -23,6 +23,7 @@ from dlrun.models.resnet import Block, ResNet
 from dlrun.models.transformer import Transformer
 from dlrun.models.vgg import VGG
 from dlrun.nn import activations, inits, norms
+from dlrun.nn.declared import NONE_FOLLOWS, Following
 from dlrun.nn.dropout import Dropout, DropPath, SpatialDropout
 from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.norms import Identity
@@ -65,7 +66,7 @@ POINTWISE = ("mlp", "cnn", "lenet", "alexnet", "vgg")  # they have layers withou
 
 def parts(norm: Any = norms.batch, rate: float | None = None, act: Any = activations.relu) -> Parts:
     number = None if rate is None else Hyperparameter(jnp.float32(rate))
-    return Parts(Choice(act), Choice(norm), inits.auto(act.__name__), inits.auto("identity"), number)
+    return Parts(Choice(act), Choice(norm), inits.auto(Following.of(Choice(act))), inits.auto(NONE_FOLLOWS), number)
 
 
 def values_of(model: str, kind: str = "image") -> dict[str, Any]:
@@ -193,9 +194,8 @@ def test_norms(model: str, norm: str) -> None:
 @pytest.mark.parametrize(
     ("model", "values", "lines"),
     [
-        ("mlp", {"widths": None}, ["model.widths=null: must be a list of widths, unless"]),
-        ("mlp", {"widths": None, "width": 3}, ["model.widths=null: must be a list of widths, unless"]),
         ("mlp", {"widths": [3], "depth": 3}, ["model.widths=[3]: must be null where"]),
+        ("mlp", {"widths": [3], "width": 3}, ["model.widths=[3]: must be null where"]),
         ("cnn", {"channels": [1, 1, 1, 1]}, ["model.channels=[1, 1, 1, 1]: must have at most 3 stages for"]),
         ("lenet", {}, ["model.name=lenet: must be a model for images of 8x8 pixels, such as cnn: it takes 12x12 and"]),
         ("alexnet", {"form": "imagenet"}, ["model.form=imagenet: must be cifar for images of 8x8"]),
@@ -284,6 +284,9 @@ def test_a_plain_network_and_a_gated_one_have_the_parameters_of_the_other() -> N
 def test_widths_of_an_mlp_by_list_or_by_width_and_depth() -> None:
     listed = parameters(MLP, IMAGE, 3, widths=[9, 9, 9])
     assert parameters(MLP, IMAGE, 3, widths=None, width=9, depth=3) == listed
+    assert parameters(MLP, IMAGE, 3, width=9) == parameters(MLP, IMAGE, 3, widths=[9, 9])
+    assert parameters(MLP, IMAGE, 3, depth=3) == parameters(MLP, IMAGE, 3, widths=[256, 256, 256])
+    assert parameters(MLP, IMAGE, 3) == parameters(MLP, IMAGE, 3, widths=[256, 256])
 
 
 @pytest.mark.parametrize(("norm", "biased"), [("batch", False), ("layer", False), ("rms", True), ("none", True)])

@@ -13,11 +13,12 @@ from scipy.special import expit, ndtr
 
 from dlrun.config import catalogue, components
 from dlrun.nn import activations
-from dlrun.nn.activations import GATED, PReLU
+from dlrun.nn.activations import PReLU
 from dlrun.optim import optimizers
 from tests.tiny import assert_gradient, quick
 
 NAMES = sorted({catalogue.component(f) for f in catalogue.options("act", [catalogue.conf()]).values()})
+GATED = {name for name in NAMES if components.resolve("act", name, ()).declared.gated}  # pyright: ignore
 X = np.concatenate([np.linspace(-6, 6, 49), [-30.0, 30.0, -1e-3, 1e-3]])
 SLOPES = np.linspace(0, 1, len(X))  # of prelu, another one for each feature
 

@@ -14,7 +14,7 @@ from dlrun.nn.transformer import Block
 from tests.tiny import assert_gradient, quick
 
 B, T, D, HEADS = 2, 5, 8, 2
-PARTS = Parts(Choice(activations.gelu), Choice(norms.layer), inits.auto("gelu"), inits.auto("identity"))
+PARTS = Parts(Choice(activations.gelu), Choice(norms.layer), inits.he_normal("gelu"), inits.lecun_normal("identity"))
 X = np.random.default_rng(0).normal(size=(B, T, D)).astype(np.float32)
 
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from flax import nnx
 from scipy import stats
 
 from dlrun.config import catalogue, components
+from dlrun.config.choice import Choice
 from dlrun.nn import inits
-from dlrun.nn.activations import GATED
+from dlrun.nn.declared import NONE_FOLLOWS, Following, Init, activation, declared
+from tests.nn.test_activations import GATED, made
 from tests.nn.test_activations import NAMES as ACTIVATIONS
-from tests.nn.test_activations import made
 from tests.tiny import quick
 
 NAMES = sorted({catalogue.component(f) for f in catalogue.options("init", [catalogue.conf()]).values()})
@@ -40,16 +41,22 @@ DISTRIBUTIONS: dict[str, Callable[[int, int], Any]] = {
 OTHERS = {"auto", "orthogonal", "zeros"}  # with tests of their own
 SCALED = [name for name in NAMES if name != "zeros"]
 
-# What auto chooses before each activation.
-AUTO = dict.fromkeys(ACTIVATIONS, "he_normal")
-AUTO |= {"tanh": "xavier_uniform", "sigmoid": "xavier_uniform"}
-AUTO |= {"selu": "lecun_normal", "relu_squared": "lecun_normal", "identity": "lecun_normal", "my_own": "lecun_normal"}
-AUTO |= {"PReLU": "he_normal"}  # the class's own name
+# What the papers that the docstring of auto names take before these; each other activation declares its own.
+PUBLISHED: dict[str, str] = dict.fromkeys(
+    ("relu", "prelu", "leaky_relu", "elu", "gelu", "glu", "geglu", "swiglu"), "he_normal"
+)
+PUBLISHED |= {"tanh": "xavier_uniform", "sigmoid": "xavier_uniform", "selu": "lecun_normal", "identity": "lecun_normal"}
+PUBLISHED |= {"relu_squared": "lecun_normal"}
+
+
+def following(name: str) -> Following:
+    """What an initialiser is given for a layer before an activation."""
+    return Following.of(Choice(components.resolve("act", name, ())))
 
 
 @functools.cache
 def drawn(name: str, shape: tuple[int, ...], activation: str = "relu", seed: int = 0, **values: float) -> np.ndarray:
-    init = components.resolve("init", name, ())(activation, **values)
+    init = components.resolve("init", name, ())(following(activation), **values)
     return np.asarray(init(jax.random.key(seed), shape, jnp.float32))
 
 
@@ -108,22 +115,45 @@ def test_truncated_normal_of_another_width() -> None:
     )
 
 
-def test_auto_has_a_row_for_every_activation() -> None:
-    assert AUTO.keys() == {*ACTIVATIONS, "my_own", "PReLU"}
-    assert set(ACTIVATIONS) >= inits.RECTIFIERS | inits.SATURATING | GATED, "of names that exist"
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_declares_what_it_needs(name: str) -> None:
+    init = following(name).init
+    assert init is not None
+    np.testing.assert_array_equal(drawn("auto", CONVOLUTION, name), drawn(init, CONVOLUTION, name))
 
 
-@pytest.mark.parametrize("activation", AUTO)
-def test_auto_chooses_by_what_follows(activation: str) -> None:
-    expected = drawn(AUTO[activation], CONVOLUTION, activation)
-    np.testing.assert_array_equal(drawn("auto", CONVOLUTION, activation), expected)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_auto_is_as_published(name: str) -> None:
+    np.testing.assert_array_equal(drawn("auto", CONVOLUTION, name), drawn(PUBLISHED[name], CONVOLUTION))
+
+
+def test_auto_takes_lecun_normal_where_nothing_follows_or_nothing_is_declared() -> None:
+    for given in (NONE_FOLLOWS, Following.of(Choice(lambda x: x))):
+        init = inits.auto(given)
+        found = np.asarray(init(jax.random.key(0), CONVOLUTION, jnp.float32))
+        np.testing.assert_array_equal(found, drawn("lecun_normal", CONVOLUTION))
+
+
+def test_what_can_be_declared_is_there() -> None:
+    assert {*get_args(Init)} == inits.BY_NAME.keys()
+    assert all(name in NAMES for name in inits.BY_NAME)
+    with pytest.raises(ValueError, match=r"init='he_norml': not allowed \(did you mean 'he_normal'\?\)"):
+        activation(init="he_norml")  # pyright: ignore[reportArgumentType]
+
+
+def test_what_saturates_says_so() -> None:
+    """Its slope is next to nothing at 5 and at -5; that of a rectifier is so on one side at most."""
+    slopes = {n: jax.vmap(jax.grad(made(n, 1) if n != "prelu" else lambda x: x))(jnp.array([-5.0, 5.0]))
+              for n in ACTIVATIONS if n not in GATED}  # fmt: skip
+    found = {n for n, slope in slopes.items() if (jnp.abs(slope) < 0.01).all()}
+    assert found == {n for n in ACTIVATIONS if declared(Choice(components.resolve("act", n, ()))).saturates}
 
 
 @pytest.mark.parametrize("name", SCALED)
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_scale_multiplies_and_may_be_traced(name: str, activation: str) -> None:
     init, plain = getattr(inits, name), drawn(name, CONVOLUTION, activation)
-    draw = quick(lambda s: init(activation, scale=s)(jax.random.key(0), CONVOLUTION, jnp.float32))
+    draw = quick(lambda s: init(following(activation), scale=s)(jax.random.key(0), CONVOLUTION, jnp.float32))
     for scale in (0.25, 3.0):
         np.testing.assert_allclose(draw(scale), scale * plain, rtol=1e-4, atol=1e-6 * scale)
     assert draw._cache_size() == 1
@@ -131,20 +161,20 @@ def test_scale_multiplies_and_may_be_traced(name: str, activation: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_take_it(name: str) -> None:
-    init = getattr(inits, name)("relu")
+    init = getattr(inits, name)(following("relu"))
     linear = nnx.eval_shape(lambda: nnx.Linear(6, 4, kernel_init=init, rngs=nnx.Rngs(0)))
     convolution = nnx.eval_shape(lambda: nnx.Conv(6, 4, (3, 3), kernel_init=init, rngs=nnx.Rngs(0)))
     assert (linear.kernel.shape, linear.kernel.dtype) == ((6, 4), jnp.float32)
     assert (convolution.kernel.shape, convolution.kernel.dtype) == ((3, 3, 6, 4), jnp.float32)
 
 
-DEEP = [n for n in ACTIVATIONS if n not in GATED | {"relu_squared", "sigmoid", "swish", "hard_swish"}]
+DEEP = ("elu", "gelu", "identity", "leaky_relu", "mish", "prelu", "relu", "selu", "softplus", "tanh")
 
 
 @pytest.mark.parametrize("activation", DEEP)
 def test_auto_keeps_signals_alive_through_thirty_layers(activation: str) -> None:
     """Those that are left out need a norm: of products or of small slopes at 0, thirty are nothing or infinite."""
-    kernels = deep(AUTO[activation])
+    kernels = deep(following(activation).init or "")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(100, 128)), jnp.float32)
     act = made(activation, 128)
 

@@ -58,7 +58,9 @@ def test_rotary_keeps_lengths_and_products_depend_on_distances_alone() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_attention_sees_the_order_of_tokens_with_rotary_positions_alone(turned: bool) -> None:
-    parts = Parts(Choice(activations.gelu), Choice(norms.layer), inits.auto("gelu"), inits.auto("identity"))
+    parts = Parts(
+        Choice(activations.gelu), Choice(norms.layer), inits.he_normal("gelu"), inits.lecun_normal("identity")
+    )
     module = Attention(8, 2, parts, nnx.Rngs(0), rotary=turned)
     x, attend = normal(1, 5, 8), quick(module)
     assert np.allclose(attend(x[:, ::-1])[:, ::-1], attend(x), atol=1e-4) == (not turned)

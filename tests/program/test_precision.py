@@ -65,7 +65,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
     "projections": ("resnet", {"model_values": {"depth": 18}}, {"model__drop_path": 0.1}),
     "spatial": ("cnn", {"model_values": {"spatial_dropout": True}}, {"ema": 0.9, "clip_norm": 1.0}),
     **{a: ("transformer", {"act": getattr(activations, a), "model_values": {"depth": 1}}, {})
-       for a in sorted(activations.GATED)},
+       for a in ("geglu", "glu", "swiglu")},
     **{n: ("cnn", {"norm": getattr(norms, n), "model_values": {"width": 12}}, {})
        for n in ("batch", "group", "rms", "none")},
     "instance": ("resnet", {"norm": norms.instance}, {}),
@@ -196,7 +196,7 @@ def gradient(module: nnx.Module, x: jax.Array, dtype: Any) -> dict[str, np.ndarr
 
 
 def parts(act: Any) -> Parts:
-    return Parts(Choice(act), Choice(norms.none), inits.auto("tanh"), inits.auto("identity"))
+    return Parts(Choice(act), Choice(norms.none), inits.xavier_uniform("tanh"), inits.lecun_normal("identity"))
 
 
 SHARED: dict[str, tuple[Callable[[nnx.Rngs], nnx.Module], tuple[int, ...]]] = {
