@@ -1,9 +1,11 @@
-"""Computes what ``dlrun show`` draws: activations with their derivatives, schedules of the learning rate."""
+"""Computes what is drawn of a plan: activations with their derivatives, schedules of the learning rate."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the functions below import these, so that a command that draws nothing starts quickly
+    import numpy as np
+
     from dlrun.config.plan import Plan
     from dlrun.display.line_chart import Chart
     from dlrun.program.setup import Setup
@@ -38,20 +40,30 @@ def _activation(word: str, plan: "Plan", _: object) -> "Chart":
 
 def _schedule(word: str, plan: "Plan", prepared: Callable[["Plan"], "Setup"]) -> "Chart":
     """The learning rate at every step of the run."""
+    from dlrun.display.line_chart import Chart
+
+    total = plan.settings.steps or prepared(plan).total_steps  # the data says how many steps an epoch has
+    steps, rates = learning_rates(plan, total)
+    title = f"{word}: learning rate, optim.lr={plan.numbers['optim.lr']:g}"
+    return Chart(title, f"step, of {total}", steps, {"learning rate": rates})
+
+
+def learning_rates(plan: "Plan", total: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Steps of a run of ``total`` steps, from 0, and the learning rate of each by the schedule; :data:`POINTS` at most.
+
+    What a plateau schedule makes of evaluations is not in it.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from dlrun.display.line_chart import Chart
     from dlrun.program.program import section
 
-    total = plan.settings.steps or prepared(plan).total_steps  # the data says how many steps an epoch has
     numbers = {key: jnp.float32(value) for key, value in plan.numbers.items()}
     peak, keys = numbers["optim.lr"], section(numbers, "schedule")
     steps = np.unique(np.linspace(0, total - 1, min(total, POINTS)).astype(np.int32))
-    rate = jax.jit(jax.vmap(lambda step: plan.choices["schedule"](step, jnp.float32(total), peak, **keys)))(steps)
-    title = f"{word}: learning rate, optim.lr={peak:g}"
-    return Chart(title, f"step, of {total}", steps, {"learning rate": np.asarray(rate)})
+    rates = jax.jit(jax.vmap(lambda step: plan.choices["schedule"](step, jnp.float32(total), peak, **keys)))(steps)
+    return steps, np.asarray(rates)
 
 
 CHARTS: dict[str, Callable[..., "Chart"]] = {"act": _activation, "schedule": _schedule}

@@ -9,6 +9,7 @@ from jax import Array
 from jax.core import Tracer
 
 from dlrun.check.calls import calls
+from dlrun.config.schema import keys
 from dlrun.data.feed import Feed
 from dlrun.program import step
 from dlrun.program.nonfinite import NonFinite, dotted
@@ -43,12 +44,32 @@ def explain(
     return NonFinite(f"{what} is not finite at step {at + 1}, {within}")
 
 
+def remedies(setup: Setup, what: str) -> str:
+    """What a person may try after a run diverged, as overrides, given the message that says what is not finite."""
+    plan, settings = setup.plan, setup.plan.settings
+    if what.startswith(INPUT) or "nor are the inputs of" in what:
+        return f"look for such values in the data: data={plan.values['data']['name']}"
+    rate, usual = plan.numbers["optim.lr"] / 10, keys(plan.choices["optim"].component)["lr"].default
+    tries = [f"optim.lr={min(rate, usual) if isinstance(usual, float) else rate:.2g}"]
+    tries += ["clip_norm=1"] if settings.clip_norm is None else [f"clip_norm={settings.clip_norm / 10:.2g}"]
+    if "warmup" not in plan.values["schedule"]:
+        tries += ["schedule=warmup_cosine"]
+    if setup.program.norm.name == "none":
+        tries += ["another norm"]
+    if setup.program.dtype != jnp.float32:
+        tries += ["precision=float32"]
+    return f"{', '.join(tries[:-1])} or {tries[-1]}"
+
+
+INPUT = "an input value"
+
+
 def culprit(setup: Setup, state: TrainState, batch: step.Batch) -> str:
     """Repeats a step and names the first quantity that is not finite: an input, a layer's output, a gradient …"""
     program, numbers = setup.program, state.numbers
     batch = step.augmented(program, state, batch)
     if not bool(step.all_finite(batch["x"])):
-        return "an input value"
+        return INPUT
     if not bool(step.all_finite(batch.get("teacher"))):
         return "an output of the teacher"
 

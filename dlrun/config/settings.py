@@ -51,10 +51,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-    """Which states are kept: the best by ``metric`` and the last ``keep``."""
+    """Which states are kept: the best by ``metric`` and the last ``keep``; with ``none``, none of a completed run."""
 
     every: Every | None = None
-    keep: Count = 1
+    keep: Literal["none"] | Count = 1
     metric: Text | None = None
     mode: Literal["min", "max"] | None = None
 
@@ -69,9 +69,9 @@ class EarlyStopping:
 
 @dataclass(frozen=True, kw_only=True)
 class Logging:
-    """How often training metrics become a row, and where rows go beside metrics.jsonl."""
+    """How often training metrics become a row (:class:`dlrun.train.timetable.Timetable` has ``auto``), and where to."""
 
-    every: Count = 50
+    every: Literal["auto"] | Count = "auto"
     sinks: list[Sink] = field(default_factory=list)
     project: Text = "dlrun"
     plot: bool = True

@@ -25,18 +25,20 @@ NUMBERED = 20  # with up to so many classes, the cells of a confusion matrix sho
 FEW, MANY = 40, 400  # points of a curve: up to FEW are dots; over more than MANY, a line of MANY / 2 averages is drawn
 
 
-def draw(rows: list[dict[str, Any]], file: Path) -> None:
+def draw(rows: list[dict[str, Any]], file: Path, scheduled: tuple[np.ndarray, np.ndarray] | None = None) -> None:
     """Draws a run's curves: training in grey, validation in red, the selected state's test value as a diamond.
 
     Args:
       rows: as in metrics.jsonl; values that are not finite are left out. Without any metric nothing is drawn.
       file: the picture, replaced atomically.
+      scheduled: steps from 0, and the learning rate of each, by the schedule; drawn if the rows have the same rates,
+        which they have not where the rate follows validation, or was another before the run was resumed.
     """
     named = dict.fromkeys(k for row in rows for k in row if k not in SKIPPED)
     names = sorted((n for n in named if any(_series(rows, s, n)[0].size for s in COLORS)), key=lambda n: n != "loss")
     if not names:
         return
-    rates = _series(rows, "train", "lr")
+    rates = _rates(_series(rows, "train", "lr"), scheduled)
     small = bool(rates[0].size)
     width = 4.4 * len(names) + 2.8 * small
     figure = Figure(figsize=(width, 3.3))  # margins are set below, as a layout engine would draw everything twice
@@ -53,6 +55,22 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         panels[-1].set_ylim(0, 1.08 * max(rates[1].max(), 1e-12))
         _frame(panels[-1], "learning rate")
     save(figure, file)
+
+
+def _rates(
+    logged: tuple[np.ndarray, np.ndarray], scheduled: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The learning rate of each step, counted from 1 as rows are: as scheduled up to the last row, or as logged."""
+    if scheduled is None or not logged[0].size:
+        return logged
+    steps, rates = scheduled[0] + 1, scheduled[1]
+    there = np.isin(logged[0], steps)  # of a long run the schedule has only some steps
+    same = np.interp(logged[0], steps, rates)
+    tolerance = np.where(there, 1e-5, 0.05) * max(np.abs(rates).max(), 1e-30)
+    if (np.abs(same - logged[1]) > tolerance).any():
+        return logged
+    upto = steps <= logged[0][-1]
+    return steps[upto], rates[upto]
 
 
 def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, file: Path) -> None:

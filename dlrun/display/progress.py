@@ -32,10 +32,12 @@ class Progress:
     Attributes:
       chosen: which state is tested, ``best`` or ``last``.
       stack: how many runs are trained side by side, this one included.
+      steps_per_second: how fast the run is trained now (:class:`dlrun.train.pace.Pace`); None before that is known.
     """
 
     def __init__(self, metric: str = "val/loss"):
         self.metric, self.chosen, self.stack = metric, "best", 1
+        self.steps_per_second: float | None = None
         self.total = self.step = 0
         self.epoch = 0.0
         self.timed: tuple[int, float] | None = None  # the first step after compiling, and the time then
@@ -88,7 +90,10 @@ class Progress:
         self.show(f"warning: {text}")
 
     def speed(self) -> float | None:
-        """Optimizer steps per second after the first ones, which wait for the compiler; None before there are more."""
+        """Steps per second by the clock, evaluation and saving included, but not the first ones: they wait to compile.
+
+        None before there are more.
+        """
         if self.timed is None or self.step == self.timed[0]:
             return None
         return (self.step - self.timed[0]) / max(time.perf_counter() - self.timed[1], 1e-9)
@@ -121,7 +126,7 @@ class Progress:
         self.tell(fitted(parts, None), fitted(parts, self.width))
 
     def _speed(self) -> list[str]:
-        speed = self.speed()
+        speed = self.steps_per_second
         beside = f" x {self.stack} runs" if self.stack > 1 else ""
         return [] if speed is None else [(f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}") + f" steps/s{beside}"]
 

@@ -136,6 +136,20 @@ def set_aside(directory: Path, above: int) -> list[int]:
     return moved
 
 
+def delete(directory: Path) -> None:
+    """Deletes all states that have a manifest, and their folder if nothing else is in it; never what a link leads to.
+
+    A half deleted state does not count.
+    """
+    if directory.is_symlink():
+        return
+    for step in [s for s in steps(directory) if (directory / str(s) / MANIFEST).is_file()]:
+        (directory / str(step) / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(directory / str(step), ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty, or not there
+        directory.rmdir()
+
+
 def read(directory: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays by path and the plain values that were saved at a step.
 

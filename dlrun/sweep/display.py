@@ -183,6 +183,9 @@ class SweepDisplay:
         parts = [(0, f"{over}/{max(self.expected, len(self.jobs))} jobs done")]
         if counts["running"]:
             parts.append((3, f"{counts['running']} running"))
+            running = [self.steps[job] for job, status in self.statuses.items() if status == "running"]
+            if all(now <= first for first, now, _ in running):
+                parts.append((1, "compiling"))
         parts += [(1, f"{counts[s]} {s}") for s in (*FAILED, "pruned") if counts[s]]
         if (left := self.seconds_left()) is not None:
             parts.append((1, f"{clock(left)} left"))

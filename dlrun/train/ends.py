@@ -1,9 +1,13 @@
 """The ways in which a run can end before its last step, and what run.json then says."""
 
+import shlex
 import signal
+from pathlib import Path
 from typing import Protocol
 
+from dlrun.check.nonfinite import remedies
 from dlrun.program.nonfinite import NonFinite
+from dlrun.program.setup import Setup
 from dlrun.runs.checkpoint import CheckpointError
 
 
@@ -31,6 +35,13 @@ class Pruner(Protocol):
     def prune(self, job: int, step: int) -> bool:
         """Whether to give up the run; asked once all runs that are trained side by side have reported."""
         ...
+
+
+def advice(error: BaseException | None, setup: Setup, directory: Path) -> str:
+    """What a person can do about the end of a run, to follow its message; empty if there is nothing special."""
+    if isinstance(error, Stopped):
+        return f"; go on with: dlrun resume {shlex.quote(str(directory))}"
+    return f"; try {remedies(setup, str(error))}" if isinstance(error, NonFinite) else ""
 
 
 def is_known(error: BaseException | None) -> bool:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,15 +19,16 @@ class Keeper:
 
     Args:
       folder: ``checkpoints/`` of the run.
-      keep: how many of the last states stay on disk, in addition to the best.
+      keep: how many of the last states stay on disk, in addition to the best; ``none`` keeps one until the run is
+        completed.
 
     Attributes:
       saved: the steps whose states this process has saved, or resumed from.
     """
 
-    def __init__(self, folder: Path, keep: int):
-        self.folder = folder
-        self.checkpoints = checkpoint.Checkpoints(folder, keep=keep)
+    def __init__(self, folder: Path, keep: int | Literal["none"]):
+        self.folder, self.keeps_none = folder, keep == "none"
+        self.checkpoints = checkpoint.Checkpoints(folder, keep=1 if keep == "none" else keep)
         self.saved: set[int] = set()
         self.saved_at = time.monotonic()
         self.best: tuple[Position, Arrays] | None = None
@@ -58,6 +60,11 @@ class Keeper:
     def held(self, step: int) -> Arrays | None:
         """The best state, if it is in memory and of this step."""
         return self.best[1] if self.best and self.best[0].step == step else None
+
+    def complete(self) -> None:
+        """The run is completed and recorded as such: deletes its states, if none is to be kept."""
+        if self.keeps_none:
+            checkpoint.delete(self.folder)
 
     def is_sound(self, step: int) -> bool:
         """Whether the state of a step can be read from the disk."""

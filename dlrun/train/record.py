@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from dlrun.check.charts import learning_rates
 from dlrun.data.fingerprint import changed_since
 from dlrun.display.units import counted
 from dlrun.program.setup import Setup
@@ -36,8 +37,15 @@ class Record:
         self.command, self.facts = command, facts
         self.pictures = pictures and setup.plan.settings.log.plot
         self.began = time.time()
-        if self.pictures:  # needed at the end; the import is slow, so it runs beside the training
-            threading.Thread(target=importlib.import_module, args=("dlrun.display.figures",), daemon=True).start()
+        self.learning_rates: Any = None
+        self.drawing = threading.Thread(target=self._prepare_pictures, daemon=True)
+        if self.pictures:  # needed at the end, and slow to get, so it is done beside the training
+            self.drawing.start()
+
+    def _prepare_pictures(self) -> None:
+        importlib.import_module("dlrun.display.figures")
+        with contextlib.suppress(Exception):  # a user's schedule may fail in any way; then the rows have to do
+            self.learning_rates = learning_rates(self.setup.plan, self.setup.total_steps)
 
     def open(self, pace: Pace, eval_size: int, again: dict[str, Any] | None) -> None:
         """Writes run.json when a run starts or goes on.
@@ -88,17 +96,21 @@ class Record:
         """Writes data.json: how a raw example becomes an input, and the fingerprint of the data."""
         atomic.write_json(self.directory / rundir.DATA, self.setup.data.preprocessing())
 
-    def close(self, status: str, error: str | None, at: Position, pace: Pace, details: dict[str, Any] | None) -> None:
-        """Draws the pictures and writes summary.json and the end of run.json; on a full disk, leaves them out.
+    def close(self, status: str, error: str | None, at: Position, pace: Pace, details: dict[str, Any] | None) -> bool:
+        """Draws the pictures, writes summary.json and the end of run.json; gives whether all is written.
+
+        On a full disk what does not fit is left out.
 
         Args:
           details: results for each class, of a run that is complete.
         """
         with contextlib.suppress(OSError):  # a full disk was reported before
+            if self.pictures:
+                self.drawing.join()
             if self.pictures and (rows := rundir.read_metrics(self.directory)):
                 from dlrun.display.figures import draw
 
-                draw(rows, self.directory / rundir.CURVES)
+                draw(rows, self.directory / rundir.CURVES, self.learning_rates)
             rundir.update_run(
                 self.directory,
                 status=status,
@@ -109,13 +121,15 @@ class Record:
                 peak_memory=environment.peak_memory(),
             )
             if details is None:
-                return
+                return True
             summary = {"status": status, **summary_of(self.setup, at, rundir.rows(self.directory)), **details}
             atomic.write_json(self.directory / rundir.SUMMARY, summary)
             if self.pictures and "confusion" in details:
                 from dlrun.display.figures import draw_confusion
 
                 draw_confusion(details["confusion"], self.setup.data.classes, self.directory / rundir.CONFUSION)
+            return True
+        return False
 
 
 def introduction(setup: Setup) -> list[str]:

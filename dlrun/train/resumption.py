@@ -56,6 +56,16 @@ class Resumption:
     forgets: bool
     notes: list[str]
 
+    def keeps(self, row: dict[str, Any]) -> bool:
+        """Whether the run keeps a row of metrics.jsonl; it writes the others again.
+
+        A row of training metrics that an end cut short is not kept: the state has its sums, and the run completes it.
+        """
+        if self.step is None or self.forgets or row["step"] > self.step or row["split"] == "test":
+            return False
+        cut_short = bool(self.arrays.get("totals/sum/count", 0))
+        return not (row["split"] == "train" and row["step"] == self.step and cut_short)
+
 
 def resumption(
     setup: Setup, directory: Path, fit: Callable[[dict[str, Any]], Any], *, accept_data: bool = False

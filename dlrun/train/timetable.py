@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from dlrun.config.settings import in_steps
 from dlrun.program.setup import Setup
 from dlrun.train.position import Position
+
+ROWS, LONGEST = 50, 50
+"""With ``log.every=auto``: so many rows of training metrics a run at least, of so many steps at most."""
 
 
 def next_multiple(step: int, n: int) -> int:
@@ -22,12 +24,14 @@ class Timetable:
       total: steps of the whole run.
       per_epoch: steps of an epoch.
       log, evaluate, save: the interval of each.
+      log_from: rows of training metrics are counted anew each so many steps, where one is due in any case.
       patience: evaluations in a row without an improvement after which the run ends.
     """
 
     total: int
     per_epoch: int
     log: int
+    log_from: int
     evaluate: int
     save: int
     patience: float
@@ -36,11 +40,15 @@ class Timetable:
     def of(cls, setup: Setup) -> "Timetable":
         """The timetable that a run's settings ask for."""
         settings, per_epoch = setup.plan.settings, setup.steps_per_epoch
+        evaluate = in_steps(settings.eval.every, per_epoch)
+        every = settings.log.every
+        log, log_from = (evenly(setup.total_steps, evaluate), evaluate) if every == "auto" else (every, every)
         return cls(
             total=setup.total_steps,
             per_epoch=per_epoch,
-            log=settings.log.every,
-            evaluate=in_steps(settings.eval.every, per_epoch),
+            log=log,
+            log_from=log_from,
+            evaluate=evaluate,
             save=in_steps(settings.checkpoint.every, per_epoch) if settings.checkpoint.every else setup.total_steps,
             patience=settings.early_stop.patience or math.inf,
         )
@@ -59,7 +67,7 @@ class Timetable:
 
     def logs(self, at: Position) -> bool:
         """Whether a row of training metrics ends at this step."""
-        return at.step % self.log == 0
+        return at.step % self.log_from % self.log == 0
 
     def is_complete(self, at: Position) -> bool:
         """Whether all steps are taken."""
@@ -71,11 +79,19 @@ class Timetable:
 
     def next_event(self, at: Position) -> int:
         """The next step at which something may be due; at most the epoch's end, where the rows are shuffled anew."""
+        since = at.step % self.log_from
         return min(
-            self.total, *(next_multiple(at.step, n) for n in (self.log, self.evaluate, self.save, self.per_epoch))
+            self.total,
+            at.step - since + next_multiple(since, self.log),
+            *(next_multiple(at.step, n) for n in (self.log_from, self.evaluate, self.save, self.per_epoch)),
         )
 
-    def leaves(self, row: dict[str, Any], last: int) -> bool:
-        """Whether a run that goes on from step ``last`` keeps a row of metrics.jsonl: it writes the others again."""
-        closing = row["split"] == "test" or (row["split"] == "train" and row["step"] % self.log)
-        return row["step"] <= last and not closing
+
+def evenly(total: int, evaluate: int) -> int:
+    """Steps a row of training metrics for ``log.every=auto``, counted from each evaluation, where one is due as well.
+
+    As many rows of about the same length between two evaluations as it takes for :data:`ROWS` in the run, each of
+    :data:`LONGEST` steps at most.
+    """
+    most, span = min(LONGEST, max(1, total // ROWS)), min(evaluate, total)
+    return math.ceil(span / math.ceil(span / most))

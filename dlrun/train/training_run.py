@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import shlex
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +21,7 @@ from dlrun.program.setup import Setup
 from dlrun.runs import rundir
 from dlrun.runs.lock import locked
 from dlrun.train import sinks
-from dlrun.train.ends import Pruned, Stopped, is_known, status_of
+from dlrun.train.ends import Pruned, Stopped, advice, is_known, status_of
 from dlrun.train.keeper import Keeper
 from dlrun.train.log_file import LogFile
 from dlrun.train.pace import Pace
@@ -136,8 +135,7 @@ class TrainingRun:
             self.resumption = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
             if self.resumption is None:
                 self.has_nothing_to_do = True
-                more = "more steps: epochs=... or steps=..."
-                self.progress.note(f"nothing to do: {self.directory} is complete; {more}")
+                self.progress.note(f"nothing to do: {self.directory} is complete; more steps: epochs=... or steps=...")
                 return
         if self.writes:
             self.accept()
@@ -177,6 +175,7 @@ class TrainingRun:
         if seconds is not None:
             self.pace.add(step - self.at.step, seconds, beside)
         self.at = self.at.trained(step, (seconds or 0.0) / beside)
+        self.progress.steps_per_second = self.pace.rate()
         self.progress.advance(step, epoch=step / self.timetable.per_epoch)
 
     def log(self, totals: dict[str, Any], loss_scale: float | None) -> None:
@@ -238,10 +237,11 @@ class TrainingRun:
                 self.raised = error
                 log.error("%s", "".join(traceback.format_exception(error)))
             if self.writes:
-                self.record.close(status, told, self.at, self.pace, self.details if error is None else None)
+                recorded = self.record.close(status, told, self.at, self.pace, None if error else self.details)
+                if recorded and error is None:
+                    self.keeper.complete()
             if told and self.raised is None:
-                again = f"; go on with: dlrun resume {shlex.quote(str(self.directory))}" if self.code > 128 else ""
-                self.progress.note(f"{status}: {told}{again}")
+                self.progress.note(f"{status}: {told}{advice(error, self.setup, self.directory)}")
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
         """A context in which log lines go to this run's log.txt."""
@@ -267,7 +267,7 @@ class TrainingRun:
             self.progress.warn(f"the saved state of step {start.unsound[-1]} is incomplete or damaged; {where}")
         if self.writes:
             self.keeper.set_aside(last)
-            rundir.keep_rows(self.directory, partial(self.timetable.leaves, last=-1 if start.forgets else last))
+            rundir.keep_rows(self.directory, start.keeps)
         self.at = start.at
         self.logged = self.at.step
         if start.step is not None:

@@ -27,6 +27,7 @@ def test_a_learning_rate_too_large_diverges(dlrun):
     assert "not finite" in run.run["error"]
     assert "steps 1 to 10" in run.run["error"]
     assert run.run["error"] in run.err
+    assert "; try optim.lr=0.1, clip_norm=1, schedule=warmup_cosine or another norm\n" in run.err
     assert len(run.err.splitlines()) <= 5
     assert finite(run.directory)
     assert not (run.directory / "summary.json").exists()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -50,6 +51,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], clockwork: list[float])
         p.start(0, 60)
         clockwork[0] += 9  # compiling
         for step in range(10, 70, 10):
+            p.steps_per_second = None if step == 10 else 5.0 * step / 2
             p.advance(step, epoch=step / 20)
             clockwork[0] += 0.1
             if step % 20 == 0:
@@ -60,8 +62,8 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str], clockwork: list[float])
         p.row({"step": 20, "epoch": 1.0, "split": "test", **test, "time": 1.0})
     assert told(capsys) == [
         "step 20/60  epoch 1     val accuracy 0.5000  loss 0.2500  50 steps/s",
-        "step 40/60  epoch 2     val accuracy 0.5000  loss 0.2500  75 steps/s",
-        "step 60/60  epoch 3     val accuracy 0.5000  loss 0.2500  train loss 0.1250  83 steps/s",
+        "step 40/60  epoch 2     val accuracy 0.5000  loss 0.2500  100 steps/s",
+        "step 60/60  epoch 3     val accuracy 0.5000  loss 0.2500  train loss 0.1250  150 steps/s",
         "test  accuracy 0.9612  macro_f1 0.9598  top5 1.0000  loss 0.1857  (best state, step 20)",
     ]
 
@@ -126,7 +128,7 @@ def test_the_moving_line_is_one_line_at_any_width(
     width: int, total: int, share: float, loss: float | None, speed: float
 ):
     p = TerminalProgress("val/accuracy")
-    p.total, p.step = total, int(total * share)
+    p.total, p.step, p.steps_per_second = total, int(total * share), speed
     p.timed = (0, time.perf_counter() - p.step / speed)
     p.rows = {"train": {"split": "train", "loss": loss}, "val": val(3)}
     (line,) = rendered(p, width).splitlines()
@@ -138,7 +140,8 @@ def test_the_moving_line_tells_steps_speed_loss_metric_and_time_left(width: int,
     p = TerminalProgress("val/accuracy")
     p.total, p.step, p.timed = 400, 101, (1, 990.0)
     p.rows = {"train": train(100), "val": val(100)}
-    assert "101/400  10 steps/s  train loss 0.1250  val accuracy 0.5000  0:30 left" in rendered(p, width)
+    p.steps_per_second = 25.0  # of training alone; what is left takes evaluations too
+    assert "101/400  25 steps/s  train loss 0.1250  val accuracy 0.5000  0:30 left" in rendered(p, width)
     assert ("━" in rendered(p, width)) == (width > 80)
 
 
@@ -275,12 +278,12 @@ def test_curves_are_drawn_quickly_for_runs_of_any_length(n: int):
     assert [p.name for p in Path().iterdir() if p.name.startswith(".")] == []
 
 
-def panels(monkeypatch: pytest.MonkeyPatch, rows: list[dict]) -> list:
+def panels(monkeypatch: pytest.MonkeyPatch, rows: list[dict], scheduled: Any = None) -> list:
     """The panels that are drawn for these rows."""
     drawn = []
     save = figures.Figure.savefig
     monkeypatch.setattr(figures.Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
-    figures.draw(rows, Path("curves.png"))
+    figures.draw(rows, Path("curves.png"), scheduled)
     return drawn[0].axes if drawn else []
 
 
@@ -293,6 +296,23 @@ def test_a_panel_a_metric_and_a_small_one_for_the_learning_rate(monkeypatch: pyt
     assert set(lines) == {"train", "val", "test"}
     assert list(lines["train"]) == [2.3, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
     assert list(found[2].lines[0].get_ydata()) == [0.1 / i for i in range(1, 6)]
+
+
+def test_the_learning_rate_is_drawn_as_scheduled_where_the_rows_agree(monkeypatch: pytest.MonkeyPatch):
+    steps = np.arange(100)
+    rates = np.where(steps < 7, (steps + 1) / 7, 1 - steps / 100)  # a warm-up that no row has
+    made = [{**train(step), "lr": float(rates[step - 1])} for step in (20, 40, 60)]
+
+    def drawn(rows: list[dict], scheduled: Any) -> tuple[list[float], list[float]]:
+        line = panels(monkeypatch, rows, scheduled)[-1].lines[0]
+        return [*line.get_xdata()], [*line.get_ydata()]
+
+    assert drawn(made, (steps, rates)) == ([*range(1, 61)], [*rates[:60]]), "up to the last row"
+    few = steps[::7]  # of a long run it has only some steps
+    assert drawn(made, (few, rates[few]))[0] == [*(few[few < 60] + 1)]
+    logged = ([20, 40, 60], [row["lr"] for row in made])
+    assert drawn(made, (steps, rates / 2)) == logged, "resumed with another rate, or lowered on a plateau"
+    assert drawn(made, None) == logged
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,37 @@ def test_changed_number_takes_effect(dlrun, finished):
     assert [r["lr"] for r in resumed.rows if r["split"] == "train"][-1] == 0.5
 
 
+def test_states_of_a_completed_run_need_not_stay(dlrun, finished):
+    words = (*QUICK, "epochs=2", "dropout=0.1")
+    kept = finished(*words)
+    done = dlrun(*words, "checkpoint.keep=none")
+    assert done.code == 0, done.err
+    assert (kept.directory / "checkpoints").is_dir()
+    assert not (done.directory / "checkpoints").exists()
+    assert {**done.summary, "seconds": 0, "train/time": 0, "val/time": 0, "test/time": 0, "best/val/time": 0} == {
+        **kept.summary, "seconds": 0, "train/time": 0, "val/time": 0, "test/time": 0, "best/val/time": 0
+    }  # fmt: skip
+    assert "its saved states are gone: start a new run" in dlrun("resume", str(done.directory), "epochs=3").err
+
+
+def test_a_run_that_did_not_complete_keeps_its_states_whatever_is_asked(dlrun):
+    words = (*QUICK, "optim=sgd", "norm=none", "schedule=constant", "checkpoint.keep=none", "checkpoint.every=5steps")
+    failed = dlrun(*words, "optim.lr=1e4", "epochs=3")
+    assert failed.run["status"] == "diverged"
+    assert manifest.sound(failed.directory / "checkpoints")
+
+
+def test_rows_that_were_due_are_kept_though_others_would_be_due_now(dlrun, finished):
+    run = finished(*QUICK, "epochs=2", "log.every=15", "schedule=constant")
+    assert [r["step"] for r in run.rows if r["split"] == "train"] == [15, 30, 40]
+    before = [r for r in run.rows if r["split"] == "train" and r["step"] <= 30]
+    resumed = dlrun("resume", str(run.directory), "epochs=3", "log.every=20")
+    assert resumed.code == 0, resumed.err
+    trained = [r for r in resumed.rows if r["split"] == "train"]
+    assert trained[:2] == before
+    assert [r["step"] for r in trained] == [15, 30, 60], "the row that the end cut short is completed"
+
+
 def test_rows_beyond_the_resumed_step_are_dropped(dlrun, finished):
     run = finished(*QUICK, "epochs=3", "log.every=5", "checkpoint.keep=3", "checkpoint.every=1epoch")
     whole = digest(run.directory)

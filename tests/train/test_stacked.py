@@ -142,6 +142,10 @@ def test_pace_by_hand():
     pace.add(10, 2.0, 4)
     pace.add(30, 3.0, 2)
     assert pace.facts == {"stack": 4, "steps_per_second": 8.0, "stack_steps_per_second": 20.0}
+    for _ in range(30):  # a window of so many seconds
+        pace.add(2, 1.0, 1)
+    assert pace.facts == {"stack": 4, "steps_per_second": 2.0, "stack_steps_per_second": 2.0}
+    assert pace.steps == 100
 
 
 @pytest.mark.slow
