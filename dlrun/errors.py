@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+MOST_NEAR = 3  # names in a hint
+
 
 class InvalidConfig(Exception):
     """Raised when what the user asked for is wrong. It carries every problem that was found, one line each."""
@@ -33,9 +35,40 @@ class Unfit(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint `` (did you mean 'x'?)`` with the closest known name; empty if none is close."""
-    match = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f" (did you mean '{match[0]}'?)" if match else ""
+    """The hint `` (did you mean 'x'?)`` with the known name, or the few, that ``name`` may stand for; else empty.
+
+    It may be in capitals, the last part of a key (``lr`` of ``optim.lr``), misspelt, longer or shorter (``activation``
+    for ``act``), or have the initials (``learning_rate`` for ``lr``).
+    """
+    asked, names = _plain(name), {k: _plain(k) for k in map(str, known)}
+    last = {k: plain.rpartition(".")[2] for k, plain in names.items()}
+
+    def misspelt(words: dict[str, str]) -> list[str]:
+        close = get_close_matches(asked, [*words.values()], n=1, cutoff=0.6)
+        return [k for k, word in words.items() if close == [word]][:1]
+
+    ways = (
+        [k for k, plain in names.items() if plain == asked],
+        [k for k, word in last.items() if word == asked],
+        misspelt(names),
+        misspelt(last),
+        [k for k, word in last.items() if min(len(word), len(asked)) > 2 and _begins(word, asked)],
+        [k for k, word in last.items() if asked == _initials(word) or word == _initials(asked)],
+    )
+    found = [repr(k) for k in next(filter(None, ways), [])[:MOST_NEAR]]
+    return f" (did you mean {' or '.join(filter(None, (', '.join(found[:-1]), found[-1])))}?)" if found else ""
+
+
+def _plain(name: str) -> str:
+    return str(name).lower().replace("-", "_")
+
+
+def _begins(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _initials(word: str) -> str:
+    return "".join(part[:1] for part in word.split("_")) if "_" in word else "none, as it is one word"
 
 
 def printable(text: str) -> str:

@@ -29,7 +29,7 @@ def candidates(words: list[str], current: str) -> Candidates:
       words: the words before it, without the program's name.
       current: the word as far as it is typed; may be empty.
     """
-    from dlrun.cli.flags import SUBCOMMANDS, TOOLS, parser
+    from dlrun.cli.flags import SUBCOMMANDS, TOOLS, config_dirs, parser
 
     tool = words[0] if words and words[0] in TOOLS else None
     arguments = importlib.import_module(TOOLS[tool]).parser() if tool else parser()
@@ -45,7 +45,7 @@ def candidates(words: list[str], current: str) -> Candidates:
             awaited = flags[word] if flags[word].nargs != 0 else None
         elif not word.startswith("-"):
             plain.append(word)
-    dirs = [*(f for f in folders if f.is_dir()), catalogue.conf()]
+    dirs = [*(f for f in config_dirs(folders) if f.is_dir()), catalogue.conf()]
 
     if awaited:
         return _starting(current, _flag_values(awaited))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from dlrun.errors import InvalidConfig, printable
@@ -14,6 +15,8 @@ def guarded(call: Callable[[], int], debug: bool) -> int:
     except SystemExit as done:
         return int(done.code or 0)
     except InvalidConfig as error:
+        if debug and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         return _wrong(error.problems)
     except KeyboardInterrupt:
         return 130

@@ -1,5 +1,6 @@
 """The flags of ``dlrun``, and the names of its subcommands."""
 
+import os
 from pathlib import Path
 
 from dlrun import __version__
@@ -16,6 +17,14 @@ TOOLS = {
 SUBCOMMANDS = ("resume", "show", *TOOLS)
 
 
+def config_dirs(flags: list[Path]) -> list[Path]:
+    """The folders of the user's own options: those of the flag ``--config-dir``, then those of ``DLRUN_CONFIG_DIR``.
+
+    The environment variable separates several as ``PATH`` does, by colons.
+    """
+    return [*flags, *(Path(d).expanduser() for d in os.environ.get("DLRUN_CONFIG_DIR", "").split(os.pathsep) if d)]
+
+
 def parser() -> Parser:
     """The flags, which may stand anywhere among the overrides."""
     p = Parser("dlrun", add_help=False)
@@ -26,7 +35,7 @@ def parser() -> Parser:
     p.add_argument("--dry-run", action="store_true", help="with -m: tell what would be trained, and make nothing")
     p.add_argument(
         "--config-dir", action="append", default=[], type=Path, metavar="DIR",
-        help="a folder with your own options, laid out like conf/; may be given again",
+        help="a folder with your own options, laid out like conf/; may be given again; DLRUN_CONFIG_DIR may name more",
     )  # fmt: skip
     p.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE",

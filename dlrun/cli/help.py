@@ -131,15 +131,20 @@ def _of_options(group: str, key: str, dirs: list[Path], trust: tuple[str, ...]) 
 
 def _fixed(name: str, dirs: list[Path]) -> str:
     """A fixed key, or the keys of a section."""
+    from dlrun.config import components
     from dlrun.config.settings import Settings
 
     entries = catalogue.entries(catalogue.config(dirs))
     chosen = [e for e in _leaves(entries) if e.key == name or e.key.startswith(f"{name}.")]
     if not chosen:
         known = [*catalogue.groups(dirs), *(e.key for e in entries)]
+        files = [(g, file) for g in components.HOMES for file in catalogue.options(g, dirs).values()]
+        of_options = dict.fromkeys(f"{g}.{e.key}" for g, file in files for e in catalogue.entries(file))
         section = name.rpartition(".")[0]
         near = [k for k in known if k.rpartition(".")[0] == section] or [k for k in known if "." not in k]
-        raise InvalidConfig([f"{name}: unknown group or key{nearest(name, known)}; known: {', '.join(near)}"])
+        raise InvalidConfig(
+            [f"{name}: unknown group or key{nearest(name, [*known, *of_options])}; known: {', '.join(near)}"]
+        )
     return "\n".join(_keys([(e, _key(Settings, e.key.split("."))) for e in chosen]))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from dlrun.cli import prepare
+from dlrun.cli.flags import config_dirs
 from dlrun.config import catalogue, composition, ignored, records
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
@@ -53,6 +54,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         from dlrun.cli import train
 
         return train.train(command.overrides, args)
+    args.config_dir = config_dirs(args.config_dir)
     cfg, problems = configuration(directory, overrides)
     setup = prepare.prepare(prepare.checked(cfg, problems, prepare.trust(args)))
     how = {"resumed": overrides, "accept_data": args.accept_data}

@@ -15,6 +15,7 @@ from dlrun.errors import InvalidConfig, nearest, show
 REFUSALS = (HydraError, OmegaConfBaseException, YAMLError, OSError, ValueError, TypeError)
 """What composing may raise, whatever the overrides and the user's files hold."""
 _ABSENT = object()
+OF_PLUGINS = ("hydra/launcher", "hydra/sweeper")
 OWN_TARGETS = ("hydra.", "hydra_plugins.", "dlrun.")
 
 
@@ -176,7 +177,8 @@ def _refused(hydra: Hydra, cfg: Config, override: Override, refusal: Exception) 
     known = hydra.options(group)
     if not known or override.package or override.deletes or (isinstance(value, str) and value in known):
         return f"{override.text}: {error_line(refusal)}"
-    return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}"
+    more = "; others need a plugin of Hydra's, such as hydra-joblib-launcher" if group in OF_PLUGINS else ""
+    return f"{group}={show(value)}: unknown option{nearest(show(value), known)}; known: {', '.join(known)}{more}"
 
 
 def _unknown(cfg: Config, key: str) -> str | None:

@@ -7,10 +7,11 @@ from typing import Any
 from dlrun.config import catalogue
 from dlrun.config.choice import Choice
 from dlrun.config.components import HOMES, resolve
-from dlrun.config.schema import filled, find_problems, keys
+from dlrun.config.schema import filled, find_problems, keys, paths
 from dlrun.config.settings import Settings
 from dlrun.errors import InvalidConfig, nearest, show
 
+RATE = "optim.lr"
 OFF_AT_ZERO = ("dropout", "ema", "model.drop_path")
 """Numbers that are taken out of the state where they are 0, since what they are for is then switched off."""
 
@@ -54,12 +55,19 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), problems: list[str
             components[group] = resolve(group, name, trust)
         except InvalidConfig as error:
             problems += error.problems
-            continue
-        problems += find_problems(components[group], given[group], group)
+    everywhere = [
+        *HOMES,
+        *paths(Settings),
+        *(path for group, part in components.items() for path in paths(part, group)),
+    ]
+    for group, component in components.items():
+        problems += find_problems(component, given[group], group, everywhere)
+        if group == "optim":
+            problems += _without_rate(values[group]["name"], component, filled(component, given[group]))
 
     fixed = {k: v for k, v in values.items() if k not in HOMES}
     known = keys(Settings)
-    problems += [_unknown(k, [*known, *HOMES]) for k in fixed if k not in known]
+    problems += [_unknown(k, [*known, *everywhere]) for k in fixed if k not in known]
     fixed = filled(Settings, {k: v for k, v in fixed.items() if k in known})
     problems += find_problems(Settings, fixed, "") or _conflicts(Settings.of(fixed))
     if problems:
@@ -69,6 +77,8 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), problems: list[str
     for group, component in components.items():
         options = filled(component, given[group])
         traced = _traced(component, options, f"{group}.")
+        if group == "optim":
+            traced[RATE] = options["lr"]  # the step passes the scheduled one, whatever type the signature has
         numbers |= traced
         static = {k: _hashable(v) for k, v in options.items() if f"{group}.{k}" not in traced}
         choices[group] = Choice(component, tuple(sorted(static.items())))
@@ -79,6 +89,17 @@ def plan(values: dict[str, Any], trust: tuple[str, ...] = (), problems: list[str
         if numbers.get(name) == 0:
             del numbers[name]  # in a small model, drawing masks that drop nothing would take most of a step
     return Plan(Settings.of(fixed), choices, {k: float(v) for k, v in numbers.items()}, complete, trust)
+
+
+def _without_rate(name: str, optimizer: Callable[..., Any], values: dict[str, Any]) -> list[str]:
+    """What is wrong with an optimizer of the user's own that has no learning rate, or none that is a number."""
+    if "lr" not in keys(optimizer):
+        return [
+            f"optim.name={name}: must have a key lr, such as *, lr: Positive = 1e-3: dlrun gives it the scheduled rate"
+        ]
+    if values.get("lr", 1) is None:
+        return [f"{RATE}=null: not allowed; allowed: a number"]
+    return []
 
 
 def _choice(group: str, options: Any) -> tuple[str, dict[str, Any]]:

@@ -77,20 +77,29 @@ def keys(component: Callable[..., Any]) -> dict[str, Key]:
     return known
 
 
-def find_problems(component: Callable[..., Any], values: dict[str, Any], path: str) -> list[str]:
+def paths(component: Callable[..., Any], path: str = "") -> list[str]:
+    """The keys of a component and of its sections, each with the section ``path`` in front: ``split.val``."""
+    below = {f"{path}.{name}" if path else name: key for name, key in keys(component).items()}
+    return [p for at, key in below.items() for p in (paths(key.annotation, at) if key.section else [at])]
+
+
+def find_problems(
+    component: Callable[..., Any], values: dict[str, Any], path: str, elsewhere: Iterable[str] = ()
+) -> list[str]:
     """What is wrong with ``values`` as keyword arguments of ``component``, a line each.
 
     Args:
       component: a callable whose keyword-only parameters are the schema.
       values: plain values by key.
       path: the section that the keys are in, for messages, such as ``optim``; empty for the top level.
+      elsewhere: keys with their sections, to name one that an unknown key has the name of.
     """
     known, problems = keys(component), []
     names = ", ".join(known) or "none"
     at = {name: f"{path}.{name}" if path else str(name) for name in [*known, *values]}
-    problems += [
-        f"{at[name]}: unknown key{nearest(name, known)}; known: {names}" for name in values if name not in known
-    ]
+    for name in [name for name in values if name not in known]:
+        near = nearest(name, known) or nearest(name, [p for p in elsewhere if p.rpartition(".")[2] == name])
+        problems.append(f"{at[name]}: unknown key{near}; known: {names}")
     for name, key in known.items():
         if name not in values:
             if key.required:

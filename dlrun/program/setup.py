@@ -22,7 +22,15 @@ from dlrun.objective.metrics import task
 from dlrun.optim import schedules
 from dlrun.program import precision, step
 from dlrun.program.devices import mesh
-from dlrun.program.misfits import batch_norm_misfits, device_warnings, model_warnings, reported, settings_misfits
+from dlrun.program.misfits import (
+    batch_norm_misfits,
+    device_warnings,
+    model_warnings,
+    reported,
+    settings_misfits,
+    uneven_classes,
+)
+from dlrun.program.own_parts import blamed, check_outputs, try_optimizer
 from dlrun.program.program import Program
 from dlrun.program.state import TrainState
 from dlrun.program.teacher import with_teacher
@@ -157,7 +165,8 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, problems: Iter
         known_by = settings.stream.fingerprint
         which, loaded = (choices["data"], settings.split, known_by), {} if loaded is None else loaded
         if which not in loaded:
-            source = choices["data"]()
+            with blamed(plan, ""):
+                source = choices["data"]()
             if not isinstance(source, Dataset):
                 name = plan.values["data"]["name"]
                 raise Unfit("name", name, f"give a dlrun.data.dataset.Dataset, not {source!r:.40}")
@@ -173,15 +182,18 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, problems: Iter
     problems += settings_misfits(plan, data, len(devices), [f"val/{k}" for k in objective.names])
     size = max(settings.batch_size, 2)
     batch = {"x": examples(data, size), "y": targets(data, size)}
-    with reported(problems, "augment"):
+    on = f"inputs {data.inputs.shape}"
+    with reported(problems, "augment"), blamed(plan, on):
         jax.eval_shape(program.augment, jax.random.key(0), batch)
-    with reported(problems, "model", fatal=True):
+    with reported(problems, "model", fatal=True), blamed(plan, on):
         graphdef, shapes = jax.eval_shape(partial(step.init, program), np.uint32(0), numbers(plan, data))
         forward = jax.make_jaxpr(partial(step.forward, program, graphdef, train=True), return_shape=True)
         jaxpr, (outputs, _) = forward(shapes.params, shapes.variables, batch["x"])
         convolves = "conv_general_dilated" in str(jaxpr)
+        check_outputs(plan, batch["x"].shape, outputs.shape, data.outputs, data.inputs.causal)
+        try_optimizer(plan, program, shapes.params, numbers(plan, data))
     constants, teacher, differences = {}, None, []
-    with reported(problems, "loss"):
+    with reported(problems, "loss"), blamed(plan, on):
         if choices["loss"].component is losses.distillation:
             program, constants, taught = with_teacher(program, plan, data)
             teacher = taught.identity
@@ -192,7 +204,12 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, problems: Iter
     if problems:
         raise InvalidConfig(problems)
     program = replace(program, loop=not (convolves and devices[0].platform == "cpu"))
-    warnings = [*data.warnings, *model_warnings(plan, data, shapes), *device_warnings(plan, devices)]
+    warnings = [
+        *data.warnings,
+        *uneven_classes(plan, data),
+        *model_warnings(plan, data, shapes),
+        *device_warnings(plan, devices),
+    ]
     if differences:
         where = f"loss.teacher={show(plan.values['loss']['teacher'])}"
         there = "; ".join(differences)

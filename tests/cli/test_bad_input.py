@@ -60,7 +60,7 @@ optim.lr.x: 1
 schedule.final: 1 | -0.1 | x
 schedule.warmup: -1 | nan | null
 schedule.warm: 1
-model.widths: 3 | [1,a] | [1,-1] | [0] | [1.5] | [[1]] | null | abc | {a:1} | [64,2147483648]
+model.widths: 3 | [1,a] | [1,-1] | [0] | [1.5] | [[1]] | abc | {a:1} | [64,2147483648]
 model.widths.a: 1
 model.width: 3
 model.depth: 3
@@ -188,6 +188,17 @@ def test_bad_command_lines(dlrun: Callable, folders: list[str], own_folder: Path
 MESSAGES = {
     "model=mpl": "model=mpl: unknown option (did you mean 'mlp'?); known: alexnet, cnn, ",
     "modl=mlp": "modl: unknown key (did you mean 'model'?); dlrun --help lists all",
+    "lr=1e-3": "lr: unknown key (did you mean 'optim.lr'?); dlrun --help lists all",
+    "-m lr=1e-3,1e-2": "lr: unknown key (did you mean 'optim.lr'?)",
+    "act=GELU": "act=GELU: unknown option (did you mean 'gelu'?)",
+    "Model=resnet": "Model: unknown key (did you mean 'model'?)",
+    "learning_rate=1": "learning_rate: unknown key (did you mean 'optim.lr'?)",
+    "activation=gelu": "activation: unknown key (did you mean 'act'?)",
+    "model.dropout=0.1": "model.dropout: unknown key (did you mean 'dropout'?); known: widths, width, depth",
+    "depth=3": "depth: unknown key (did you mean 'model.depth'?)",
+    "model.depth=3 model.widths=[8]": "model.widths=[8]: must be null where model.depth=3 is given, or that be null",
+    "-m hydra/launcher=joblib": "hydra/launcher=joblib: unknown option; known: basic; others need a plugin of Hydra's, such as hydra-joblib-launcher",
+    "show lr": "lr: unknown group or key (did you mean 'optim.lr'?); known: ",
     "optim.lr=abc": "optim.lr=abc: not allowed; allowed: a number > 0",
     "optim.lr=1e39": "optim.lr=1e+39: not allowed; allowed: a number > 0, in float32",
     "+optim.lrr=1": "optim.lrr: unknown key (did you mean 'lr'?); known: lr, b1, b2, eps, weight_decay, decay_all",

@@ -34,8 +34,8 @@ def test_references_between_keys() -> None:
 
 
 def test_deleted_keys_have_their_defaults() -> None:
-    short = planned("~model.widths", "~dropout", "~optim.lr", "~split", "~log.sinks")
-    assert short == planned()
+    short = planned("model=cnn", "~model.channels", "~dropout", "~optim.lr", "~split", "~log.sinks")
+    assert short == planned("model=cnn")
 
 
 def test_off_is_absent_from_the_state() -> None:

@@ -145,6 +145,18 @@ def test_warnings(prepared: Any, words: str) -> None:
     assert found == expected
 
 
+def test_uneven_classes_are_told_with_the_metric_to_choose(prepared: Any, tmp_path: Path) -> None:
+    y = np.where(np.arange(400) % 25, "no", "yes")
+    np.savez(tmp_path / "rare.npz", x=np.random.default_rng(0).normal(size=(400, 3)), y=y)
+    words = ["data=arrays", f"data.path={tmp_path}/rare.npz", *SMALL["mlp"], "batch_size=16"]
+    told = prepared(words).warnings
+    assert told == [
+        "class yes has 12 of 288 training rows: always answering no gives an accuracy of 0.96; "
+        "checkpoint.metric=val/macro_f1 chooses by all classes alike"
+    ]
+    assert prepared([*words, "checkpoint.metric=val/macro_f1"]).warnings == []
+
+
 def test_every_option_is_in_a_run_but_those_left_out() -> None:
     seen = {word for words in RUNS.values() for word in words}
     assert {(group, name) for group, name in OPTIONS if f"{group}={name}" not in seen} == ELSEWHERE

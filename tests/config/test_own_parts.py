@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dlrun.cli import completion
 from dlrun.config import components
 from tests.conftest import QUICK
 
@@ -158,6 +159,119 @@ def test_every_other_group(dlrun: Callable, own: Callable, monkeypatch: pytest.M
     lrs = [row["lr"] for row in done.rows if row["split"] == "train"]
     assert lrs[-1] < 1e-2  # the schedule was in force
     assert Path("traced").exists()  # and so was the augmentation
+
+
+FAILING = """
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+
+class Net(nnx.Module):
+    def __init__(self, inputs, outputs, parts, rngs, *, wrong: int = 0, more: int = 0):
+        self.act = parts.act(64, rngs)
+        self.output = nnx.Linear(64 + wrong, outputs + more, rngs=rngs)
+
+    def __call__(self, x):
+        return self.output(self.act(x.reshape(len(x), -1)))
+
+
+def act(x):
+    return x @ jnp.ones((3, 3))
+
+
+def loss(outputs, targets, smoothing):
+    return outputs.nothing
+
+
+def shift(key, batch):
+    return {**batch, "x": batch["image"]}
+
+
+def data():
+    raise RuntimeError("no rows today")
+
+
+def plain(decay, *, lr: float = 1e-3, momentum: float = 0.5):
+    return optax.sgd(lr, momentum)
+
+
+def rateless(decay, *, rate: float = 1e-3):
+    return optax.sgd(rate)
+
+
+def broken(decay, *, lr: float = 1e-3):
+    return optax.GradientTransformation(lambda params: (), lambda g, s, p=None: {}["m"])
+
+
+def vector(step, total, peak):
+    return peak * jnp.ones(3)
+
+
+def branching(step, total, peak):
+    return peak if step > 3 else 2 * peak
+"""
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ("model=Net model.wrong=1", "your model failed on inputs (8, 8, 1): TypeError: dot_general requires"),
+        ("model=Net model.more=2", "must give (B, 10) for inputs (B, 8, 8, 1), B examples; it gives (B, 12)\n"),
+        ("act=act", "your activation failed: TypeError: "),
+        ("loss=loss", "your loss failed: AttributeError: "),
+        ("augment=shift", "your augment failed on inputs (8, 8, 1): KeyError: 'image' (line "),
+        ("data=data", "your data source failed: RuntimeError: no rows today (line "),
+        ("optim=rateless", "must have a key lr, such as *, lr: Positive = 1e-3: dlrun gives it the scheduled rate\n"),
+        ("optim=broken", "your optimizer failed: KeyError: 'm' (line "),
+        ("schedule=vector", "must give a number for a step; it gives shape (3,)\n"),
+        ("schedule=branching", "your schedule failed: TracerBoolConversionError: "),
+    ],
+)
+def test_a_part_that_fails_is_named_before_anything_is_made(
+    dlrun: Callable, own: Callable, own_folder: Path, choice: str, says: str
+) -> None:
+    group, _, option = choice.split()[0].partition("=")
+    module = own(FAILING, **{f"{group}__{option}": f"name: MODULE:{option}\n"})
+    done = dlrun("--config-dir", "conf", "--trust", module, *choice.split(), *SHORT)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: {group}.name={module}:{option}: {says}"), done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (own_folder / "outputs").exists()
+
+
+def test_the_traceback_of_a_part_that_fails_is_shown_if_asked_for(dlrun: Callable, own: Callable) -> None:
+    module = own(FAILING, model__Net="name: MODULE:Net\nwrong: 1\n")
+    done = dlrun("--debug", "--config-dir", "conf", "--trust", module, "model=Net", *SHORT)
+    assert done.code == 2
+    assert "return self.output(self.act(x.reshape(len(x), -1)))" in done.err
+
+
+def test_a_learning_rate_is_in_the_state_whatever_its_type(dlrun: Callable, own: Callable) -> None:
+    module = own(FAILING, optim__plain="name: MODULE:plain\n")
+    words = ("--config-dir", "conf", "--trust", module, "optim=plain", "schedule=constant", *QUICK)
+    done = dlrun(*words, "optim.lr=0.25")
+    assert done.code == 0, done.err
+    assert {row["lr"] for row in done.rows if row["split"] == "train"} == {0.25}
+    refused = dlrun(*words, "optim.lr=null")
+    assert (refused.code, refused.err) == (2, "error: optim.lr=null: not allowed; allowed: a number\n")
+
+
+def test_folders_of_options_may_come_from_the_environment(
+    dlrun: Callable, own: Callable, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own("", act__mine="name: tanh\n")
+    (own_folder / "more/act").mkdir(parents=True)
+    (own_folder / "more/act/mine.yaml").write_text("name: relu\n")
+    (own_folder / "more/act/other.yaml").write_text("name: gelu\n")
+    monkeypatch.setenv("DLRUN_CONFIG_DIR", f"conf{os.pathsep}more")
+    composed = {act: dlrun("--cfg", "job", f"act={act}").out for act in ("mine", "other")}
+    assert "act:\n  name: tanh\n" in composed["mine"]
+    assert "act:\n  name: gelu\n" in composed["other"]
+    assert "act:\n  name: relu\n" in dlrun("--config-dir", "more", "--cfg", "job", "act=mine").out, "the flag's first"
+    assert {"act=mine", "act=other"} <= {*completion.candidates([], "act=")}
+    monkeypatch.setenv("DLRUN_CONFIG_DIR", "nowhere")
+    assert dlrun("act=mine").err == "error: --config-dir nowhere: no such folder\n"
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,20 @@ def test_words() -> None:
     assert show({"a": [1, None], "b": True}) == "{a: [1, null], b: true}"
     assert nearest("widht", ["width", "depth"]) == " (did you mean 'width'?)"
     assert nearest("qqq", ["width"]) == ""
+
+
+KNOWN = ("act", "optim", "batch_size", "seed", "eval.every", "log.every", "optim.lr", "optim.weight_decay", "gelu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("GELU", "gelu"), ("Optim.LR", "optim.lr"), ("batch-size", "batch_size"), ("lr", "optim.lr"),
+        ("every", "eval.every or log.every"), ("sede", "seed"), ("weight_decya", "optim.weight_decay"),
+        ("optimizer", "optim"), ("batch", "batch_size"), ("learning_rate", "optim.lr"), ("bs", "batch_size"),
+        ("x", ""), ("momentum", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_names_that_may_be_meant(asked: str, found: str) -> None:
+    quoted = " or ".join(f"'{name}'" for name in found.split(" or ")) if found else ""
+    assert nearest(asked, KNOWN) == (f" (did you mean {quoted}?)" if found else "")

@@ -20,7 +20,7 @@ from dlrun.data.readers.numerals import ZEROS, Cell, Point, exact, is_number, nu
 from dlrun.data.readers.numerals import read as numeral
 from dlrun.data.targets import LARGEST, name
 
-MISSING = ("?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+MISSING = ("?", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "NAN", "nan", "-nan", "null", "NULL", "None")
 """Cells that count as missing, beside empty ones, unless the user names others."""
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 Missing = tuple[str | float, ...]
@@ -102,7 +102,9 @@ class Table:
                 value = math.nan if cell is None else number(cell, self.point) if type(cell) is str else float(cell)
                 if value is None:
                     wanted = "numbers" if self.point == "." else "numbers with a decimal comma"
-                    raise ValueError(f"{self.place(i)} has {cell!r:.30} in column {key}, where {wanted} are wanted")
+                    where = f"in column {key}, where {wanted} are wanted"
+                    hint = "" if is_number(str(cell)) else "; data.missing names what means missing"
+                    raise ValueError(f"{self.place(i)} has {cell!r:.30} {where}{hint}")
                 column[i] = value
         else:
             column = cells.astype(np.float64)

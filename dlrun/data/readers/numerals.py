@@ -22,6 +22,13 @@ GROUPED = re.compile(  # by thousands, or as in India: 1,20,000
 ZEROS = re.compile(r"[-+]?0[0-9]+")  # a whole number with leading zeros
 LIKE = re.compile(rf"\s*[-+\u2212(]?(?:{CURRENCY})?[{SPACES}]*[.,]?[0-9]")
 """The beginning of a text that looks like a number, which may be a date or a code."""
+MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+DATE = re.compile(  # 2024-01-31, 31.1.2024, 31 Jan 2024, Wed, 31-Jan-24, January 31, 2024; a time may follow
+    rf"(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
+    rf"|(?:[a-z]+[,.]* )?\d{{1,2}}\.?[ -]{MONTH}[.,]*[ -]\d{{2,4}}|(?:[a-z]+[,.]* )?{MONTH}\.? \d{{1,2}},? \d{{2,4}})"
+    r"(?:[T ,].*)?",
+    re.IGNORECASE,
+)
 
 
 class Numeral(NamedTuple):

@@ -14,7 +14,7 @@ from dlrun.data.dataset import Array, Dataset, Rows
 from dlrun.data.features import TableEncoder
 from dlrun.data.readers import cells, files
 from dlrun.data.readers.cells import Table
-from dlrun.data.readers.numerals import LIKE, Point, decimal_sign, mostly, number, plain, value
+from dlrun.data.readers.numerals import DATE, LIKE, Point, decimal_sign, mostly, number, plain, value
 from dlrun.errors import Unfit, nearest
 
 WHAT = "a CSV or Parquet file with a header"
@@ -87,7 +87,8 @@ def table(
             if column.dtype != object:
                 _check_digits(whole, k, column, f"data.categorical=[{k}] takes them for names")
     numeric = {k: column.dtype != object for k, column in columns.items()}
-    _check_few_names(whole, [k for k in used if not numeric[k] and k not in categorical], drop)
+    words = [k for k in used if not numeric[k] and k not in categorical]
+    _check_few_names(whole, words, drop)
     tables, xs = {"path": whole}, [_raw(columns)]
     if test_path is not None:
         tables["test_path"] = tests = read(test_path, "test_path").read_as(point, tuple(missing))
@@ -103,7 +104,8 @@ def table(
     facts = {f"{key}_sha256": files.sha256(part.file) for key, part in tables.items()}
     fit = partial(TableEncoder.fit, names=used, numeric=tuple(numeric.values()))
     read_as_numbers = [k for k in used if numeric[k]] + [target] * (known_task == "regression")
-    warnings = (*_readings(whole, read_as_numbers, used), *guessed, *_unmet(tables.values(), missing))
+    read = (*_readings(whole, read_as_numbers, used), *_spread(whole, words))
+    warnings = (*read, *guessed, *_unmet(tables.values(), missing))
     test = next(iter(test), None)
     return Dataset("rows", classes, train, test=test, task=known_task, fit=fit, facts=facts, warnings=warnings)
 
@@ -159,15 +161,38 @@ def _check_few_names(table: Table, names: list[str], drop: Iterable[str]) -> Non
     for name in names:
         there = table.text_of(name)
         different = {cell for cell, _ in there}
-        if len(different) > max(NAMES, len(there) / 2):
+        dates = mostly(there, _is_date)
+        if len(different) > max(NAMES, len(there) / 2) and not dates:
             many.append(name)
-        elif len(different) > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
-            cell = next(cell for cell in there if LIKE.match(cell[0]))
+        elif len(different) > CLASSES and (dates or mostly(there, _is_like_number)):
+            cell = next(cell for cell in there if _is_date(cell[0]) or _is_like_number(cell[0]))
             told = f"{table.at(name, cell)}, and {len(different) - 1} other values, neither numbers nor names"
-            raise Unfit("drop", list(drop), f"have {name}: {told}; data.categorical=[{name}] takes each for a name")
+            hint = "; dates become numbers as, say, days since the first" if dates else ""
+            allowed = f"data.categorical=[{name}] takes each for a name{hint}"
+            raise Unfit("drop", list(drop), f"have {name}: {told}; {allowed}")
     if many:
         several = f"{', '.join(many)}, whose names are mostly of one row each"
         raise Unfit("drop", list(drop), f"have {several}; data.categorical has those to be used all the same")
+
+
+def _spread(table: Table, names: Iterable[str]) -> Iterator[str]:
+    """Warnings about columns of names that become many features, and about dates, which become names."""
+    there = {name: table.text_of(name) for name in names}
+    many = {k: len({cell for cell, _ in written}) for k, written in there.items()}
+    for k in (k for k, written in there.items() if written and mostly(written, _is_date)):
+        told = f"{table.at(k, there[k][0])}, a date: each of {many.pop(k)} becomes a feature of its own"
+        yield f"{told}; days since the first, say, are numbers, and data.drop=[{k}] leaves it out"
+    if wide := {k: n for k, n in many.items() if n > CLASSES}:
+        listed = ", ".join(f"{k} {n}" for k, n in wide.items())
+        yield f"each name becomes a feature of its own: of column {listed}; data.drop leaves columns out"
+
+
+def _is_date(cell: str) -> bool:
+    return DATE.fullmatch(cell.strip()) is not None
+
+
+def _is_like_number(cell: str) -> bool:
+    return LIKE.match(cell) is not None
 
 
 def _raw(columns: dict[str, Array]) -> Array:

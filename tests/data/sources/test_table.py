@@ -22,6 +22,7 @@ from dlrun.data.dataset import Dataset, Rows, cut
 from dlrun.data.features import Category, Number, TableEncoder, inputs
 from dlrun.data.readers import cells
 from dlrun.data.sources.table import table
+from dlrun.errors import Unfit
 from tests.conftest import QUICK
 
 PEOPLE = """name,age,colour,married,children,bought
@@ -346,6 +347,52 @@ def held_out(content: str) -> Callable[[], None]:
         Path("test.csv").write_text(content)
 
     return make
+
+
+def dated(write: Callable[[int], str], days: int, rows: int = 60) -> str:
+    lines = [f"{i},{write(i % days + 1)},{'yn'[i % 2]}" for i in range(rows)]
+    return "\n".join(["a,day,y", *lines]) + "\n"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda i: f"2024-01-{i:02}", lambda i: f"{i}.1.2024", lambda i: f"1/{i}/24", lambda i: f"{i} Jan 2024",
+        lambda i: f'"January {i}, 2024"', lambda i: f"Mon {i}-Feb-24", lambda i: f"2024-01-{i:02}T10:00:00Z",
+    ],
+)  # fmt: skip
+def test_dates_are_said_to_become_names_and_many_are_refused(write: Callable[[int], str]) -> None:
+    (told,) = [line for line in load(dated(write, 12), "y").warnings if "date" in line]
+    assert told.startswith(
+        f"column day has {write(1).strip(chr(34))!r:.30} at line 2, a date: each of 12 becomes a feat"
+    )
+    with pytest.raises(
+        Unfit, match=r"neither numbers nor names; data.categorical=\[day\] takes each for a name; dates be"
+    ):
+        load(dated(write, 25), "y")
+    assert not any("date" in line for line in load(dated(write, 12), "y", categorical=["day"]).warnings)
+
+
+def test_words_that_become_many_features_are_told() -> None:
+    text = "a,city,colour,y\n" + "".join(f"{i},town {i % 30},c{i % 3},{'yn'[i % 2]}\n" for i in range(90))
+    (told,) = load(text, "y").warnings
+    assert told == "each name becomes a feature of its own: of column city 30; data.drop leaves columns out"
+    assert load(text, "y", categorical=["city"]).warnings == (), "it was asked for"
+
+
+@pytest.mark.parametrize("cell", ["n/a", "#N/A", "<NA>", "nan", "NAN", "-nan", "NULL", "None", "?", ""])
+def test_usual_spellings_of_missing_numbers(cell: str) -> None:
+    data = load(PEOPLE.replace("b,,", f"b,{cell},"))
+    assert math.isnan(data.train.x[1, 1])
+
+
+def test_another_word_among_numbers_is_refused_with_the_remedy() -> None:
+    text = PEOPLE.replace("b,,", "b,unknown,")
+    with pytest.raises(
+        Unfit, match=r"line 3 has 'unknown' in column age, where numbers are wanted; data.missing names"
+    ):
+        load(text)
+    assert math.isnan(load(text, missing=["unknown", "NA", "?"]).train.x[1, 1])
 
 
 HEAD, *LINES = PEOPLE.splitlines(keepends=True)
