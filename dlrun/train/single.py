@@ -29,6 +29,7 @@ class SingleState:
         self.setup, self.compiled = setup, compiled
         self.step_seconds: float | None = None
         self._feed: Feed | None = None  # made at the first use, as it puts the rows on the device
+        self._zeros: Any = None
         self._state: TrainState
         self._totals: Any
 
@@ -72,7 +73,9 @@ class SingleState:
         return {0: (jax.device_get(self._totals), None if scale is None else float(scale.scale))}
 
     def reset(self, places: Sequence[int]) -> None:
-        self._totals = jax.device_put(self.compiled.zeros(), self.setup.replicated)
+        if self._zeros is None:  # no function is given them to overwrite, so that they serve for every row
+            self._zeros = jax.device_put(self.compiled.zeros(), self.setup.replicated)
+        self._totals = self._zeros
 
     def scale(self, scales: Mapping[int, float]) -> None:
         scale = jax.device_put(np.float32(scales[0]), self.setup.replicated)

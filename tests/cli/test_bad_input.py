@@ -197,7 +197,8 @@ MESSAGES = {
     "model.dropout=0.1": "model.dropout: unknown key (did you mean 'dropout'?); known: widths, width, depth",
     "depth=3": "depth: unknown key (did you mean 'model.depth'?)",
     "model.depth=3 model.widths=[8]": "model.widths=[8]: must be null where model.depth=3 is given, or that be null",
-    "-m hydra/launcher=joblib": "hydra/launcher=joblib: unknown option; known: basic; others need a plugin of Hydra's, such as hydra-joblib-launcher",
+    "-m hydra/launcher=joblib": "hydra/launcher=joblib: unknown option; known: basic; "
+    "others need a plugin of Hydra's, such as hydra-joblib-launcher",
     "show lr": "lr: unknown group or key (did you mean 'optim.lr'?); known: ",
     "optim.lr=abc": "optim.lr=abc: not allowed; allowed: a number > 0",
     "optim.lr=1e39": "optim.lr=1e+39: not allowed; allowed: a number > 0, in float32",
