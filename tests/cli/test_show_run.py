@@ -36,7 +36,7 @@ def sections(text: str) -> dict[str, str]:
 
 
 def test_a_real_run(dlrun, monkeypatch: pytest.MonkeyPatch):
-    words = (*QUICK, "epochs=2", "act=gelu")
+    words = (*QUICK, "epochs=2", "act=gelu", "log.every=50")
     monkeypatch.setattr(sys, "argv", ["dlrun", *words])
     made_run = dlrun(*words)
     outcome = dlrun("show-run", str(made_run.directory))
