@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from dlrun.cli.flags import config_dirs
 from dlrun.config import catalogue, composition, ignored, records
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
-from dlrun.errors import InvalidConfig, show
-from dlrun.runs import files, rundir
+from dlrun.errors import InvalidConfig, printable, show
+from dlrun.runs import atomic, files, rundir
 from dlrun.train import log_file
 
 # These keys may change: neither the form of the saved state nor the order of batches depends on them.
@@ -56,7 +57,9 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         return train.train(command.overrides, args)
     args.config_dir = config_dirs(args.config_dir)
     cfg, problems = configuration(directory, overrides)
-    setup = prepare.prepare(prepare.checked(cfg, problems, prepare.trust(args)))
+    plan = prepare.checked(cfg, problems, prepare.trust(args))
+    _tell_disagreement(directory, plan.values, overrides)
+    setup = prepare.prepare(plan)
     how = {"resumed": overrides, "accept_data": args.accept_data}
     return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
 
@@ -112,6 +115,18 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     cfg, problems = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
     after, _ = composition.plain(cfg)
     return cfg, stray + problems + _forbidden(rundir.flat(before), rundir.flat(after))
+
+
+def _tell_disagreement(directory: Path, values: dict[str, Any], overrides: list[str]) -> None:
+    """Says in which keys a configuration is not the one that run.json has, though no override changed them."""
+    run = (atomic.read_json(directory / rundir.RUN) or {}).get("config")
+    before, now = rundir.flat(atomic.jsonable(run or {})), rundir.flat(atomic.jsonable(values))
+    changed = {_name(text) for text in overrides}
+    changed |= {"epochs", "steps"} if changed & {"epochs", "steps"} else set()
+    for key in [key for key in now if key not in changed and before.get(key, now[key]) != now[key]]:
+        said = f"{key}={show(now[key])}, and {rundir.RUN} has {show(before[key])}"
+        told = f"warning: {directory / rundir.CONFIG}: it has {said}; going on with the former"
+        print(printable(told), file=sys.stderr)
 
 
 def accept(directory: Path, cfg: Config) -> None:

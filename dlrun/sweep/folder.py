@@ -174,7 +174,10 @@ def read(directory: Path) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError):
         raise InvalidConfig([f"{file}: can't be read: it is no sweep's record"]) from None
     for entry in entries:
-        rundir.check(directory, (), (*map(str, Path(entry.directory).parents[:-1]), entry.directory))
+        try:
+            files.inside(directory / entry.directory / rundir.RUN, directory)
+        except files.Refused as error:
+            raise InvalidConfig([f"{error.filename}: {error.strerror}; nothing was changed"]) from None
         rundir.check(directory / entry.directory)
     return record
 

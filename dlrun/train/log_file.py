@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 
 from dlrun.runs import files, rundir
@@ -13,7 +13,8 @@ class Handler(logging.FileHandler):
     """Appends to a file that is opened like any other of a run directory."""
 
     def _open(self) -> TextIOWrapper:
-        return TextIOWrapper(files.appender(self.baseFilename), "utf-8", "backslashreplace", write_through=True)
+        whole_lines = BufferedWriter(files.appender(self.baseFilename))  # pyright: ignore[reportArgumentType]
+        return TextIOWrapper(whole_lines, "utf-8", "backslashreplace")
 
 
 def handler(directory: Path) -> logging.FileHandler:

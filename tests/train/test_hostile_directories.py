@@ -109,6 +109,16 @@ def test_what_leads_elsewhere_is_refused_and_nothing_is_touched(name, run, newes
     assert dlrun("resume", str(run)).err == f"error: {run / name}: is not a {wanted}; nothing was changed\n"
 
 
+def test_a_configuration_that_is_not_that_of_the_run_is_said(run, newest, dlrun):
+    shutil.rmtree(newest)
+    config = run / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("dropout: 0.1", "dropout: 0.3"))
+    resumed = dlrun("resume", str(run), "checkpoint.keep=2")
+    assert resumed.code == 0, resumed.err
+    said = f"warning: {config}: it has dropout=0.3, and run.json has 0.1; going on with the former"
+    assert [line for line in resumed.err.splitlines() if "run.json" in line] == [said]
+
+
 def test_a_folder_of_the_users_own_among_the_states_stays(run, newest, dlrun):
     shutil.rmtree(newest)
     own = run / "checkpoints" / "7"
