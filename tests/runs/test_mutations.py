@@ -8,6 +8,7 @@ lose a run or a result without a word.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -287,7 +288,9 @@ def endure(number: int, sound: Path, dlrun: Callable[..., Outcome], often: int =
         assert (outcome.code == 2) <= ("error: " in outcome.err), (what, outcome.err)
         assert "Traceback" not in outcome.err, (what, outcome.err)
         assert tree(Path(), Path("nothing") if looks else root) == before, what
-        if words[0] == "resume" and target == "killed" and outcome.code == 0:
+        # A row in which one digit is another one, or that is gone, can't be told from the file alone.
+        rows_changed = re.search(r"(flip|odd_value|truncate) metrics\.jsonl", said)
+        if words[0] == "resume" and target == "killed" and outcome.code == 0 and not rows_changed:
             assert "warning: " in outcome.err or rows(root) == rows(sound / "run"), (what, outcome.err)
         if words == ["ls"]:
             assert {run for run in runs if run not in outcome.out + outcome.err} == set(), (what, outcome.err)
