@@ -18,10 +18,10 @@ EPILOG = """\
 Runs are found at any depth below the folders. Those that differ in seeds alone
 are a group; only completed runs are averaged. Seeds are counted, not runs: of
 a seed's runs, as at several learning rates, the mean. A group is tested against
-the baseline by pairs of runs that match in seed and all else (Student's t for
-few seeds, sign flips, exactly, from 8 on), or by Welch's t where there are no
-pairs; p is corrected for the number of comparisons (Holm). Fewer than 3 seeds
-are never tested.
+the baseline by pairs of runs that match in seed and all else (by Student's t,
+or exactly, by sign flips, from 8 to 14 seeds that suffice for all comparisons),
+or by Welch's t where there are no pairs; p is corrected for the number of
+comparisons (Holm). Fewer than 3 seeds are never tested.
 
   dlrun compare                                  all runs below outputs/
   dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'
@@ -48,8 +48,8 @@ def parser() -> Parser:
         help="such as test/accuracy (default: what chose the best state)",
     )  # fmt: skip
     what.add_argument(
-        "--at", type=_ats, default=["best"], metavar="WHEN,...",
-        help="its value at the best state (best, the default), the last, min, max, or at step=N",
+        "--at", type=_ats, metavar="WHEN,...",
+        help="its value at the best state (best), the last, min, max, or at step=N (default: best; of train/... last)",
     )  # fmt: skip
     what.add_argument(
         "--until", action="extend", default=[], type=_targets, metavar="METRIC=VALUE,...",
@@ -57,7 +57,7 @@ def parser() -> Parser:
     )  # fmt: skip
     what.add_argument(
         "--columns", action="extend", type=_names, metavar="NAME,...",
-        help="of runs, exactly these: keys, facts of run.json, metrics",
+        help="exactly these: keys, facts of run.json, metrics; of groups also n, interval, best, difference, p, d",
     )  # fmt: skip
     what.add_argument("--all-columns", action="store_true", help="all keys and facts, not only those that differ")
     how = p.add_argument_group("groups")
@@ -67,7 +67,7 @@ def parser() -> Parser:
     )  # fmt: skip
     how.add_argument(
         "--baseline", metavar="GROUP",
-        help="what the others are held against, such as act=relu (default: the first group with 3 seeds)",
+        help="what the others are held against: act=relu, or best (default: the first group with 3 seeds)",
     )  # fmt: skip
     how.add_argument(
         "--detect", type=_positive, metavar="SIZE", help="the difference that is worth finding, in the metric's unit"

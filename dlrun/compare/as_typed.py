@@ -32,8 +32,12 @@ def group_name(values: dict[str, Hashable], run: Run) -> str:
     """The name of a group by its values, of which ``run`` is a member: see :class:`~dlrun.compare.groups.Group`."""
     if len(values) == 1 and isinstance(value := next(iter(values.values())), str):
         return printable(value)
-    words = [f"{short(k)}={show(as_typed(v))}" for k, v in values.items() if v is not None or k in run.config]
-    return " ".join(words) or "all"
+    return in_words(values, run) or "all"
+
+
+def in_words(values: dict[str, Hashable], run: Run) -> str:
+    """Values of ``run`` with their keys: ``act=relu optim.lr=0.01``; keys that it does not have are left out."""
+    return " ".join(f"{short(k)}={show(as_typed(v))}" for k, v in values.items() if v is not None or k in run.config)
 
 
 def unused(name: str, taken: Container[str]) -> str:

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dlrun.compare.tables import ESSENTIAL, Column, Table
@@ -30,9 +31,11 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A ``tabular`` of the package booktabs."""
+    """A ``tabular`` of the package booktabs; the best cells of a column are bold."""
     columns = _no_pictures(table)
-    head, *rows = [" & ".join(map(_tex, row)) + r" \\" for row in _lines(columns)]
+    bold = [Column(c.name, [_bold(c, i) for i in range(len(c.cells))], c.right) for c in columns]
+    head = " & ".join(_tex(column.name) for column in columns) + r" \\"
+    rows = [" & ".join(row) + r" \\" for row in _lines(bold)[1:]]
     how = "".join("r" if column.right else "l" for column in columns)
     lines = [rf"\begin{{tabular}}{{{how}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule"]
     return "\n".join([*lines, r"\end{tabular}"])
@@ -115,14 +118,15 @@ def _terminal(table: Table) -> str:
 
 
 def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]]:
-    """The columns that fit into a width, and the names of the others."""
-    cut = [Column(c.name, [_cut(cell) for cell in c.cells], c.right, c.rank) for c in columns]
+    """The columns that fit into a width, and the names of the others, with the quantity where several are shown."""
+    several = len({c.of for c in columns if c.of}) > 1
+    cut = [replace(c, cells=[_cut(cell) for cell in c.cells]) for c in columns]
     needed = {id(c): max(map(len, (c.name, *c.cells))) + GAP for c in cut}
     gone = []
     while sum(needed[id(c)] for c in cut) - GAP > width and (less := [c for c in cut if c.rank < ESSENTIAL]):
         last = min(reversed(less), key=lambda c: c.rank)
         cut.remove(last)
-        gone.append(last.name)
+        gone.append(f"{last.name} of {last.of}" if several and last.of else last.name)
     return cut, gone[::-1]
 
 
@@ -143,6 +147,11 @@ def encodable(text: str) -> str:
 def escaped(text: str) -> str:
     """Text as Markdown."""
     return "".join(f"\\{c}" if c in "|\\*_`<" else c for c in text)
+
+
+def _bold(column: Column, line: int) -> str:
+    text = _tex(column.cells[line])
+    return rf"\textbf{{{text}}}" if line in column.strong else text
 
 
 def _tex(text: str) -> str:

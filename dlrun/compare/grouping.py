@@ -1,8 +1,9 @@
 """Puts runs into groups, and finds the group that the others are compared with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dlrun.compare import surroundings
 from dlrun.compare.as_typed import as_json, group_name, unused
 from dlrun.compare.groups import Group, Groups
 from dlrun.compare.measures import Quantity
@@ -11,9 +12,12 @@ from dlrun.compare.statistics.units import units
 from dlrun.errors import InvalidConfig, nearest
 from dlrun.runs.condition import parse
 from dlrun.runs.metric_names import SEEDS
+from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 
 LISTED = 8  # groups that an error names
+BEST = "best"
+"""What ``--baseline`` says for the best group, unless a group is called that."""
 
 
 def grouped(
@@ -23,12 +27,13 @@ def grouped(
 
     Args:
       keys: columns; by default all that differ but the seeds.
-      baseline: the name of a group, or a condition that holds for its runs; by default the first group with enough
-        values to be tested, or with as many as any group has.
-      by: the quantity whose values are counted to choose that default; None to count completed runs.
+      baseline: the name of a group, or a condition that holds for its runs; ``best`` for the best of those with enough
+        values to be tested, or with as many as any group has; by default the first of those.
+      by: the quantity that tells which is the best, and whose values are counted; None to count completed runs.
 
     Raises:
-      InvalidConfig: for an unknown column, or a baseline that matches no group or several.
+      InvalidConfig: for an unknown column, a baseline that matches no group or several, and the best of groups of
+        different data.
     """
     differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
     names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
@@ -45,10 +50,16 @@ def grouped(
     others = {key: lacking.pop(key, None) for key in left if key not in seeds}
     others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
     seeded = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
-    against = (
-        (_first(seeded, by) if len(seeded) > 1 else None) if baseline is None else _baseline(seeded, runs, baseline)
-    )
-    return Groups(names, seeded, against, seeds, others, keys is not None and "data.name" in names)
+    data = surroundings.data_sets(runs)
+    across = keys is not None and any(key in names for key in surroundings.SET)
+    best = baseline == BEST and BEST not in groups
+    if best:
+        against = _best(seeded, by, data)
+    elif baseline is not None:
+        against = _baseline(seeded, runs, baseline)
+    else:
+        against = _testable(seeded, by)[0] if len(seeded) > 1 else None
+    return Groups(names, seeded, against, seeds, others, data, across, by if best else None)
 
 
 def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
@@ -61,14 +72,27 @@ def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:
     return [key for key in keys if most[key] >= min(FEWEST, max(most.values()))] or ["seed"]
 
 
-def _first(groups: list[Group], by: Quantity | None) -> Group:
-    """The first group with enough values to be tested, or with as many as any group has."""
+def _testable(groups: list[Group], by: Quantity | None) -> list[Group]:
+    """The groups with enough values to be tested, or with as many as any group has."""
 
     def values(group: Group) -> int:
         runs = [run for run in group.completed if by is None or by.values[run] is not None]
-        return units(map(group.seeds_of, runs))
+        return min(units(map(group.seeds_of, runs)), FEWEST)
 
-    return max(groups, key=lambda group: min(values(group), FEWEST))
+    counts = {group: values(group) for group in groups}
+    return [group for group in groups if counts[group] == max(counts.values())]
+
+
+def _best(groups: list[Group], by: Quantity | None, data: Mapping[Run, str]) -> Group:
+    """The best group that can be tested. Raises :class:`InvalidConfig` if there is none by which to tell."""
+    if len(sets := {data[run] for group in groups for run in group.runs}) > 1:
+        which = ", ".join(sorted(sets))
+        raise InvalidConfig([f"--baseline {BEST}: the groups are of different data: {which}; --where data=... chooses"])
+    found = [(mean, group) for group in _testable(groups, by) if by and (mean := group.summary(by).mean) is not None]
+    if by is None or not found:
+        raise InvalidConfig([f"--baseline {BEST}: no group has a completed run with a metric"])
+    choose = max if by.measure.better == "max" else min
+    return choose(found, key=lambda pair: pair[0])[1]
 
 
 def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
@@ -83,7 +107,7 @@ def _baseline(groups: list[Group], runs: Runs, text: str) -> Group:
         wrong = (
             [p.removeprefix("where: ") for p in error.problems]
             if "=" in text
-            else [f"no such group{nearest(text, names)}{known}"]
+            else [f"no such group{nearest(text, [*names, BEST])}{known}"]
         )
         raise InvalidConfig([f"--baseline {text!r}: {problem}" for problem in wrong]) from None
     matching = [group for group in groups if all(map(holds, group.runs))]

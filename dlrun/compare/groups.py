@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from dlrun.compare import surroundings
-from dlrun.compare.as_typed import as_json, as_typed, short
+from dlrun.compare.as_typed import as_json, as_typed, in_words, short
 from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics.comparison import Comparison, Summary, compare, summary
 from dlrun.compare.statistics.units import Result, Seeds, units
@@ -70,7 +70,7 @@ class Group:
 
     def summary(self, quantity: Quantity) -> Summary:
         """Mean, spread and interval of a quantity over the seeds of the completed runs."""
-        return summary(self.results(quantity))
+        return summary(self.results(quantity), quantity.measure.share)
 
     def results(self, quantity: Quantity, others: Mapping[str, Any] = {}) -> list[Result]:
         """The result of each completed run.
@@ -95,7 +95,9 @@ class Groups:
       seeds: the keys that tell independent runs apart, by which runs are counted and paired.
       others: further keys in which runs of a group may differ, and the value that a run without the key counts as
         having.
+      data: the data set of each run, see :func:`~dlrun.compare.surroundings.data_sets`.
       across: whether groups with different data are compared; only if the user asks for it.
+      chosen: by which quantity the results chose the baseline, as the best group; None if they did not.
     """
 
     keys: list[str]
@@ -103,7 +105,9 @@ class Groups:
     baseline: Group | None
     seeds: list[str]
     others: dict[str, Any]
+    data: Mapping[Run, str]
     across: bool = False
+    chosen: Quantity | None = None
 
     @property
     def repeated(self) -> bool:
@@ -114,6 +118,20 @@ class Groups:
     def against(self) -> str:
         """What the baseline is called in the verdicts of others."""
         return "" if self.baseline is None else name if len(name := self.baseline.name) <= LONGEST else "the baseline"
+
+    def told_apart(self, group: Group) -> tuple[str, str]:
+        """What verdicts call a group and its baseline: by the keys alone in which they differ, where there are several.
+
+        As the baseline is one, these tell which group it is.
+        """
+        base = self.baseline
+        if base is None or len(self.keys) < 2:
+            return group.name, self.against
+        keys = [key for key in self.keys if group.values[key] != base.values[key]]
+        names = [in_words({key: g.values[key] for key in keys}, g.runs[0]) for g in (group, base)]
+        if not all(names) or names[0] == names[1]:  # a key that only one has; numbers that are equal as they are cut
+            return group.name, self.against
+        return names[0], names[1] if len(names[1]) <= LONGEST else "the baseline"
 
     @cached_property
     def averaged_over(self) -> list[str]:
@@ -147,27 +165,33 @@ class Groups:
             return {}
         chosen = [group for group in self.groups if group is self.baseline or not self.foreign(group)]
         values = {g.name: g.results(quantity, self.others) for g in chosen}
-        by_name = {c.group: c for c in compare(values, self.baseline.name)}
+        by_name = {c.group: c for c in compare(values, self.baseline.name, self.chosen is not None)}
         return {group: by_name[group.name] for group in chosen if group is not self.baseline}
 
     def foreign(self, group: Group) -> bool:
         """Whether a group was trained on other data than the baseline, so that a difference would mean nothing."""
-        return not self.across and self.baseline is not None and data(group.runs) != data(self.baseline.runs)
+        return not self.across and self.baseline is not None and self.sets(group.runs) != self.sets(self.baseline.runs)
+
+    def sets(self, runs: Iterable[Run]) -> set[str]:
+        """The data sets of some runs."""
+        return {self.data[run] for run in runs}
 
     def verdict(self, group: Group, c: Comparison, quantity: Quantity, detect: float | None = None) -> str:
         """A comparison in one line of plain English."""
-        line = conclusion(replace(c, baseline=self.against), quantity.measure, detect)
+        name, against = self.told_apart(group)
+        line = conclusion(replace(c, group=name, baseline=against), quantity.measure, detect)
         if not c.significant:  # else the line names both
-            line = f"{group.name} against {self.against}: {line}"
+            line = f"{name} against {against}: {line}"
         return "; ".join([line, *self.notes(group, c, quantity)])
 
     def notes(self, group: Group, c: Comparison, quantity: Quantity) -> list[str]:
         """Says what a comparison leaves out, and in what else the groups differ."""
-        sides = [(group, group.name)] + ([(self.baseline, self.against)] if self.baseline else [])
+        name, against = self.told_apart(group)
+        sides = [(group, name)] + ([(self.baseline, against)] if self.baseline else [])
         lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
         baseline = self.baseline.completed if self.baseline else []
         return [
-            *notes(replace(c, baseline=self.against), quantity.measure),
+            *notes(replace(c, group=name, baseline=against), quantity.measure),
             *_apart(c, surroundings.others(group.completed, baseline)),
             *(["the groups were trained on other data"] if surroundings.other_data(group.completed, baseline) else []),
             *([f"not counted: {', '.join(lost)}"] if lost else []),
@@ -204,8 +228,3 @@ def averaged(run: Run) -> bool:
 def state(run: Run) -> str:
     """The status of a run as it is shown."""
     return "damaged" if run.status == "completed" and run.damage is not None else run.status
-
-
-def data(runs: Iterable[Run]) -> set[str]:
-    """The names of the data that runs were trained on."""
-    return {str(run.config.get("data.name")) for run in runs}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dlrun.compare.verdict import Measure
 from dlrun.errors import InvalidConfig, nearest, show
 from dlrun.runs.metric_names import SPLITS
-from dlrun.runs.run import At, Run
+from dlrun.runs.run import At, Run, usual
 from dlrun.runs.runs import Runs
 
 SHARES = ("accuracy", "top5", "f1")
@@ -38,10 +38,10 @@ class Quantity:
         return -value if value is not None and self.measure.better == "max" else value
 
 
-def metric(runs: Runs, name: str, at: At = "best") -> Quantity:
+def metric(runs: Runs, name: str, at: At) -> Quantity:
     """A metric at some point of each run; see :meth:`Run.metric`."""
     name = full(runs, name)
-    when = "" if at == "best" else f" at {at}" if at in ("last", "min", "max") else f" at step {at}"
+    when = "" if at == usual(name) else f" at step {at}" if isinstance(at, int) else f" at {at}"
     measure = Measure(runs.direction(name), share=name.endswith(SHARES))
     return Quantity(name + when, measure, dict(zip(runs, runs.metric(name, at), strict=True)), name)
 

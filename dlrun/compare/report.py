@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dlrun.compare import confusion, curve_points, tables
+from dlrun.compare import cells, confusion, curve_points, tables
 from dlrun.compare.groups import Group, averaged, state
 from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics.comparison import Comparison
@@ -125,8 +125,7 @@ def _side(c: Comparison, quantity: Quantity) -> str:
 
 
 def _groups(view: View) -> list[dict[str, Any]]:
-    compared = view.compared[view.quantities[0]] if view.quantities else {}
-    table = tables.of_groups(view.groups, view.order, view.quantities, compared)
+    table = tables.of_groups(view.groups, view.order, view.quantities, view.compared)
     return [{"name": c.name, "cells": c.cells, "right": c.right} for c in table.columns]
 
 
@@ -153,9 +152,9 @@ def _columns(view: View) -> list[dict[str, Any]]:
             kind, values = "time", [instant(value) for value in values]
         columns.append(_column(tables.column(runs, name), values, name, kind))
     for q in view.quantities:
-        cells = tables.Column(q.name, [tables.number(q.values[run]) for run in runs], right=True)
+        texts = tables.Column(q.name, [cells.number(q.values[run]) for run in runs], right=True)
         columns.append(
-            {**_column(cells, [q.values[run] for run in runs], q.name, "metric"), "better": q.measure.better}
+            {**_column(texts, [q.values[run] for run in runs], q.name, "metric"), "better": q.measure.better}
         )
     shown = {*view.columns, *(q.name for q in view.quantities)}
     for name in [m for m in runs.metrics if m.startswith(("val/", "test/")) and m not in shown]:

@@ -1,16 +1,23 @@
-"""Differences between runs that are not in their configurations: contents of the data, package versions, devices.
+"""What runs were trained on and with: the data set, its contents, package versions, devices.
 
-Nobody chooses these, so runs are not paired, averaged or left out because of them: the differences are only mentioned.
-What a run does not record (older ones have no digest of their data) is not compared.
+Metrics of different data sets say nothing about each other: such groups are not compared, nor drawn in one picture.
+Nobody chooses contents, versions and devices, so runs are not paired, averaged or left out because of them: the
+differences are only mentioned. What a run does not record (older ones have no digest of their data) is not compared.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
+from dlrun.errors import show
 from dlrun.runs.loading import DATA
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run
+from dlrun.runs.runs import NOT_RECORDED
 
-__all__ = ["mixed", "other_data", "others"]
+__all__ = ["data_sets", "mixed", "other_data", "others"]
+
+SET = ("data.name", "data.path", "data.target")
+"""The keys that say which data set a run was trained on; what else is in ``data.`` says how that is prepared."""
 
 FACTS = {**{f"versions.{name}": name for name in ("dlrun", "jax", "jaxlib", "flax")}, "device": "device"}
 
@@ -25,6 +32,20 @@ def others(group: Iterable[Run], baseline: Iterable[Run]) -> list[str]:
     if found.get("jaxlib") == found.get("jax"):  # they go together
         found.pop("jaxlib", None)
     return [f"{name} {values}" for name, values in found.items()]
+
+
+def data_sets(runs: Iterable[Run]) -> dict[Run, str]:
+    """The data set of each run: ``digits``, or ``table houses.csv price``.
+
+    Files elsewhere with the same contents, as their digests tell, are the same data set.
+    """
+    named = {run: " ".join(show(v, None) for key in SET if (v := run.config.get(key)) is not None) for run in runs}
+    first: dict[tuple[Any, str], str] = {}
+    same: dict[str, str] = {}
+    for run, name in named.items():
+        if isinstance(digest := run.facts.get(DATA), str):
+            same.setdefault(name, first.setdefault((run.config.get(SET[0]), digest), name))
+    return {run: same.get(name, name) or NOT_RECORDED for run, name in named.items()}
 
 
 def other_data(group: Iterable[Run], baseline: Iterable[Run]) -> bool:

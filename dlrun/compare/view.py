@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dlrun.compare import groups, measures, surroundings
+from dlrun.compare import groups, measures, surroundings, tables
 from dlrun.compare.as_typed import short
 from dlrun.compare.grouping import grouped
 from dlrun.compare.statistics.comparison import FEWEST, METHODS
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig, printable, show
 from dlrun.runs.metric_names import SEEDS
-from dlrun.runs.run import Run
+from dlrun.runs.run import Run, usual
 from dlrun.runs.runs import Runs
 from dlrun.runs.times import TIMES, instant
 
@@ -39,23 +39,23 @@ class View:
         named = list(dict.fromkeys(measures.full(runs, name) for name in args.metric or ()))
         if not named and (main := runs.main()) and main[0] in runs.metrics:
             named = [main[0]]
-        self.quantities = [measures.metric(runs, name, at) for name in named for at in args.at]
+        self.quantities = [measures.metric(runs, name, at) for name in named for at in args.at or (usual(name),)]
         counted = runs.of(run for run in runs if groups.averaged(run))
-        for quantity in self.quantities if args.metric or args.at != ["best"] else ():
+        for quantity in self.quantities if args.metric or args.at else ():
             notice(f"no {quantity.name} in", "completed run", [run.path for run in quantity.missing(counted)])
         for name, target in dict.fromkeys(args.until):
             self.quantities += measures.until(runs, name, target)
-        self.columns = self._columns(runs)
-        self.runs = runs.of(sorted(runs, key=self._order(runs)))
         by = (*self.quantities, None)[0]
         self.groups = grouped(runs, args.group_by, args.baseline, by)
+        self.columns = self._columns(runs)
+        self.runs = runs.of(sorted(runs, key=self._order(runs)))
         self.order = self._ranked(runs, by)
         self.compared = {q: self.groups.comparisons(q) for q in self.quantities}
 
     @property
     def groups_only(self) -> bool:
-        """Whether the user asked for groups, so that single runs are not shown."""
-        return bool(self.args.group_by or self.args.baseline)
+        """Whether the user asked for groups, so that single runs are not shown; a paper is about groups."""
+        return bool(self.args.group_by or self.args.baseline or (self.args.format == "latex" and self.groups.repeated))
 
     def best(self) -> list[Run]:
         """The best of the runs that count, by the first quantity."""
@@ -64,7 +64,7 @@ class View:
         ]
         if not found:
             raise InvalidConfig([f"--best: none of {len(self.runs)} runs completed with a metric"])
-        if len(data := groups.data(found)) > 1:
+        if len(data := self.groups.sets(found)) > 1:
             text = f"notice: best by {self.quantities[0].name} of runs on different data: {', '.join(sorted(data))}"
             print(printable(f"{text}; --where data=... chooses"), file=sys.stderr)
         return [min(found, key=lambda run: self.quantities[0].rank(run) or 0)]
@@ -91,12 +91,12 @@ class View:
 
     def notes(self) -> list[str]:
         """Explains the verdicts: what they are about, what was not compared, and which methods were used."""
-        order, base = self.order, self.groups.baseline
+        order = self.order
         if len(order) > 1 and not self.groups.repeated:
             return ["one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
         if len(order) > groups.MOST:
             return [f"{len(order)} groups are too many to compare ({groups.MOST} at most): see --where, --group-by"]
-        found = [f"baseline: {base.name}"] if self.verdicts and base and base.name != self.groups.against else []
+        found = self._baseline()
         if mixed := self.groups.mixed:
             keys = ", ".join(map(short, mixed))
             found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
@@ -114,7 +114,7 @@ class View:
             found.append(f"runs share values of {several}: n counts those of which there are fewer")
         if foreign := [group for group in order if self.groups.foreign(group)]:
             named = ", ".join(group.name for group in foreign)
-            data = ", ".join(sorted(set().union(*(groups.data(group.runs) for group in foreign))))
+            data = ", ".join(sorted(set().union(*(self.groups.sets(group.runs) for group in foreign))))
             which = named if len(named) <= 3 * groups.LONGEST else f"{len(foreign)} groups of {data}"
             found.append(f"not compared, being of other data: {which}")
         if used := dict.fromkeys(verdict.method for verdict in self.verdicts if verdict.method):
@@ -122,10 +122,23 @@ class View:
             effect = "d: Cohen's d_z of pairs, else Hedges' g"
             told = any(" power" in v.text for v in self.verdicts)
             power = "; power: if the true spread is the one seen" if told else ""
+            shares = ", of a share by log-odds" if any(q.measure.share for q in self.quantities) else ""
+            intervals = f"intervals 95%{shares}"
             found.append(
-                f"methods: {named}; p corrected by Holm; intervals 95%; {effect}{power}; only completed runs count"
+                f"methods: {named}; p corrected by Holm; {intervals}; {effect}{power}; only completed runs count"
             )
         return found
+
+    def _baseline(self) -> list[str]:
+        """Says which group is the baseline, where verdicts do not, and that the results chose it, where they did."""
+        base, chosen = self.groups.baseline, self.groups.chosen
+        if base is None or not self.verdicts:
+            return []
+        if chosen is None:
+            return [f"baseline: {base.name}"] if len(self.groups.keys) > 1 or base.name != self.groups.against else []
+        pairs = max(c.comparisons for found in self.compared.values() for c in found.values())
+        how = f"; as the results chose it, p is corrected for all {pairs} pairs of groups" if pairs > 1 else ""
+        return [f"baseline: {base.name}, the best by {chosen.name}{how}"]
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary per run, with plain values."""
@@ -140,7 +153,8 @@ class View:
 
     def _columns(self, runs: Runs) -> list[str]:
         if self.args.columns:
-            return list(dict.fromkeys(runs.column(name) for name in self.args.columns))
+            of_groups = tables.OF_GROUPS if self.groups_only else ()
+            return list(dict.fromkeys(runs.column(name) for name in self.args.columns if name not in of_groups))
         if self.args.all_columns:
             return [name for name in runs.columns if name not in ("directory", "status", "steps_per_second", "seconds")]
         return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds come last

@@ -4,12 +4,13 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlrun.compare import formats, tables
 from dlrun.compare.view import View
 from dlrun.display.units import noun
+from dlrun.errors import printable
 
 
 def _table(view: View) -> str:
@@ -22,8 +23,12 @@ def _markdown(view: View) -> str:
 
 
 def _latex(view: View) -> str:
+    """For a paper: of groups their keys, n and mean ± standard deviation; of runs keys and metrics."""
     said = [f"% {line}" for line in _lines_said(view)]
-    return "\n".join([*_tables(view, formats.latex, every=False), *said])
+    keys = [*view.groups.keys, "n"] if view.groups_only else view.columns
+    return "\n".join(
+        [*_tables(view, formats.latex, every=False, names=[*keys, *(q.name for q in view.quantities)]), *said]
+    )
 
 
 def _lines_said(view: View) -> list[str]:
@@ -65,8 +70,12 @@ WRITERS: dict[str, Callable[[View], str]] = {
 }
 
 
-def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list[str]:
-    """The table of runs, and that of groups if any has several runs; only one of the two if not ``every``."""
+def _tables(view: View, write: Callable[[Any], str], every: bool = True, names: Sequence[str] = ()) -> list[str]:
+    """The table of runs, and that of groups if any has several runs; only one of the two if not ``every``.
+
+    Args:
+      names: the columns to show where the user names none; by default all.
+    """
     found = []
     limit = view.args.limit or (view.args.lines if sys.stdout.isatty() and every else None)
     if not view.groups_only:
@@ -75,14 +84,23 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True) -> list
         if view.args.columns:
             whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
         else:
-            whole = tables.of_runs(some, view.columns, view.quantities, root)
+            whole = _chosen(tables.of_runs(some, view.columns, view.quantities, root), names)
         found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
     if view.groups_only or (every and view.groups.repeated and not view.args.columns):
         some = view.order[:limit]
-        compared = view.compared[view.quantities[0]] if view.quantities else {}
-        whole = tables.of_groups(view.groups, some, view.quantities, compared)
+        whole = tables.of_groups(view.groups, some, view.quantities, view.compared)
+        whole = _chosen(whole, view.args.columns or names)
         found.append(write(whole) + _more(len(view.order), len(some), "group"))
     return found
+
+
+def _chosen(table: tables.Table, names: Sequence[str]) -> tables.Table:
+    """The columns that are named, or all; says on stderr which of them the table does not have."""
+    found, unknown = tables.chosen(table, names)
+    if unknown:
+        known = ", ".join(dict.fromkeys(tables.called(column) for column in table.columns if column.name))
+        print(printable(f"--columns: groups have no {', '.join(unknown)}, only {known}"), file=sys.stderr)
+    return found if found.columns else table
 
 
 def _said(view: View) -> list[str]:

@@ -21,6 +21,14 @@ At = Literal["best", "last", "min", "max"] | int
 """Which value of a metric: that of the best state, the last, the smallest, the largest, or that at a step."""
 
 
+def usual(metric: str) -> At:
+    """Which value of a metric counts unless somebody says: of training the last, else that of the best state.
+
+    Rows of training are means since the row before: none of them is of the best state.
+    """
+    return "last" if metric.startswith("train/") else "best"
+
+
 def stamp(file: str) -> str:
     """Size and time of a file as text, to see later whether it changed; ``-`` if there is no regular file.
 
@@ -104,15 +112,16 @@ class Run:
             return [k for k in self.summary if k.startswith(("train/", "val/", "test/"))]
         return self._digest["last"]
 
-    def metric(self, name: str, at: At = "best") -> float | None:
+    def metric(self, name: str, at: At | None = None) -> float | None:
         """A metric's value; None if there is none, or it is not finite.
 
         Args:
           name: with its split, such as ``val/accuracy``.
           at: ``best``: at the state that validation chose (without a summary: by the rows so far); ``last``: in the
             last row; ``min``, ``max``: over all rows; a step: the latest value up to that step, if the run got there.
-            The test split is evaluated only once, so for it all but a step mean the same.
+            The test split is evaluated only once, so for it all but a step mean the same. By default as :func:`usual`.
         """
+        at = usual(name) if at is None else at
         if self.summary and name not in self.summary:  # a summary has the metrics of each split's last row
             return None
         if isinstance(at, int):
@@ -156,7 +165,7 @@ class Run:
         return values | ({"best/step": reached[0]} if reached else {}) | best
 
     def value(self, name: str) -> Any:
-        """The value of a column: of the configuration, of run.json, or a metric at its best; None if there is none."""
+        """The value of a column: of the configuration, of run.json, or a metric (:func:`usual`); None without one."""
         if name in self.config:
             return self.config[name]
         if name == "status":

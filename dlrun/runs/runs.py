@@ -54,7 +54,7 @@ class Runs(Sequence[Run]):
         """The runs for which a condition such as ``model.name=resnet and optim.lr<0.01`` holds."""
         return self.of(self._after_caching(list(filter(parse(condition, self.column), self.runs))))
 
-    def metric(self, name: str, at: At = "best") -> list[float | None]:
+    def metric(self, name: str, at: At | None = None) -> list[float | None]:
         """A metric's value in each run; see :meth:`Run.metric`."""
         return self._after_caching([run.metric(name, at) for run in self.runs])
 
@@ -162,7 +162,7 @@ class Runs(Sequence[Run]):
         raise InvalidConfig([f"{show(name)}: no such column{near}"])
 
     def records(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """A dictionary per run: directory, status, keys that differ, metrics at their best; or the named columns."""
+        """A dictionary per run: directory, status, keys that differ, metrics; or the named columns."""
         if columns is None:
             columns = ["directory", "status", *self.differing, "steps_per_second", "seconds", *self.metrics]
             names = {column: column for column in columns}
@@ -171,9 +171,11 @@ class Runs(Sequence[Run]):
         return self._after_caching([{short: run.value(full) for short, full in names.items()} for run in self.runs])
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
-        """:meth:`records` as a ``pandas.DataFrame``, where pandas is installed."""
-        import pandas  # pyright: ignore[reportMissingImports]  # for notebooks; dlrun does not depend on it
-
+        """:meth:`records` as a ``pandas.DataFrame``. Raises :class:`ImportError` where pandas is not installed."""
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]  # for notebooks; dlrun does not depend on it
+        except ImportError:
+            raise ImportError("to_pandas needs pandas, which dlrun does not: pip install pandas") from None
         return pandas.DataFrame(self.records(columns))
 
     @cached_property

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from dlrun.cli.flags import TOOLS
 from dlrun.runs import atomic, rundir
@@ -60,7 +61,7 @@ def test_the_question_that_it_is_for(dlrun):
     head, *lines = runs.splitlines()
     assert head.split() == ["run", "status", "act", "seed", "val/accuracy", "steps/s", "time"]
     assert [line.split()[0] for line in lines] == BEST_FIRST
-    assert "relu  4  0.935 ± 0.013  0.914 … 0.956  0.9500  0.9200" in groups
+    assert "relu  4  0.935 ± 0.013  0.911 … 0.953  0.9500  0.9200" in groups
     paired = stats.ttest_rel(RELU, GELU)
     low, high = paired.confidence_interval()
     mean, half = sum(RELU) / 4 - sum(GELU) / 4, (high - low) / 2
@@ -79,7 +80,9 @@ def test_numbers_of_groups_are_those_of_scipy(dlrun):
     rows = {row["group"]: row for row in records(dlrun("compare", "--format", "csv", "--group-by", "act"))}
     assert list(rows) == ["relu", "gelu", "tanh"]
     for name, values in {"relu": RELU, "gelu": GELU, "tanh": (0.5, 0.7, 0.6)}.items():
-        interval = stats.t.interval(0.95, len(values) - 1, stats.tmean(values), stats.sem(values))
+        mean = stats.tmean(values)
+        odds = stats.t.interval(0.95, len(values) - 1, logit(mean), stats.sem(values) / (mean * (1 - mean)))
+        interval = expit(odds)
         expected = {
             "n": len(values), "val/accuracy mean": stats.tmean(values), "val/accuracy std": stats.tstd(values),
             "val/accuracy min": min(values), "val/accuracy max": max(values),
@@ -418,9 +421,12 @@ def test_formats_say_the_same(dlrun):
     assert r"| a\_b%& |" in markdown
     assert "\n- relu beats a\\_b%& by" in markdown
     latex = dlrun("compare", "--format", "latex", "--group-by", "act").out.splitlines()
-    assert latex[0] == r"\begin{tabular}{lrrrrrrrr}"
-    assert {line.count(" & ") for line in latex if line.endswith(r"\\")} == {8}
-    assert any(line.startswith(r"a\_b\%\& & 4 & 0.550 $\pm$ 0.058") for line in latex)
+    assert latex[:8] == [
+        r"\begin{tabular}{lrr}", r"\toprule", r"act & n & val/accuracy \\", r"\midrule",
+        r"relu & 4 & \textbf{0.935 $\pm$ 0.013} \\", r"gelu & 4 & 0.905 $\pm$ 0.013 \\",
+        r"a\_b\%\& & 4 & 0.550 $\pm$ 0.058 \\", r"\bottomrule",
+    ]  # fmt: skip
+    assert dlrun("compare", "--format", "latex").out.splitlines() == latex, "of groups, where a seed was repeated"
     assert all(line.startswith(("\\", "%", "relu", "gelu", "a\\_b", "act")) for line in latex)
 
 
@@ -669,7 +675,7 @@ def test_a_long_name_of_the_baseline_is_said_once(dlrun):
         trained(name, 0.8, act__name=name, optim__beta_1=0.5, optim__weight_decay=0.1)
     base = "act=gelu optim.beta_1=0.12346 optim.weight_decay=0.00012346"
     outcome = dlrun("compare")
-    assert f"  {base.replace('gelu', 'relu')} beats the baseline by 3.0" in outcome.out
+    assert "\n  act=relu beats act=gelu by 3.0" in outcome.out
     assert "4 groups against the baseline: fewer than 3 seeds to compare" in outcome.out
     assert f"\n\nbaseline: {base}\n\n" in outcome.out
     assert "  − baseline" in outcome.out
@@ -711,3 +717,117 @@ def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch):
         text = importlib.import_module(module).parser().format_help()
         assert max(map(len, text.splitlines())) <= 80, text
         assert text.isascii()
+
+
+def test_each_metric_has_its_own_difference_p_and_d_beside_it(dlrun):
+    sweep({"gelu": GELU, "relu": RELU})
+    words = ("compare", "--group-by", "act", "--metric", "val/accuracy,test/accuracy,train/loss")
+    head, first, _ = dlrun(*words).out.split("\n\n")[0].splitlines()
+    block = ["95% interval", "best", "worst", "− gelu", "p", "d"]
+    names = [name for name in re.split(r"\s{2,}", head) if name]
+    assert names == ["act", "n", "val/accuracy", *block, "test/accuracy", *block, "train/loss", *block[:-1]]
+    p = f"{stats.ttest_rel(RELU, GELU).pvalue:.2g}"
+    assert re.split(r"\s{2,}", first).count(p) == 2
+
+
+def test_columns_of_groups_are_chosen_and_the_best_is_bold(dlrun):
+    sweep({"gelu": GELU, "relu": RELU}, data__name="digits")
+    by = ("compare", "--group-by", "act", "--metric", "val/accuracy,train/loss", "--format")
+    lines = dlrun(*by, "latex", "--columns", "act,accuracy,p").out.splitlines()
+    assert lines[2] == r"act & val/accuracy & p & p \\"
+    assert lines[4].startswith(r"relu & \textbf{0.935 $\pm$ 0.013} & 0.0052 &")
+    table = dlrun(*by, "table", "--columns", "interval,act.name,difference,p").out.split("\n\n")[0].splitlines()
+    assert re.split(r"\s{2,}", table[0].strip()) == [
+        "95% interval",
+        "95% interval",
+        "act",
+        "− gelu",
+        "− gelu",
+        "p",
+        "p",
+    ]
+    outcome = dlrun(*by, "md", "--columns", "act,seed")
+    assert outcome.out.startswith("| act |\n")
+    assert outcome.err.startswith("--columns: groups have no seed, only act, n, val/accuracy, interval, best, worst,")
+    assert dlrun(*by, "md", "--columns", "act,sed").err.startswith("error: sed: no such column (did you mean 'seed'?)")
+    for seed, value in enumerate(GELU):
+        trained(f"i{seed}", value / 2, act__name="gelu", seed=seed, data__name="iris")
+    bold = [line for line in dlrun("compare", "--format", "latex").out.splitlines() if "textbf" in line]
+    assert [line.split(" & ")[:2] for line in bold] == [["relu", "digits"], ["gelu", "iris"]], "one of each data set"
+
+
+def test_a_paper_has_keys_and_metrics_of_single_runs(dlrun):
+    trained("a", 0.9, act__name="gelu")
+    trained("b", 0.8, act__name="relu")
+    lines = dlrun("compare", "--format", "latex").out.splitlines()
+    assert lines[2] == r"act & val/accuracy \\"
+    assert lines[4] == r"gelu & 0.9000 \\"
+
+
+def test_the_best_group_as_baseline(dlrun):
+    sweep({"gelu": GELU, "relu": RELU, "tanh": (0.5, 0.7, 0.6, 0.6)})
+    trained("lucky", 0.99, act__name="elu")  # a single seed
+    words = ("compare", "--group-by", "act", "--baseline", "best")
+    out = dlrun(*words).out
+    p = [stats.ttest_rel(x, RELU).pvalue for x in (GELU, (0.5, 0.7, 0.6, 0.6))]
+    first, second = (3 * min(p), max(3 * min(p), 2 * max(p)))  # Holm's, as if they were two of all three pairs
+    found = {v["group"]: v for v in json.loads(dlrun(*words, "--format", "json").out)["verdicts"]}
+    assert f"p = {first if p[1] < p[0] else second:.1g} corrected for 3 comparisons" in found["tanh"]["text"]
+    assert found["gelu"]["text"].startswith("gelu loses to relu by 3.0")
+    note = "baseline: relu, the best by val/accuracy; as the results chose it, p is corrected for all 3 pairs of groups"
+    assert f"\n\n{note}\n\n" in out
+    assert "baseline: relu, the best by train/loss" not in dlrun(*words, "--metric", "train/loss").out
+    assert "fewer" not in dlrun(*words, "--where", "act in (relu,gelu)").out
+    trained("other", 0.9, act__name="relu", data__name="iris")
+    error = "error: --baseline best: the groups are of different data: iris, not recorded; --where data=... chooses\n"
+    assert dlrun(*words).err == error
+    made("young", status="running", rows=[], act__name="new")
+    assert (
+        dlrun(*words, "--where", "act=new").err
+        == "error: --baseline best: no group has a completed run with a metric\n"
+    )
+
+
+def test_a_group_that_is_called_best_is_meant_by_its_name(dlrun):
+    sweep({"gelu": GELU, "relu": RELU, "best": (0.5, 0.7, 0.6, 0.6)})
+    assert json.loads(dlrun("compare", "--baseline", "best", "--format", "json").out)["baseline"] == "best"
+
+
+def test_a_verdict_names_only_what_differs(dlrun):
+    for norm, more in {"none": (0.0, 0.0, 0.0, 0.0), "batch": (0.05, 0.06, 0.05, 0.06)}.items():
+        for act, values in {"gelu": GELU, "relu": RELU}.items():
+            for seed, (value, by) in enumerate(zip(values, more, strict=True)):
+                trained(f"{norm}{act}{seed}", value - by, act__name=act, norm__name=norm, seed=seed, optim__lr=0.1)
+    outcome = dlrun("compare", "--group-by", "act,norm,optim.lr", "--baseline", "act=relu and norm=none")
+    lines = [line.split(" ±")[0].strip() for line in outcome.out.splitlines() if "paired over" in line]
+    assert lines == [
+        "act=gelu loses to act=relu by 3.0",
+        "norm=batch loses to norm=none by 5.50",
+        "act=gelu norm=batch loses to act=relu norm=none by 8.5",
+    ]
+    assert "\n\nbaseline: act=relu norm=none optim.lr=0.1\n\n" in outcome.out
+
+
+def test_training_metrics_are_those_of_the_end(dlrun):
+    made("a")
+    (row,) = records(dlrun("compare", "--metric", "train/loss,val/loss", "--format", "csv"))
+    assert (row["train/loss"], row["val/loss"]) == ("0.1", "0.4")
+    (row,) = records(dlrun("compare", "--metric", "train/loss", "--at", "best", "--format", "csv"))
+    assert row["train/loss at best"] == "0.3"
+    (row,) = records(dlrun("compare", "--columns", "train/loss", "--format", "csv"))
+    assert row["train/loss"] == "0.1"
+    assert dlrun("compare", "--where", "train/loss<0.2", "--paths").out == "outputs/a\n"
+
+
+def test_other_files_are_other_data_unless_their_contents_are_the_same(dlrun):
+    for name, path in (("a", "houses.csv"), ("b", "cars.csv")):
+        for seed, value in enumerate(GELU):
+            trained(f"{name}{seed}", value, act__name=name, seed=seed, data__name="table", data__path=path)
+    assert "not compared, being of other data: act=b data.path=cars.csv\n" in dlrun("compare").out
+    recorded("*", data="aaaa")
+    assert "not compared" not in dlrun("compare").out
+    recorded("b*", data="bbbb")
+    out = dlrun("compare").out
+    assert "not compared" in out
+    assert "●" not in out, "one scale for several data sets would compare them"
+    assert "not compared" not in dlrun("compare", "--group-by", "act,data.path").out  # as asked

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
-from dlrun.compare.statistics.comparison import METHODS, Comparison, compare, summary
+from dlrun.compare.statistics.comparison import METHODS, Comparison, Summary, compare, summary
 from dlrun.compare.statistics.significance import holm
 from dlrun.compare.statistics.units import Result
 from dlrun.compare.verdict import Measure, verdict
@@ -66,6 +66,40 @@ def test_summary_is_scipys() -> None:
     assert found.interval == pytest.approx((expected.low, expected.high))
     assert (found.n, found.mean, found.std) == (7, pytest.approx(np.mean(x)), pytest.approx(stats.tstd(x)))
     assert (found.min, found.max) == (min(x), max(x))
+
+
+@pytest.mark.parametrize("values", [(0.99, 1.0, 1.0), (0.0, 0.02, 0.0, 0.01), (0.1, 0.9, 0.95), (0.74, 0.75, 0.77)])
+def test_the_interval_of_shares_is_one_of_log_odds_and_never_leaves_0_to_1(values: tuple[float, ...]) -> None:
+    found, mean = summary(runs(values), share=True), np.mean(values)
+    odds, error = special.logit(mean), stats.sem(values) / (mean * (1 - mean))  # the slope of the log-odds
+    expected = special.expit(stats.t.interval(0.95, len(values) - 1, odds, error))
+    assert found.interval == pytest.approx(tuple(expected), rel=1e-12)
+    assert found.interval is not None
+    assert 0 < found.interval[0] < mean < found.interval[1] < 1
+    assert summary(runs(1 - np.array(values)), share=True).interval == pytest.approx((1 - expected[1], 1 - expected[0]))
+
+
+def test_the_interval_of_shares_far_from_0_and_1_is_that_of_t() -> None:
+    x = 0.5 + 0.001 * normal(5)
+    assert summary(runs(x), share=True).interval == pytest.approx(summary(runs(x)).interval, abs=1e-6)
+
+
+def test_shares_without_spread_and_numbers_that_are_no_shares() -> None:
+    for value in (0.0, 0.5, 1.0):
+        assert summary(runs([value] * 3), share=True).interval == (value, value)
+    percent = [97.0, 99.0, 100.0]
+    assert summary(runs(percent), share=True).interval == summary(runs(percent)).interval
+
+
+def test_the_interval_of_shares_holds_the_mean_of_a_long_tail() -> None:
+    x = np.random.default_rng(0).beta(50, 1, (DRAWS, 3))
+    held = {share: [_holds(summary(runs(some), share), 50 / 51) for some in x] for share in (False, True)}
+    assert np.mean(held[False]) < 0.91
+    assert np.mean(held[True]) > 0.93
+
+
+def _holds(found: Summary, mean: float) -> bool:
+    return found.interval is not None and found.interval[0] <= mean <= found.interval[1]
 
 
 def test_summary_leaves_out_what_is_no_number() -> None:
@@ -150,6 +184,7 @@ def test_holm() -> None:
     assert holm([0.4, 0.45, 0.3]) == pytest.approx([0.9, 0.9, 0.9])
     assert holm([0.8, 0.7]) == [1, 1]
     assert holm([]) == []
+    assert holm([0.01, 0.005], family=6) == pytest.approx([0.05, 0.03])
 
 
 def test_the_correction_is_over_the_groups_that_are_tested() -> None:
@@ -295,6 +330,18 @@ def test_false_alarms_of_many_comparisons(n: int) -> None:
         found = compare({"base": runs(base), **{str(i): runs(x) for i, x in enumerate(others)}}, "base")
         alarms += any(c.significant for c in found)
     assert 0 < alarms / DRAWS <= 0.05 + NOISE
+
+
+def test_false_alarms_where_the_best_group_is_the_baseline() -> None:
+    """As if it had been named before, there would be too many."""
+    alarms = {True: 0, False: 0}
+    for values in normal(DRAWS, 5, 6, seed=4):
+        groups = {str(i): runs(x) for i, x in enumerate(values)}
+        best = str(values.mean(1).argmax())
+        for chosen in alarms:
+            alarms[chosen] += any(c.significant for c in compare(groups, best, chosen=chosen))
+    assert alarms[True] / DRAWS <= 0.05 + NOISE
+    assert alarms[False] / DRAWS > 0.05 + NOISE
 
 
 @pytest.mark.parametrize(("n", "keyed"), [(3, runs), (8, runs), (4, alone)], ids=["t", "sign flips", "Welch"])

@@ -15,15 +15,19 @@ RESOLVED = 5
 """An exact test is used where its smallest p is this many times below the level of Holm's first step, or more."""
 
 
-def holm(p: Sequence[float]) -> list[float]:
+def holm(p: Sequence[float], family: int | None = None) -> list[float]:
     """p values, corrected so that all may be compared with one level, however many there are.
 
     The i-th smallest of m is multiplied by m - i + 1, and is never below the one before.
 
+    Args:
+      family: m, where these are some of a larger number of p values. The i-th smallest of some comes at the i-th place
+        of all or later, so that it is multiplied by as much as there, or by more.
+
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
     order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(np.asarray(p, float)[order] * np.arange(len(p), 0, -1))
+    stepped = np.maximum.accumulate(np.asarray(p, float)[order] * ((family or len(p)) - np.arange(len(p))))
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(stepped, 1)
     return corrected.tolist()
