@@ -12,6 +12,8 @@ from dlrun.runs.loading import garbage_collector_off, load
 from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS
 
+AXES = ("step", "epoch", "examples", "seconds")
+"""What curves may be drawn along, as :data:`dlrun.compare.plot.lines.Axis` says."""
 LINES = 20  # of a table on a terminal, unless --limit says another number
 DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
 EPILOG = """\
@@ -27,7 +29,8 @@ comparisons (Holm). Fewer than 3 seeds are never tested.
   dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'
   dlrun compare --where 'model=resnet and optim.lr<0.01' --metric test/accuracy
   dlrun compare SWEEP --until val/accuracy=0.95  steps and seconds to get there
-  dlrun compare SWEEP --report report.html --plot curves.png
+  dlrun compare SWEEP --report report.html --plot curves.png --x epoch
+  dlrun compare SWEEP --plot rates.png --x optim.lr    final metric against it
   dlrun resume "$(dlrun compare --best)" epochs=50
 """
 
@@ -80,6 +83,9 @@ def parser() -> Parser:
     one.add_argument("--paths", action="store_true", help="the directories alone, for $(...)")
     one.add_argument("--best", action="store_true", help="the directory of the best run alone")
     out.add_argument("--plot", type=Path, metavar="FILE", help="curves of the groups: .png, .svg or .pdf")
+    out.add_argument(
+        "--x", metavar="AXIS", help=f"of curves: {', '.join(AXES)}; or a key: metrics against a number that was swept"
+    )
     out.add_argument("--report", type=Path, metavar="FILE", help="all of it as one page to open in a browser: .html")
     return p
 
@@ -109,6 +115,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.where and not (chosen := runs.where(args.where)):
         raise InvalidConfig([f"--where {args.where!r}: holds for none of {len(runs)} runs"])
     view = View(args, chosen if args.where else runs)
+    key = None
+    if args.x is not None and args.x not in AXES:
+        from dlrun.compare.plot import against
+
+        key = against.checked(view.runs, args.x, AXES)
     if args.paths or args.best:
         if isinstance(sys.stdout, io.TextIOWrapper):  # names of folders are bytes
             sys.stdout.reconfigure(encoding=sys.getfilesystemencoding(), errors="surrogateescape")
@@ -117,9 +128,12 @@ def _run(args: argparse.Namespace) -> int:
         print(formats.encodable(WRITERS[args.format](view)))
     notice("rows are missing in", "run", [f"{run.path}: {run.lost}" for run in runs if run.lost])
     if args.plot:
-        from dlrun.compare import plot
+        from dlrun.compare.plot import against, curves
 
-        plot.draw(view.groups, view.order, view.quantities, args.plot.resolve())
+        if key:
+            against.draw(view.runs, view.groups, view.quantities, args.plot.resolve(), key)
+        else:
+            curves.draw(view.groups, view.order, view.quantities, args.plot.resolve(), args.x or "step")
         print(f"written: {args.plot}", file=sys.stderr)
     if args.report:
         from dlrun.compare import report
@@ -131,6 +145,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raises :class:`InvalidConfig` for files that can't be written: of a wrong suffix, or without a folder."""
+    if args.x is not None and args.plot is None:
+        raise InvalidConfig([f"--x {args.x}: needs --plot FILE, which draws along it"])
     for flag, file, kinds in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--report", args.report, (".html",))):
         if file is not None and file.suffix.lower() not in kinds:
             raise InvalidConfig([f"{flag} {file}: not allowed; allowed: a file that ends in {' or '.join(kinds)}"])

@@ -112,22 +112,30 @@ def _terminal(table: Table) -> str:
     with console.capture() as captured:
         console.print(grid)
         if gone:
-            names = ", ".join(name for name in gone if name)
+            names = _listed(gone, several=len({c.of for c in table.columns if c.of}) > 1)
             console.print(Text(f"no room for: {names} (--format csv has all)", "dim"))
     return captured.get().rstrip("\n")
 
 
-def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[str]]:
-    """The columns that fit into a width, and the names of the others, with the quantity where several are shown."""
-    several = len({c.of for c in columns if c.of}) > 1
+def _fitting(columns: list[Column], width: int) -> tuple[list[Column], list[Column]]:
+    """The columns that fit into a width, and the others."""
     cut = [replace(c, cells=[_cut(cell) for cell in c.cells]) for c in columns]
     needed = {id(c): max(map(len, (c.name, *c.cells))) + GAP for c in cut}
     gone = []
     while sum(needed[id(c)] for c in cut) - GAP > width and (less := [c for c in cut if c.rank < ESSENTIAL]):
         last = min(reversed(less), key=lambda c: c.rank)
         cut.remove(last)
-        gone.append(f"{last.name} of {last.of}" if several and last.of else last.name)
+        gone.append(last)
     return cut, gone[::-1]
+
+
+def _listed(columns: list[Column], several: bool) -> str:
+    """Names of columns: ``best, worst``; with ``several`` quantities ``act; best, worst of val/loss``."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.name:
+            found.setdefault(column.of if several else "", []).append(column.name)
+    return "; ".join(", ".join(names) + (f" of {of}" if of else "") for of, names in found.items())
 
 
 def _cut(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures as files: a run's learning curves and confusion matrix, and the curves of a sweep.
+"""Pictures of a run as files: its learning curves and confusion matrix; :mod:`dlrun.compare.plot` draws groups of runs.
 
 curves.png has one panel per metric, with training and validation over the steps, and a small one for the learning rate.
 """
@@ -19,7 +19,6 @@ from dlrun.runs.metric_names import ROW_KEYS
 
 SKIPPED = (*ROW_KEYS, "grad_norm", "loss_scale", "lr", "macro_f1", "mae")
 COLORS = {"train": "#8795a8", "val": "#d1495b"}
-NAMED = ("#d1495b", "#00798c", "#edae49", "#5b4b8a", "#66a182")  # runs of a sweep that have a colour
 LONGEST = 18  # characters of a class name
 NUMBERED = 20  # with up to so many classes, the cells of a confusion matrix show their counts
 FEW, MANY = 40, 400  # points of a curve: up to FEW are dots; over more than MANY, a line of MANY / 2 averages is drawn
@@ -71,36 +70,6 @@ def _rates(
         return logged
     upto = steps <= logged[0][-1]
     return steps[upto], rates[upto]
-
-
-def draw_sweep(runs: dict[str, list[dict[str, Any]]], metric: str, mode: str, file: Path) -> None:
-    """Draws the validation metric of all runs of a sweep, the best ones in colour with their names.
-
-    Args:
-      runs: rows as in metrics.jsonl, by the name of the run. If none has the metric, nothing is drawn.
-      metric, mode: such as ``val/accuracy`` and ``max``.
-      file: the picture, replaced atomically.
-    """
-    name, choose = metric.removeprefix("val/"), min if mode == "min" else max
-    lines = {run: line for run, rows in runs.items() if (line := _series(rows, "val", name))[0].size}
-    best = sorted(lines, key=lambda run: choose(lines[run][1]), reverse=mode != "min")[: len(NAMED)]
-    if not lines:
-        return
-    figure = Figure(figsize=(7.5, 4))
-    FigureCanvasAgg(figure)
-    panel = figure.add_axes((0.09, 0.13, 0.88, 0.79))
-    for run, (steps, values) in lines.items():
-        if run not in best:
-            panel.plot(steps, values, color="#8795a8", linewidth=0.7, alpha=0.5)
-    for run, color in zip(best, NAMED, strict=False):
-        steps, values = lines[run]
-        panel.plot(steps, values, color=color, linewidth=1.6, label=run if len(run) <= 60 else run[:59] + "…")
-    values = np.concatenate([v for _, v in lines.values()])
-    if mode == "min" and values.min() > 0 and values.max() > 10 * values.min():
-        panel.set_yscale("log")
-    _frame(panel, f"{metric} of {len(lines)} runs")
-    panel.legend(frameon=False, fontsize=8, title="best" if len(lines) > len(best) else None)
-    save(figure, file)
 
 
 def draw_confusion(counts: list[list[int]], classes: tuple[str, ...], file: Path) -> None:

@@ -14,6 +14,7 @@ from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.misfits import reported
 from dlrun.runs import atomic, rundir
+from dlrun.runs.loading import load
 from dlrun.runs.lock import locked
 from dlrun.runs.status import LOST, OVER
 from dlrun.sweep import train_jobs
@@ -76,14 +77,20 @@ def run_sweep(
 
 
 def picture(display: SweepDisplay, folder: Folder) -> None:
-    """Draws the curves of all runs into one figure: one for each run could take longer than its training."""
-    runs = {number: rundir.read_metrics(folder.path(number)) for number in folder.entries}
-    if any(runs.values()):
-        from dlrun.display.figures import draw_sweep
+    """Draws all runs into one figure, in groups, as ``dlrun compare --plot`` does.
 
-        named = {display.name(number): rows for number, rows in runs.items()}
-        with contextlib.suppress(OSError):  # a full disk was reported before
-            draw_sweep(named, display.metric, display.mode, folder.directory / rundir.CURVES)
+    A figure for each run could take longer than its training.
+    """
+    with contextlib.suppress(OSError, InvalidConfig):  # a full disk, a folder that is gone: reported before
+        runs = load([folder.directory])
+        if display.metric in runs.metrics:
+            from dlrun.compare.grouping import grouped
+            from dlrun.compare.measures import metric
+            from dlrun.compare.plot import curves
+
+            by = metric(runs, display.metric, "best")
+            groups = grouped(runs, by=by)
+            curves.draw(groups, groups.ranked(by), [by], folder.directory / rundir.CURVES)
 
 
 def opened(jobs: list[Job]) -> Launcher:

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from dlrun.cli import compare
-from dlrun.compare import plot
-from dlrun.compare.plot import BASELINE, COLORS, OTHERS, Line, mean_line
+from dlrun.compare.plot import against, panels
+from dlrun.compare.plot.lines import Axis, Line, mean_line
+from dlrun.compare.plot.panels import BASELINE, COLORS, OTHERS
 from tests.runs.test_loading import SUMMARY, made
 
 STEPS = (10, 20, 30, 40)
@@ -37,8 +38,8 @@ def trained(
 def drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Draws what is in outputs/, and gives the figure."""
     figures: list[Figure] = []
-    save = plot.save
-    monkeypatch.setattr(plot, "save", lambda figure, *a, **how: (figures.append(figure), save(figure, *a, **how)))
+    save = panels.save
+    monkeypatch.setattr(panels, "save", lambda figure, *a, **how: (figures.append(figure), save(figure, *a, **how)))
 
     def draw(*flags: str, file: str = "curves.png") -> Figure:
         assert compare.main(["--plot", file, *flags]) == 0
@@ -57,16 +58,17 @@ def lines(figure: Figure, color: str, dashed: bool = False) -> list[Any]:
 
 def test_the_mean_is_over_the_runs_that_are_there():
     def line(steps, values) -> Line:
-        return Line(np.array(steps, float), np.array(values, float), np.zeros(len(steps)))
+        return Line(np.array(steps, float), np.array(values, float), np.zeros(len(steps)), np.ones(len(steps)))
 
     found = mean_line([line([0, 10, 20], [0, 1, 2]), line([0, 20, 40], [4, 8, 12]), line([10], [3])])
-    assert found.steps.tolist() == [0, 10, 20, 40]
+    assert found.x.tolist() == [0, 10, 20, 40]
     assert found.values.tolist() == pytest.approx([2, (1 + 6 + 3) / 3, 5, 12])
     spreads = [np.std([0, 4], ddof=1), np.std([1, 6, 3], ddof=1), np.std([2, 8], ddof=1), 0]
     assert found.spread.tolist() == pytest.approx(spreads)
+    assert (found.n.tolist(), found.most) == ([2, 3, 2, 1], 3)
     apart = mean_line([line([0, 1], [1, 1]), line([5, 6], [2, 2])])
     assert apart.values.tolist() == [1, 1, 2, 2]
-    assert mean_line([]).steps.size == 0
+    assert mean_line([]).x.size == 0
 
 
 def test_means_bands_and_runs_that_did_not_complete(drawn):
@@ -82,7 +84,7 @@ def test_means_bands_and_runs_that_did_not_complete(drawn):
     assert len(lines(figure, BASELINE, dashed=True)) == 1
     assert len(panel.collections) == 2
     assert panel.get_ylim()[1] < 1, "what diverges does not choose the axis"
-    assert [text.get_text() for text in panel.texts] == ["relu", "gelu"]
+    assert [text.get_text() for text in panel.texts] == ["relu  n=2", "gelu  n=2"]
     assert [text.get_text() for text in figure.texts] == [
         "mean ± standard deviation over 4 completed runs in 2 groups\ndashed: 1 not completed"
     ]
@@ -174,3 +176,124 @@ def test_a_picture_that_can_not_be_written_leaves_the_old_one(drawn, monkeypatch
         drawn()
     assert Path("curves.png").read_text() == "old"
     assert not list(Path().glob(".curves*"))
+
+
+def test_a_band_ends_where_the_first_of_its_seeds_ends(drawn):
+    for seed, steps in enumerate(((10, 20, 30, 40), (10, 20, 30), (10, 20, 30, 40))):
+        trained(f"relu{seed}", [0.1, 0.5, 0.6 + seed / 10, 0.7], steps=steps, act__name="relu", seed=seed)
+        trained(f"gelu{seed}", [0.2, 0.6, 0.7 + seed / 10, 0.9], act__name="gelu", seed=seed)
+    figure = drawn()
+    (panel,) = figure.axes
+    (whole,), (fewer,) = (lines(figure, COLORS[0], dashed) for dashed in (False, True))
+    assert np.isfinite(whole.get_ydata()).tolist() == [True, True, True, False]
+    assert np.isfinite(fewer.get_ydata()).tolist() == [False, False, True, True]
+    ends = sorted(path.vertices[:, 0].max() for band in panel.collections for path in band.get_paths())
+    assert ends == [30, 40]
+    assert figure.texts[0].get_text().endswith("\ndotted: fewer than n seeds go on")
+    assert {text.get_text() for text in panel.texts} == {"relu  n=3", "gelu  n=3"}
+
+
+def test_names_are_at_the_ends_and_no_line_leads_across(drawn):
+    for i, steps in enumerate(((10, 20), (10, 20, 30), (10, 20, 30, 40), (10, 20))):
+        trained(f"{i}", [0.1, 0.5, 0.6, 0.7], steps=steps, act__name=f"activation{i}")
+    (panel,) = drawn().axes
+    leaders = [line for line in panel.lines if not line.get_clip_on()]
+    assert len(leaders) == 1, "to the one that reaches the edge"
+    assert min(leaders[0].get_xdata()) >= 0.94
+    to_data = (panel.transAxes + panel.transData.inverted()).transform
+    starts = {text.get_text(): to_data(text.get_position())[0] for text in panel.texts}
+    assert {name: round(x) for name, x in starts.items() if x < 40} == {
+        "activation0": 20, "activation1": 30, "activation3": 20,
+    }  # fmt: skip
+    boxes = sorted((t.get_window_extent() for t in panel.texts), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+def test_data_sets_never_share_a_panel(drawn):
+    for data, high in (("digits", 0.9), ("iris", 0.5)):
+        for seed in range(3):
+            for act, by in (("relu", 0.0), ("gelu", 0.05)):
+                end = high + by + seed / 100
+                trained(f"{data}{act}{seed}", [0.1, end], act__name=act, seed=seed, data__name=data)
+    for flags, names in (((), {"act=relu data=digits  n=3"}), (("--group-by", "act"), {"relu  n=3", "gelu  n=3"})):
+        figure = drawn(*flags)
+        assert [panel.get_title(loc="left") for panel in figure.axes] == ["val/accuracy, digits", "val/accuracy, iris"]
+        ends = [{round(y.get_ydata()[-1], 2) for y in panel.lines if y.get_clip_on()} for panel in figure.axes]
+        assert ends == [{0.91, 0.96}, {0.51, 0.56}]
+        assert names <= {text.get_text() for text in figure.axes[0].texts}
+    assert len(drawn("--where", "data=iris").axes) == 1
+
+
+@pytest.mark.parametrize(
+    ("axis", "name", "ends"),
+    [
+        ("epoch", "epoch", [2.0, 4.0]), ("examples", "examples trained on", [1280, 2560]),
+        ("seconds", "seconds of training", [4, 4]), ("step", "step", [40, 40]),
+    ],
+)  # fmt: skip
+def test_curves_along_other_axes(drawn, axis: str, name: str, ends: list[float]):
+    for size in (32, 64):
+        trained(f"{size}", [0.1, 0.2, 0.3, size / 100], batch_size=size)
+        rows = Path(f"outputs/{size}/metrics.jsonl")
+        told = [
+            f'{line[:-1]}, "epoch": {size / 32 * i / 2}}}' for i, line in enumerate(rows.read_text().split("\n"), 1)
+        ]
+        rows.write_text("\n".join([*told[:4], ""]))
+    (panel,) = drawn("--x", axis).axes
+    assert sorted(max(line.get_xdata()) for line in panel.lines if line.get_clip_on()) == pytest.approx(ends)
+    assert panel.get_xlabel() == name
+
+
+def test_metrics_against_a_number_that_was_swept(drawn):
+    for act, better in (("relu", 0.0), ("gelu", 0.01)):
+        for lr in (1e-3, 1e-2, 1e-1):
+            for seed in range(3):
+                end = 0.9 + better - 2 * lr + seed / 100
+                trained(f"{act}{lr}{seed}", [0.1, end], act__name=act, optim__lr=lr, seed=seed)
+    trained("lost", [0.1], act__name="gelu", optim__lr=1.0, seed=0, status="diverged")
+    figure = drawn("--x", "optim.lr", "--metric", "val/accuracy,test/accuracy")
+    panel = figure.axes[0]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["val/accuracy", "test/accuracy"]
+    assert (panel.get_xscale(), panel.get_xlabel()) == ("log", "optim.lr")
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["0.001", "0.01", "0.1", "1"]
+    curves = {to_hex(c[0].get_color()): c for c in panel.containers}
+    first = curves[BASELINE]
+    assert first[0].get_ydata().tolist() == pytest.approx([0.918, 0.9, 0.72]), "of gelu"
+    low, high = first[2][0].get_segments()[0][:, 1]
+    assert high - low == pytest.approx(2 * 0.01)
+    assert sorted(text.get_text() for text in panel.texts) == ["gelu  n=3", "relu  n=3"]
+    assert figure.texts[0].get_text().splitlines() == [
+        "mean ± standard deviation over seeds, of 18 completed runs", "×: runs that did not complete",
+    ]  # fmt: skip
+    (marks,) = [line for line in panel.lines if line.get_marker() == "x"]
+    assert marks.get_xdata() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [
+        ((1e-3, 3e-3, 1e-2), True), ((16, 32, 64), True), ((1, 2, 3, 4), False), ((0, 0.1, 0.2), False),
+        ((0.1, 0.2), False), ((0.01, 0.1), True), ((5,), False), ((0.1, 0.3, 0.5), False), ((0, 1, 1000), False),
+    ],
+)  # fmt: skip
+def test_the_axis_is_logarithmic_where_that_suits(values: tuple[float, ...], log: bool):
+    assert against.suits_logarithm(np.array(values)) == log
+
+
+def test_what_is_no_axis(dlrun):
+    for act in ("relu", "gelu"):
+        for seed in range(2):
+            trained(f"{act}{seed}", [0.1, 0.2], act__name=act, seed=seed, optim__lr=0.1 * (seed + 1))
+    allowed = "allowed: step, epoch, examples, seconds, seed, optim.lr"
+    for word, said in {
+        "act": f"--x act: not a number that was swept; {allowed}",
+        "optim.rl": f"--x optim.rl: no such column (did you mean 'optim.lr'?); {allowed}",
+        "epochs ": f"--x epochs : no such column (did you mean 'epoch'?); {allowed}",
+        "val/accuracy": "--x val/accuracy: not a number that was swept",
+    }.items():
+        outcome = dlrun("compare", "--plot", "c.png", "--x", word)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err.startswith(f"error: {said}"), outcome.err
+    assert dlrun("compare", "--x", "epoch").err == "error: --x epoch: needs --plot FILE, which draws along it\n"
+    assert not Path("c.png").exists()
+    assert get_args(Axis) == compare.AXES

@@ -119,7 +119,7 @@ def test_a_metric_at(status: str):
     (run,) = load()
     table = {
         ("val/accuracy", "best"): 0.75, ("val/loss", "best"): 0.4, ("train/loss", "best"): 0.3,
-        ("val/accuracy", "last"): 0.625, ("train/loss", "last"): 0.1,
+        ("val/accuracy", "last"): 0.625, ("train/loss", "last"): 0.1, ("train/loss",): 0.1, ("val/loss",): 0.4,
         ("val/loss", "max"): 0.9, ("val/loss", "min"): 0.4,
         ("val/loss", 10): 0.9, ("val/loss", 19): 0.9, ("val/loss", 30): 0.6, ("val/loss", 31): None,
         ("val/loss", 9): None, ("val/f1", "best"): None, ("val/f1", "min"): None, ("test/accuracy", "best"): 0.7,
@@ -464,6 +464,9 @@ def test_a_data_frame(monkeypatch: pytest.MonkeyPatch):
     made("a")
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=tuple))  # none of our dependencies
     assert load().to_pandas(["act", "accuracy"]) == ({"act": "relu", "accuracy": 0.75},)
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as where it is not installed
+    with pytest.raises(ImportError, match="to_pandas needs pandas, which dlrun does not: pip install pandas"):
+        load().to_pandas()
 
 
 # The cache
@@ -481,7 +484,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def everything(found: runs.Runs) -> list:
     of = [(run.path, run.status, run.damage, run.facts, run.config, run.summary) for run in found]
-    return [of, found.metric("val/loss", "max"), found.metric("train/loss"), found.time_to("val/loss", 0.5)]
+    return [of, found.metric("val/loss", "max"), found.metric("train/loss", "best"), found.time_to("val/loss", 0.5)]
 
 
 def test_a_second_look_parses_nothing_and_says_the_same(reads: list[str]):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from dlrun.compare.plot import panels
 from dlrun.config import composition
 from dlrun.sweep.display import SweepDisplay
 from dlrun.sweep.launchers.base import Launcher
@@ -283,9 +284,14 @@ def test_a_thousand_jobs_start_at_once(dlrun, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_picture_for_all(dlrun):
-    done = dlrun("-m", *SMALL, "log.plot=true", "seed=0,1,2", "epochs=2")
+def test_one_picture_for_all(dlrun, monkeypatch):
+    figures, save = [], panels.save
+    monkeypatch.setattr(panels, "save", lambda figure, *a, **how: (figures.append(figure), save(figure, *a, **how)))
+    done = dlrun("-m", *SMALL, "log.plot=true", "act=relu,gelu", "seed=0,1,2", "epochs=2")
     assert done.code == 0, done.err
+    (panel,) = figures[0].axes
+    assert sorted(text.get_text() for text in panel.texts) == ["gelu  n=3", "relu  n=3"]
+    assert min(text.get_position()[0] for text in panel.texts) > 1, "beside the panel"
     assert [p.name for p in done.directory.rglob("*.png")] == ["curves.png"]
     assert (done.directory / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
