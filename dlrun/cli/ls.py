@@ -7,11 +7,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.cli.listing import best, command_words, look, none_found, start, written
 from dlrun.display.units import cut, number
 from dlrun.errors import printable, show
+from dlrun.runs.run import Run
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
@@ -33,7 +35,9 @@ def parser() -> Parser:
     add_folders(p)
     add_where(p)
     p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
-    p.add_argument(
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
+    how.add_argument(
         "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",
         help=f"go on showing what changes, every {REFRESH:g} seconds or so many, until Ctrl-C",
     )  # fmt: skip
@@ -59,16 +63,35 @@ def main(argv: list[str]) -> int:
         print(f"skipped: {path}: {runs.skipped[path]}", file=sys.stderr)
     starts = {run.path: start(run) for run in runs} | {path: written(path) or 0.0 for path in damaged}
     newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
-    told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
-    for run, (name, value) in best(runs.of(run for run in runs if run.path in newest)).items():
-        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, command_words(run))
+    found = best(runs.of(run for run in runs if run.path in newest))
     if not newest:
         print(none_found(args), file=sys.stderr)
-    _print([(datetime.fromtimestamp(starts[path]).strftime("%Y-%m-%d %H:%M"), *told[path]) for path in newest])
     for run in runs:
         if run.lost:
             print(f"notice: {printable(run.path)}: {run.lost}", file=sys.stderr)
+    if args.format == "json":
+        from dlrun.display.page import print_json
+
+        of = {run.path: _record(run, *of) for run, of in found.items()}
+        of |= {path: {"directory": path, "status": "damaged", "damage": why} for path, why in damaged.items()}
+        print_json([{"start": _when(starts[path], "%Y-%m-%dT%H:%M:%S%z"), **of[path]} for path in newest])
+        return 0
+    told = {path: ("damaged", "-", path, why) for path, why in damaged.items()}
+    for run, (name, value) in found.items():
+        told[run.path] = (run.status, "-" if value is None else f"{name} {number(value)}", run.path, command_words(run))
+    _print([(_when(starts[path], "%Y-%m-%d %H:%M"), *told[path]) for path in newest])
     return 0
+
+
+def _when(seconds: float, how: str) -> str:
+    """A time in the local zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime(how)
+
+
+def _record(run: Run, metric: str, value: float | None) -> dict[str, Any]:
+    """What a line says of a run, as plain values."""
+    found = {"directory": run.path, "status": run.status, "damage": run.damage}
+    return found | {"metric": metric, "best": value, "command": run.facts["command"]}
 
 
 def _print(rows: Sequence[tuple[str, ...]]) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
@@ -59,6 +60,7 @@ def parser() -> Parser:
     doing = p.add_mutually_exclusive_group()
     doing.add_argument("--delete", action="store_true", help="delete; else it only tells what it would delete")
     doing.add_argument("--dry-run", action="store_true", help="only tell (the default)")
+    p.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     return p
 
 
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> int:
         print(f"skipped: {path}: {why}", file=sys.stderr)
     if not runs:
         print(f"no runs below {', '.join(folders)}", file=sys.stderr)
-        return 0
+        return 0 if args.format == "table" else _prune([], {}, {}, args, [])
     # A student may lie elsewhere: what is known of are those in the same folders, and where runs usually are.
     every = [*runs, *(loading.load() if args.folders and os.path.isdir(rundir.OUTPUTS) else [])]
     students = _students(every), _students(run for run in every if run.status not in OVER)
@@ -152,8 +154,12 @@ def _prune(
             print(f"error: {run.path}: {text}", file=sys.stderr)
         else:
             done += [found] if found.gone else []
-            _tell(found, students.get(real, {}))
-    if done:
+            _tell(found, students.get(real, {}), args.format == "table")
+    if args.format == "json":
+        from dlrun.display.page import print_json
+
+        print_json({"deleted": args.delete, "bytes": sum(p.bytes for p in done), "runs": list(map(_record, done))})
+    elif done:
         states = sum(len(p.gone) for p in done)
         counts = f"{states} {noun(states, 'state')} of {len(done)} {noun(len(done), 'run')}"
         end = "deleted" if args.delete else "would be deleted; --delete does it"
@@ -163,8 +169,16 @@ def _prune(
     return int(failed)
 
 
-def _tell(found: Plan, students: dict[int, str]) -> None:
-    if found.gone:
+def _record(plan: Plan) -> dict[str, Any]:
+    """What is deleted of a run and what stays, as plain values."""
+    gone = [state._asdict() for state in plan.gone]
+    kept = [{"step": step, "why": why} for step, why in plan.kept.items()]
+    return {"directory": str(plan.folder.parent), "bytes": plan.bytes, "deletes": gone, "keeps": kept}
+
+
+def _tell(found: Plan, students: dict[int, str], line: bool) -> None:
+    """Prints a line of what is deleted, if it is to be one, and which students need it."""
+    if found.gone and line:
         print(_line(found), flush=True)
     for step in [state.step for state in found.gone if state.step in students]:
         why = f"{students[step]} learnt from its state of step {step} and can't be resumed without"

@@ -63,6 +63,26 @@ def test_a_line_tells_start_status_metric_directory_and_choices(dlrun):
     assert cells(listed(dlrun)[0]) == [here, "completed", "val/accuracy 0.8750", str(folder), "act=gelu"]
 
 
+def test_json_has_a_record_a_run(dlrun):
+    made("a")
+    made("b", status="stopped", start="2026-01-02T11:00:00+0000")
+    made("c", start="2026-01-02T09:00:00+0000")
+    Path("outputs/c/run.json").write_text("{")
+    found = json.loads(dlrun("ls", "--format", "json").out)
+    damaged, stopped, first = found
+    assert [Path(run["directory"]).name for run in found] == ["c", "b", "a"], "newest first"
+    assert datetime.fromisoformat(first.pop("start")) == datetime(2026, 1, 2, 10, tzinfo=UTC)
+    assert first == {
+        "directory": "outputs/a", "status": "completed", "damage": None, "metric": "val/accuracy", "best": 0.875,
+        "command": "dlrun act=gelu",
+    }  # fmt: skip
+    assert (stopped["status"], stopped["best"]) == ("stopped", 0.75)
+    assert (damaged["status"], damaged["damage"]) == ("damaged", "run.json is not sound JSON")
+    assert len(json.loads(dlrun("ls", "--format", "json", "--limit", "1").out)) == 1
+    assert json.loads(dlrun("ls", "--format", "json", "--where", "status=failed").out) == []
+    assert dlrun("ls", "--format", "json", "--watch").code == 2
+
+
 def test_newest_first_across_time_zones_and_folders(dlrun):
     made("x/old", start="2026-01-02T10:00:00+0000")
     made("y/new", start="2026-01-02T10:30:00+0000")

@@ -408,3 +408,24 @@ def test_a_run_goes_on_from_what_is_left(dlrun):
     refused = dlrun("resume", str(run))
     assert (refused.code, refused.out) == (2, "")
     assert "its saved states are gone: start a new run" in refused.err
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_json_tells_what_is_deleted_and_what_stays(dlrun, delete: bool):
+    run = made("a")
+    made("b", steps=(20,))
+    flags = ("--keep", "best", "--format", "json", *(["--delete"] if delete else []))
+    found = json.loads(dlrun("prune", *flags).out)
+    (one,) = found["runs"]
+    assert (found["deleted"], found["bytes"], one["bytes"]) == (
+        delete,
+        one["bytes"],
+        sum(s["bytes"] for s in one["deletes"]),
+    )
+    assert one["directory"] == "outputs/a"
+    assert [state["step"] for state in one["deletes"]] == [10, 30]
+    assert one["keeps"] == [{"step": 20, "why": "best"}]
+    assert left(run) == ([20] if delete else [10, 20, 30])
+    nothing = {"deleted": False, "bytes": 0, "runs": []}
+    Path("empty").mkdir()
+    assert json.loads(dlrun("prune", "empty", "--keep", "best", "--format", "json").out) == nothing
