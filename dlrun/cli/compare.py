@@ -20,8 +20,8 @@ EPILOG = """\
 Runs are found at any depth below the folders. Those that differ in seeds alone
 are a group; only completed runs are averaged. Seeds are counted, not runs: of
 a seed's runs, as at several learning rates, the mean. A group is tested against
-the baseline by pairs of runs that match in seed and all else (by Student's t,
-or exactly, by sign flips, from 8 to 14 seeds that suffice for all comparisons),
+the baseline by pairs of runs that match in seed and all else (by sign flips,
+exactly, with 8 to 14 seeds, more for several comparisons; else by Student's t),
 or by Welch's t where there are no pairs; p is corrected for the number of
 comparisons (Holm). Fewer than 3 seeds are never tested.
 

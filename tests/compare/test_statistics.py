@@ -2,10 +2,12 @@
 
 import itertools
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from dlrun.compare.statistics.comparison import METHODS, Comparison, Summary, compare, summary
-from dlrun.compare.statistics.significance import holm
+from dlrun.compare.statistics.significance import exact, holm
 from dlrun.compare.statistics.units import Result
 from dlrun.compare.verdict import Measure, verdict
 
@@ -170,6 +172,18 @@ def test_hedges_g() -> None:
     # Means 1 apart, pooled standard deviation 1, 4 degrees of freedom: J = Γ(2)/(√2·Γ(1.5)).
     found = compared(alone([1.0, 2.0, 3.0]), alone([0.0, 1.0, 2.0]))
     assert found.effect == pytest.approx(1 / (math.sqrt(2) * math.gamma(1.5)))
+
+
+def test_the_readme_tells_which_pairs_are_compared_by_sign_flips() -> None:
+    said = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    more = r"\((\d+) for two, (\d+) for three to five, (\d+) for six to ten\)"
+    match = re.search(rf"from (\d+) seeds on for one comparison {more} and up to (\d+)", said)
+    assert match
+    one, two, five, ten, most = map(int, match.groups())
+    fewest = {1: one, 2: two, 3: five, 5: five, 6: ten, 10: ten}
+    assert {k: [n for n in range(2, 30) if exact(n, k)] for k in fewest} == {
+        k: [*range(least, most + 1)] for k, least in fewest.items()
+    }
 
 
 def test_every_method_is_named() -> None:
