@@ -30,7 +30,7 @@ from dlrun.runs.metric_names import SEEDS
 from dlrun.runs.times import TIMES, instant
 
 WEB = Path(__file__).with_name("web")
-SCRIPTS = ("elements", "scale", "table", "chart", "curves", "effects", "confusion", "page")
+SCRIPTS = ("elements", "scale", "condition", "table", "chart", "curves", "effects", "confusion", "page")
 LISTED = 50  # skipped folders that are named
 
 

@@ -325,6 +325,12 @@ def test_the_table_sorts_numbers_by_size(opened):
         ("status=completed val/accuracy<=0.71", ["relu/1", "relu/0"]),
         ("test/accuracy<1e9 relu/3", ["relu/3"]),
         ('"no such words"', []),
+        ("act in (gelu, relu) and optim.lr<=0.001", ["gelu/3", "gelu/2", "relu/3", "relu/2"]),
+        ("act=gelu and seed=0 or not act!=tanh and seed>=4", ["gelu/0", "tanh/4"]),
+        ("not (act=gelu or act in [tanh]) and accuracy>0.715", ["relu/3", "relu/2"]),
+        ("'act'=\"relu\" and seed in 1,2", ["relu/2", "relu/1"]),
+        ("test/accuracy=null", ["tanh/4"]),
+        ("act<gelv and optim.lr > 1e-3 and status!=failed", ["gelu/1", "gelu/0"]),
         ("", None),
     ],
 )
@@ -340,8 +346,42 @@ def test_the_filter(opened, words: str, expected: list[str] | None):
 def test_a_filter_of_no_column_says_so(opened):
     browser = opened()
     typed(browser, "lrr<3")
-    assert texts(browser, "#runs output") == ["no column lrr"]
+    assert texts(browser, "#runs output") == ["not understood: no column lrr"]
     assert browser.find_elements("css selector", "#runs input[aria-invalid]")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("act=", "the end after =: expected a value"),
+        ("act in (gelu", "the end after gelu: expected a comma or )"),
+        ("(act=gelu", "the end after gelu: expected and, or, )"),
+        ("act=gelu or", "the end after or: expected a column or a word"),
+        ('act="gelu', '"gelu: not closed'),
+        ("act=gelu)", ") after gelu: expected and, or"),
+        ("act!gelu", "!gelu: ! is no sign of a condition"),
+        ("not " * 51 + "act=gelu", "more than 50 parentheses or nots within each other"),
+    ],
+)
+def test_a_filter_that_is_no_condition_says_what_it_expected(opened, words: str, said: str):
+    browser = opened()
+    typed(browser, words)
+    assert texts(browser, "#runs output") == [f"not understood: {said}"]
+    assert len(texts(browser, "#runs tbody th")) == 13
+
+
+def test_the_filter_and_where_choose_the_same(opened, pages, monkeypatch: pytest.MonkeyPatch):
+    browser = opened()
+    monkeypatch.chdir(pages["sweep"].parent)
+    runs = load(["outputs"])
+    for words in (
+        "act=gelu", "act==gelu and seed!=1", "seed in (0, 2) or act=tanh", "optim.lr<1e-2", "optim.lr>=.01 and not seed=0",
+        "val/accuracy>0.8 and test/accuracy<0.92", "accuracy=null", "status in completed,failed", "act>relu",
+        "not (act=relu or (seed=3 and act=gelu))", "seed=none", "optim.lr=0.10", "seed=true", "act in ['relu', \"tanh\"]",
+    ):  # fmt: skip
+        typed(browser, words)
+        chosen = [run.path.removeprefix("outputs/") for run in runs.where(words)]
+        assert sorted(texts(browser, "#runs tbody th")) == sorted(chosen), words
 
 
 def test_runs_are_linked(opened, pages):
@@ -431,7 +471,7 @@ def test_times_are_instants(opened):
         typed(browser, words)
         assert texts(browser, "#runs output") == [f"{left} of 12 runs"], words
     typed(browser, "start>soon")
-    assert texts(browser, "#runs output") == ["soon: no time"]
+    assert texts(browser, "#runs output") == ["not understood: soon: no time"]
 
 
 def test_hyperparameters(opened):

@@ -69,12 +69,12 @@ function showRuns(section) {
   ];
   const whole = table("Runs", columns, count);
   const said = html("output", {}, `${count} runs`);
-  const help = "words, and conditions such as lr<0.01";
+  const help = "as --where: act=relu and lr<0.01; or words";
   const box = html("input", { type: "search", placeholder: help, size: 40, "aria-label": `filter runs: ${help}`, input: () => {
     const { test, wrong } = condition(box.value, columns);
     const left = whole.show(test);
-    said.textContent = wrong.length ? wrong.join(", ") : `${left} of ${count} runs`;
-    box.toggleAttribute("aria-invalid", wrong.length > 0);
+    said.textContent = wrong ? `not understood: ${wrong}` : `${left} of ${count} runs`;
+    box.toggleAttribute("aria-invalid", wrong !== "");
   } });
   const below = runs.below ? html("span", { class: "aside" }, `below ${runs.below}`) : "";
   section.append(html("div", { class: "controls" }, html("label", {}, "filter ", box), said, below), whole.element);
