@@ -13,7 +13,7 @@ from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS
 
 AXES = ("step", "epoch", "examples", "seconds")
-"""What curves may be drawn along, as :data:`dlrun.compare.plot.lines.Axis` says."""
+"""What curves may be drawn along, as :data:`dlrun.compare.axes.Axis` says."""
 LINES = 20  # of a table on a terminal, unless --limit says another number
 DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
 EPILOG = """\

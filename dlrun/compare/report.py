@@ -20,8 +20,9 @@ from typing import Any
 from urllib.parse import quote
 
 from dlrun.compare import cells, confusion, curve_points, tables
+from dlrun.compare.axes import per_step
 from dlrun.compare.groups import Group, averaged, state
-from dlrun.compare.measures import Quantity
+from dlrun.compare.measures import SHARES, Quantity
 from dlrun.compare.statistics.comparison import Comparison
 from dlrun.compare.view import View
 from dlrun.errors import show
@@ -66,8 +67,11 @@ def contents(view: View, file: Path) -> dict[str, Any]:
     seeds = [some for group in view.order for some in group.by_seeds(group.runs)]
     seed = {id(run): i for i, some in enumerate(seeds) for run in some}
     baseline = view.groups.baseline
+    sets = sorted(view.groups.sets(view.runs))
     return {
         "facts": _facts(view),
+        "sets": sets,
+        "shares": [name for name in view.runs.metrics if name.endswith(SHARES)],
         "skipped": list(view.runs.skipped.items())[:LISTED],
         "quantities": [q.name for q in view.quantities],
         "metrics": [q.metric.replace("test/", "val/") for q in view.quantities],  # the test split has no curves
@@ -87,6 +91,8 @@ def contents(view: View, file: Path) -> dict[str, Any]:
             "counted": [averaged(run) for run in view.runs],
             "group": [number[id(run)] for run in view.runs],
             "seed": [seed[id(run)] for run in view.runs],  # runs of one group with the same seed share a number
+            "data": [sets.index(view.groups.data[run]) for run in view.runs],
+            "perStep": {axis: [per_step(run, axis) for run in view.runs] for axis in ("epoch", "examples")},
             "columns": _columns(view),
         },
         "curves": curve_points.curves(view.runs),

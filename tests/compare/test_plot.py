@@ -11,8 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from dlrun.cli import compare
+from dlrun.compare.axes import Axis
 from dlrun.compare.plot import against, panels
-from dlrun.compare.plot.lines import Axis, Line, mean_line
+from dlrun.compare.plot.lines import Line, mean_line
 from dlrun.compare.plot.panels import BASELINE, COLORS, OTHERS
 from tests.runs.test_loading import SUMMARY, made
 
@@ -191,6 +192,15 @@ def test_a_band_ends_where_the_first_of_its_seeds_ends(drawn):
     assert ends == [30, 40]
     assert figure.texts[0].get_text().endswith("\ndotted: fewer than n seeds go on")
     assert {text.get_text() for text in panel.texts} == {"relu  n=3", "gelu  n=3"}
+
+
+def test_the_band_of_a_share_stays_within_0_and_1(drawn):
+    for seed, end in enumerate((0.9, 1.0, 1.0)):
+        trained(f"{seed}", [0.0, end], act__name="relu", seed=seed)
+    panel = drawn().axes[0]
+    (band,) = [path.vertices[:, 1] for part in panel.collections for path in part.get_paths()]
+    assert (band.min(), band.max()) == (0, 1)
+    assert panel.get_ylim()[1] < 1.05
 
 
 def test_names_are_at_the_ends_and_no_line_leads_across(drawn):

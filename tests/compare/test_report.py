@@ -222,11 +222,27 @@ def at_rates() -> None:
                 rundir.update_run(folder, start=f"2026-11-23T{22 - hour}:00:00{11 - 2 * hour:+03}00")
 
 
+def of_two_sets() -> None:
+    """Two activations with three seeds each on two data sets; on one of them a seed ended early."""
+    for data, high in (("digits", 0.6), ("iris", 0.3)):
+        for act in ("gelu", "relu"):
+            for seed in range(3):
+                rows = 5 if (data, act, seed) == ("iris", "gelu", 1) else 10
+                folder = trained(
+                    f"{data}/{act}{seed}", high + seed / 100, rows=rows, act__name=act, seed=seed, data__name=data,
+                    batch_size=32, optim__lr=0.1 + seed,
+                )  # fmt: skip
+                told = [json.loads(line) for line in (folder / rundir.METRICS).read_text().splitlines()]
+                lines = [json.dumps({**row, "epoch": row["step"] / 20}) + "\n" for row in told]
+                (folder / rundir.METRICS).write_text("".join(lines))
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     flags = {"sweep": ("--group-by", "act", "--baseline", "tanh"), "search": (), "hurtful": ()}
     flags["rates"] = ("--group-by", "act", "--columns", "start,seed")
-    make = {"sweep": sweep, "search": sweep, "hurtful": hurtful, "rates": at_rates}
+    flags["sets"] = ("--group-by", "act")
+    make = {"sweep": sweep, "search": sweep, "hurtful": hurtful, "rates": at_rates, "sets": of_two_sets}
     return {name: written(make[name], tmp_path_factory.mktemp(name), *flags[name]) for name in flags}
 
 
@@ -375,9 +391,11 @@ def test_the_filter_and_where_choose_the_same(opened, pages, monkeypatch: pytest
     monkeypatch.chdir(pages["sweep"].parent)
     runs = load(["outputs"])
     for words in (
-        "act=gelu", "act==gelu and seed!=1", "seed in (0, 2) or act=tanh", "optim.lr<1e-2", "optim.lr>=.01 and not seed=0",
+        "act=gelu", "act==gelu and seed!=1", "seed in (0, 2) or act=tanh", "optim.lr<1e-2",
+        "optim.lr>=.01 and not seed=0",
         "val/accuracy>0.8 and test/accuracy<0.92", "accuracy=null", "status in completed,failed", "act>relu",
-        "not (act=relu or (seed=3 and act=gelu))", "seed=none", "optim.lr=0.10", "seed=true", "act in ['relu', \"tanh\"]",
+        "not (act=relu or (seed=3 and act=gelu))", "seed=none", "optim.lr=0.10", "seed=true",
+        "act in ['relu', \"tanh\"]",
     ):  # fmt: skip
         typed(browser, words)
         chosen = [run.path.removeprefix("outputs/") for run in runs.where(words)]
@@ -411,6 +429,39 @@ def test_curves_are_drawn_and_follow_the_choices(opened):
     choose(browser, "#curves", "show", "each run")
     assert len(paths(browser)) == 13
     assert not paths(browser, "#curves .band")
+
+
+def test_a_band_ends_where_the_first_of_its_seeds_ends(opened):
+    browser = opened("sets")
+    choose(browser, "#curves", "data", "iris")
+    lengths = lambda selector: [d.count("L") for d in paths(browser, f"#curves .curve.{selector}")]  # noqa: E731
+    assert lengths("base .line:not(.fewer)") == [4], "five points that all three seeds reach"
+    assert lengths("base .line.fewer") == [5], "from the last of these to the end of the others"
+    assert lengths("base .band") == [9]
+    assert "Dotted: fewer seeds than n go on." in texts(browser, "#curves > p.aside")
+    assert [text.strip() for text in texts(browser, "#curves .legend button:not(.all)")] == [
+        "gelu n=3 baseline",
+        "relu n=3",
+    ]
+
+
+def test_data_sets_never_share_a_picture(opened):
+    browser = opened("sets")
+    assert len(paths(browser)) == 2, "of digits"
+    dots = "return [...document.querySelectorAll('#effects circle')].length"
+    assert browser.execute_script(dots) == len(paths(browser, "#effects .parallel path.run")) == 6
+    choose(browser, "#effects", "data", "iris")
+    assert browser.execute_script(dots) == 6
+    assert not browser.find_elements("css selector", "#groups .interval"), "nor one scale"
+
+
+def test_curves_along_epochs_and_examples(opened):
+    browser = opened("sets")
+    ends = """return [...document.querySelectorAll("#curves .axes text")].map((e) => e.textContent)"""
+    for axis, name, last in (("epochs", "epoch", "10"), ("examples", "examples trained on", "6000")):
+        choose(browser, "#curves", "over", axis)
+        assert texts(browser, "#curves svg .name") == [name, "val/accuracy"]
+        assert last in browser.execute_script(ends)
 
 
 def test_a_group_hides_and_comes_back(opened):

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from dlrun.compare.axes import NAMES, Axis
 from dlrun.compare.groups import Group, Groups, averaged
 from dlrun.compare.measures import Quantity
 from dlrun.compare.plot import labels
-from dlrun.compare.plot.lines import NAMES, Axis, Line, mean_of, of_run
+from dlrun.compare.plot.lines import Line, mean_of, of_run
 from dlrun.compare.plot.panels import OTHERS, Picture, colors_of, of_data_sets, short_name, title_of
 from dlrun.display.figures import logarithmic
 from dlrun.display.units import noun
@@ -69,7 +70,7 @@ def _panel(
         for line in unfinished:
             panel.plot(line.x, line.values, color=color, linewidth=0.8, linestyle=DASHED, alpha=pale if alone else 0.8)
         if mean.x.size:
-            shown = shown._replace(fewer=_mean(panel, mean, color, pale if alone else None) or shown.fewer)
+            shown = shown._replace(fewer=_mean(panel, mean, metric, color, pale if alone else None) or shown.fewer)
             seen.append(mean)
         training = len(order) <= FEW and metric.startswith("val/")
         if training and (faint := mean_of(group, metric.replace("val/", "train/"), axis)).x.size:
@@ -89,7 +90,7 @@ def _unfinished(order: Sequence[Group], metric: str, axis: Axis) -> list[Line]:
     return [line for g in order for run in g.runs if (line := of_run(run, metric, axis)).x.size]
 
 
-def _mean(panel: Axes, mean: Line, color: str, pale: float | None) -> bool:
+def _mean(panel: Axes, mean: Line, metric: str, color: str, pale: float | None) -> bool:
     """Draws a mean: in colour with a band as far as all seeds reach, or pale; returns whether it goes on over fewer."""
     whole = mean.n == mean.most
     width, alpha = (1.6, 1.0) if pale is None else (0.7, pale)
@@ -108,15 +109,15 @@ def _mean(panel: Axes, mean: Line, color: str, pale: float | None) -> bool:
             linestyle=DOTTED,
         )
     if mean.spread.any() and pale is None:
-        low, high = mean.values - mean.spread, mean.values + mean.spread
+        low, high = mean.band(metric)
         panel.fill_between(mean.x, low, high, where=whole.tolist(), color=color, alpha=0.15, linewidth=0)
     return not whole.all()
 
 
 def _frame(panel: Axes, metric: str, axis: Axis, seen: Sequence[Line]) -> None:
     """Scales the axes to all means and bands; lines beyond them, such as of runs that diverge, are cut off."""
-    bands = [(s.values, np.where(s.n == s.most, s.spread, 0)) for s in seen]
-    values = np.concatenate([*(v for y, by in bands for v in (y - by, y + by)), np.empty(0)])
+    bands = [edge[s.n == s.most] for s in seen for edge in s.band(metric)]
+    values = np.concatenate([*(s.values for s in seen), *bands, np.empty(0)])
     centres = np.concatenate([*(s.values for s in seen), np.empty(0)])
     if not values.size:
         panel.text(0.5, 0.5, "no run has it in its rows", transform=panel.transAxes, ha="center", color="#5c6670")

@@ -1,18 +1,14 @@
 """The curves of runs and their means, as numbers: along steps, epochs, examples or seconds."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dlrun.compare.axes import Axis, per_step
 from dlrun.compare.groups import Group
+from dlrun.compare.measures import SHARES
 from dlrun.runs.run import Run
-from dlrun.runs.values import is_number
-
-Axis = Literal["step", "epoch", "examples", "seconds"]
-NAMES: dict[Axis, str] = {
-    "step": "step", "epoch": "epoch", "examples": "examples trained on", "seconds": "seconds of training",
-}  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -28,6 +24,12 @@ class Line(NamedTuple):
     def most(self) -> int:
         """How many seeds it is a mean of, where all are there."""
         return int(self.n.max(initial=0))
+
+    def band(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and upper edge of the values ± their spread; of a share such as an accuracy cut at 0 and 1."""
+        low, high = self.values - self.spread, self.values + self.spread
+        share = metric.endswith(SHARES) and self.values.min(initial=0) >= 0 and self.values.max(initial=0) <= 1
+        return (np.maximum(low, 0), np.minimum(high, 1)) if share else (low, high)
 
 
 def mean_of(group: Group, metric: str, axis: Axis) -> Line:
@@ -60,7 +62,7 @@ def mean_line(lines: Sequence[Line]) -> Line:
 
 def of_run(run: Run, metric: str, axis: Axis) -> Line:
     """A run's curve; of several rows at the same place, the last counts. Empty where the axis is not known."""
-    scale = _scale(run, axis)
+    scale = per_step(run, axis)
     found = {
         seconds if axis == "seconds" else step * scale: value
         for step, seconds, value in run.series(metric)
@@ -68,15 +70,3 @@ def of_run(run: Run, metric: str, axis: Axis) -> Line:
     }
     x, values = np.array(sorted(found.items()), float).reshape(-1, 2).T
     return Line(x, values, np.zeros_like(values), np.ones_like(values))
-
-
-def _scale(run: Run, axis: Axis) -> float:
-    """What a step is on an axis: an epoch has as many steps as the run says, a step ``batch_size`` examples; or 0."""
-    if axis == "examples":
-        size = run.config.get("batch_size")
-        return float(size) if is_number(size) else 0.0
-    if axis == "epoch":
-        rows = (run.summary, *reversed(run.rows)) if "epoch" not in run.summary else (run.summary,)
-        told = ((row.get("step"), row.get("epoch")) for row in rows)
-        return next((epoch / step for step, epoch in told if is_number(step) and is_number(epoch) and step), 0.0)
-    return 1.0

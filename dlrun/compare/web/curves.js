@@ -1,17 +1,21 @@
 /* Curves of metrics over steps or seconds: groups as means and bands, or each run. */
 
 const CROWD = 60; // lines, from which on those without a colour are pale
+const AXES = { step: "steps", epoch: "epochs", examples: "examples", seconds: "seconds of training" };
+const AXIS_NAMES = { step: "step", epoch: "epoch", examples: "examples trained on", seconds: "seconds of training" };
 
 function showCurves(section) {
   const { metrics } = data.curves;
   if (!metrics.length) return section.remove();
   const first = data.metrics.find((name) => metrics.includes(name));
-  const state = { metric: first ?? metrics[0], time: false, log: null, single: false, hidden: new Set() };
+  const axes = Object.keys(AXES).filter((axis) => !runs.perStep[axis] || runs.perStep[axis].some((size) => size));
+  const state = { metric: first ?? metrics[0], axis: "step", data: 0, log: null, single: false, hidden: new Set() };
   const place = html("div", { class: "figure" });
   const logBox = checkbox("log", false, (on) => change({ log: on }));
   const controls = html("div", { class: "controls" },
     chooser("metric", metrics, metrics.indexOf(state.metric), (i) => change({ metric: metrics[i], log: null })),
-    chooser("over", ["steps", "seconds of training"], 0, (i) => change({ time: i === 1 })),
+    chooser("over", axes.map((axis) => AXES[axis]), 0, (i) => change({ axis: axes[i] })),
+    dataChooser((i) => change({ data: i })),
     groups.names.length < runs.names.length
       ? chooser("show", ["groups: mean ± standard deviation", "each run"], 0, (i) => change({ single: i === 1 }))
       : [],
@@ -27,9 +31,13 @@ function showCurves(section) {
     const log = state.log ?? wantsLog(state.metric, lines);
     logBox.querySelector("input").checked = log;
     place.replaceChildren(curvesFigure(lines, state, log, width));
+    said.textContent = [
+      lines.some((line) => line.dashed) ? "Dashed: runs that did not complete; no mean has them." : "",
+      lines.some(({ n }) => Array.isArray(n) && n.some((k) => k < Math.max(...n))) ? "Dotted: fewer seeds than n go on." : "",
+    ].join(" ").trim();
   }
-  const aside = "Dashed: runs that did not complete; no mean has them.";
-  section.append(controls, place, legend, runs.counted.every(Boolean) ? "" : html("p", { class: "aside" }, aside));
+  const said = html("p", { class: "aside" });
+  section.append(controls, place, legend, said);
   onWidth(place, (now) => {
     width = now;
     draw();
@@ -42,7 +50,7 @@ function curvesLegend(state, redraw) {
   const buttons = order.map((g) => html("button",
     { type: "button", "aria-pressed": "true", "data-group": g, title: groups.names[g], click: () => set([g], state.hidden.has(g)) },
     html("i", { class: `swatch ${colour[g]}` }), ` ${groupNames[g]}`,
-    html("small", {}, g === groups.baseline ? " baseline" : "", unfinished(g))));
+    html("small", {}, ` n=${seedsOf(g)}`, g === groups.baseline ? " baseline" : "", unfinished(g))));
   const all = html("button", { type: "button", class: "all", click: () => set(order, state.hidden.size > 0) });
   function set(which, visible) {
     for (const g of which) visible ? state.hidden.delete(g) : state.hidden.add(g);
@@ -59,6 +67,11 @@ function curvesLegend(state, redraw) {
   return html("div", { class: "legend", role: "group", "aria-label": "Groups shown" }, buttons, all);
 }
 
+/* How many seeds of a group completed. */
+function seedsOf(g) {
+  return new Set(membersOf[g].filter((r) => runs.counted[r]).map((r) => runs.seed[r])).size;
+}
+
 /* What became of the runs of a group of which none completed. */
 function unfinished(g) {
   const members = membersOf[g];
@@ -66,11 +79,12 @@ function unfinished(g) {
 }
 
 /* The lines to draw: {name, group, x, y, spread?, n, dashed}. */
-function linesOf({ metric, time, single, hidden }) {
+function linesOf({ metric, axis, data: set, single, hidden }) {
   const ofRun = (r) => {
     const found = data.curves.runs[r][metric];
-    if (!found) return null;
-    const xs = data.curves.x[found[time ? 1 : 0]];
+    const perStep = runs.perStep[axis]?.[r] ?? 1;
+    if (!found || !perStep || runs.data[r] !== set) return null;
+    const xs = data.curves.x[found[axis === "seconds" ? 1 : 0]].map((x) => x * perStep);
     const rows = found[2].flatMap((y, i) => (y == null ? [] : [i]));
     return { x: rows.map((i) => xs[i]), y: rows.map((i) => found[2][i]) };
   };
@@ -85,7 +99,9 @@ function linesOf({ metric, time, single, hidden }) {
       lines.push({ ...line, name, group, n: 1, dashed: !runs.counted[r] });
     }
     if (!single && counted.length) {
-      lines.push({ ...mean(ofSeeds(counted)), name: groupNames[group], group, dashed: false });
+      const line = mean(ofSeeds(counted));
+      const share = data.shares.includes(metric) && line.y.every((y) => y >= 0 && y <= 1);
+      lines.push({ ...line, name: groupNames[group], group, dashed: false, share });
     }
   });
   return lines;
@@ -149,23 +165,29 @@ function curvesFigure(lines, state, log, width) {
   const box = { left: 58, right: width - 14, top: 26, bottom: HEIGHT - 38 };
   const shown = shaping(lines);
   if (!shown.length) return html("p", { class: "aside" }, "Nothing to draw.");
-  const lows = shown.flatMap((line) => line.y.map((y, i) => y - (line.spread?.[i] ?? 0)));
-  const highs = shown.flatMap((line) => line.y.map((y, i) => y + (line.spread?.[i] ?? 0)));
+  const lows = shown.flatMap((line) => line.y.map((_, i) => edgeOf(line, i, -1)));
+  const highs = shown.flatMap((line) => line.y.map((_, i) => edgeOf(line, i, 1)));
   const positive = shown.flatMap((line) => line.y).filter((y) => y > 0);
   const y = log && positive.length
     ? logarithmic(extent(positive)[0], extent(highs)[1], box.bottom, box.top, { pad: 0.04 })
     : linear(extent(lows)[0], extent(highs)[1], box.bottom, box.top, { pad: 0.04 });
   const x = linear(0, extent(shown.flatMap((line) => line.x))[1] || 1, box.left, box.right, { count: width / 110 });
-  const figure = canvas(width, HEIGHT, `${state.metric} over ${state.time ? "seconds" : "steps"}, ${lines.length} lines`);
+  const figure = canvas(width, HEIGHT, `${state.metric} over ${AXES[state.axis]}, ${lines.length} lines`);
   const paths = lines.map((line) => curve(line, x, y, log));
   const order = lines.map((_, i) => i).reverse().sort((a, b) => rank(lines[a]) - rank(lines[b]));
   const clip = svg("clipPath", { id: "plot" },
     svg("rect", { x: box.left, y: box.top - 2, width: Math.max(box.right - box.left + 2, 0), height: box.bottom - box.top + 4 }));
   const cursor = svg("line", { class: "cursor", y1: box.top, y2: box.bottom, visibility: "hidden" });
-  figure.append(clip, axes(box, x, y, state.time ? "seconds of training" : "step", state.metric),
+  figure.append(clip, axes(box, x, y, AXIS_NAMES[state.axis], state.metric),
     svg("g", { class: lines.length > CROWD && "crowd", "clip-path": "url(#plot)" }, order.map((i) => paths[i]), cursor));
   hover(figure, lines, paths, x, y, cursor, state);
   return figure;
+}
+
+/* An edge of a line's band; of a share such as an accuracy cut at 0 and 1. */
+function edgeOf(line, i, sign) {
+  const edge = line.y[i] + sign * (line.spread?.[i] ?? 0);
+  return line.share ? Math.min(Math.max(edge, 0), 1) : edge;
 }
 
 /* Grey lines lie below, those of completed runs above. */
@@ -175,11 +197,18 @@ function rank(line) {
 
 function curve(line, x, y, log) {
   const points = line.x.map((v, i) => (log && line.y[i] <= 0 ? null : [x.at(v), y.at(line.y[i])]));
+  const most = Array.isArray(line.n) ? Math.max(...line.n) : 1;
+  const whole = line.x.map((_, i) => !Array.isArray(line.n) || line.n[i] === most); // where all seeds are
+  const fewer = whole.map((all, i) => !all || whole[i - 1] === false || whole[i + 1] === false);
   const kind = [colour[line.group], line.dashed && "dashed", line.n === 1 && "single"].filter(Boolean).join(" ");
-  const parts = [svg("path", { class: "line", d: path(points) })];
+  const parts = [svg("path", { class: "line", d: path(points.map((point, i) => (whole[i] ? point : null))) })];
+  if (!whole.every(Boolean)) {
+    parts.push(svg("path", { class: "line fewer", d: path(points.map((point, i) => (fewer[i] ? point : null))) }));
+  }
   if (points.length === 1 && points[0]) parts.push(svg("circle", { class: "dot", cx: points[0][0], cy: points[0][1], r: 3 }));
   if (line.spread?.some((s) => s > 0) && colour[line.group] !== "other") {
-    const edge = (sign) => line.x.map((v, i) => [x.at(v), y.at(line.y[i] + sign * line.spread[i])]);
+    const all = line.x.map((_, i) => i).filter((i) => whole[i]);
+    const edge = (sign) => all.map((i) => [x.at(line.x[i]), y.at(edgeOf(line, i, sign))]);
     parts.unshift(svg("path", { class: "band", d: path([...edge(1), ...edge(-1).reverse()]) + "Z" }));
   }
   return svg("g", { class: `curve ${kind}`, "data-group": line.group }, parts);
@@ -214,7 +243,7 @@ function hover(figure, lines, paths, x, y, cursor, state) {
     cursor.setAttribute("visibility", "visible");
     const others = found.filter((f) => f !== near && !state.single && colour[f.line.group] !== "other" && !f.line.dashed);
     const rows = [near, ...others].sort((a, b) => b.value - a.value);
-    tell(event, [{ text: state.time ? `${number(at)} s` : `step ${at}` }, ...rows.map((f) => ({
+    tell(event, [{ text: state.axis === "seconds" ? `${number(at)} s` : `${AXIS_NAMES[state.axis]} ${number(at)}` }, ...rows.map((f) => ({
       text: `${valueText(f)}  ${cut(f.line.name, 60)}`, strong: f === near, colour: colour[f.line.group],
     }))]);
   });

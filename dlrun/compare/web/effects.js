@@ -1,15 +1,16 @@
 /* What the hyperparameters do: parallel coordinates over all of them, and one of them against a metric. */
 
-const AXES = 12; // at most, beside the metric's
+const MOST_AXES = 12; // beside the metric's
 
 function showEffects(section) {
   const keys = runs.columns.filter((column) => column.kind === "key");
   const metrics = runs.columns.filter((c) => c.kind === "metric" && numbers(c).length > 1);
   if (!keys.length || !metrics.length) return section.remove();
-  const state = { metric: metrics[0], key: widest(keys) };
+  const state = { metric: metrics[0], key: widest(keys), data: 0 };
   const controls = html("div", { class: "controls" },
     chooser("metric", metrics.map((c) => c.name), 0, (i) => change({ metric: metrics[i] })),
-    chooser("key", keys.map((c) => c.name), keys.indexOf(state.key), (i) => change({ key: keys[i] })));
+    chooser("key", keys.map((c) => c.name), keys.indexOf(state.key), (i) => change({ key: keys[i] })),
+    dataChooser((i) => change({ data: i })));
   const [parallel, scatter] = [html("div", { class: "figure parallel" }), html("div", { class: "figure scatter" })];
   let width = 0;
   function change(what) {
@@ -17,16 +18,26 @@ function showEffects(section) {
     draw();
   }
   function draw() {
-    parallel.replaceChildren(parallelFigure(keys.slice(0, AXES), state.metric, width));
-    scatter.replaceChildren(scatterFigure(state.key, state.metric, width));
+    const metric = ofSet(state.metric, state.data);
+    if (!numbers(metric).length) {
+      parallel.replaceChildren();
+      return scatter.replaceChildren(html("p", { class: "aside" }, "Nothing to draw."));
+    }
+    parallel.replaceChildren(parallelFigure(keys.slice(0, MOST_AXES), metric, width));
+    scatter.replaceChildren(scatterFigure(state.key, metric, width));
   }
   section.append(controls, scatter, parallel, html("p", { class: "aside" }, scaleOfShades(), " ",
     "A line is a run; dashed lines and hollow dots are runs that did not complete.",
-    keys.length > AXES ? ` The first ${AXES} of ${keys.length} keys.` : ""));
+    keys.length > MOST_AXES ? ` The first ${MOST_AXES} of ${keys.length} keys.` : ""));
   onWidth(section, (now) => {
     width = now;
     draw();
   });
+}
+
+/* A metric in the runs of one data set alone. */
+function ofSet(column, set) {
+  return { ...column, values: valuesOf(column).map((value, i) => (runs.data[i] === set ? value : null)) };
 }
 
 function numbers(column) {

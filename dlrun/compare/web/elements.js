@@ -55,6 +55,11 @@ function onWidth(node, draw) {
 const groups = data.groups;
 const runs = data.runs;
 
+/* A choice of the data set, where there are several: metrics of different ones never share a picture. */
+function dataChooser(change) {
+  return data.sets.length > 1 ? [chooser("data", data.sets, 0, change)] : [];
+}
+
 /* The class of a group's colour: the baseline's is "base", the best seven have c0 to c6, the rest "other". */
 const colour = groups.names.map(() => "other");
 {
