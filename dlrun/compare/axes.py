@@ -3,7 +3,7 @@
 from typing import Literal
 
 from dlrun.runs.run import Run
-from dlrun.runs.values import is_number
+from dlrun.runs.rundir import is_number
 
 Axis = Literal["step", "epoch", "examples", "seconds"]
 NAMES: dict[Axis, str] = {

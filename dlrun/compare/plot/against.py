@@ -18,8 +18,8 @@ from dlrun.compare.plot.panels import OTHERS, Picture, colors_of, of_data_sets, 
 from dlrun.display.figures import logarithmic
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig, nearest, show
+from dlrun.runs.rundir import is_number
 from dlrun.runs.runs import Runs
-from dlrun.runs.values import is_number
 
 TICKS = 8  # up to so many values each has its own tick
 
