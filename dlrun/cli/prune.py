@@ -26,9 +26,9 @@ KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EPILOG = """\
 Without --failed and --unfinished, of the runs that are over: completed, pruned
-by a search, diverged. Those that are in use are never touched, nor is
-a state from which a run learns (loss=distillation) that is not over. A run that goes
-on later (dlrun resume) does so from the last state that it still has: from the
+by a search, diverged. Those that are in use are never touched, nor is a state
+from which a run learns (loss=distillation) that is not over. A run that goes on
+later (dlrun resume) does so from the last state that it still has: from the
 best one it trains the steps after it once more, to the same result; without any
 a completed, stopped or pruned one can't go on, and others start over.
 

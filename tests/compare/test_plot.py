@@ -172,7 +172,7 @@ def test_formats_and_names_that_mean_something_to_the_painter(drawn, file: str, 
 def test_a_picture_that_can_not_be_written_leaves_the_old_one(drawn, monkeypatch: pytest.MonkeyPatch):
     trained("a", [0.1, 0.2])
     Path("curves.png").write_text("old")
-    monkeypatch.setattr(Figure, "savefig", lambda self, part, **how: (part.write_text("half"), 1 / 0))
+    monkeypatch.setattr(Figure, "savefig", lambda self, part, **how: (part.write(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         drawn()
     assert Path("curves.png").read_text() == "old"
