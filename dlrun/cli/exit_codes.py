@@ -1,6 +1,5 @@
 """Turns the end of a command into an exit code: 0 done, 1 failed, 2 wrong input, 128 + the number of a signal."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from dlrun.errors import InvalidConfig, printable
 def guarded(call: Callable[[], int], debug: bool) -> int:
     """Calls ``call``; returns its exit code, and prints what goes wrong in a line or two."""
     try:
-        return call()
+        code = call()
+        sys.stdout.flush()  # a full disk is told here, not when Python ends
+        return code
     except SystemExit as done:
         return int(done.code or 0)
     except InvalidConfig as error:
@@ -20,9 +21,6 @@ def guarded(call: Callable[[], int], debug: bool) -> int:
         return _wrong(error.problems)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if debug:
             raise

@@ -60,7 +60,7 @@ def overview(config_dirs: list[Path]) -> str:
         *_table(flags),
         "",
         "compare, diff, show-run, ls and prune have flags of their own: dlrun compare --help",
-        "Exit codes: 0 done, 1 the run failed, 2 the input was wrong, nothing was made, 130 and 143 stopped and saved",
+        "Exit codes: 0 done, 1 the run failed, 2 wrong input, nothing was made, 129, 130, 143 stopped and saved",
     ])  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import warnings
 
 from dlrun.cli import exit_codes, help
 from dlrun.cli.flags import SUBCOMMANDS, TOOLS, config_dirs, parser
+from dlrun.display import streams
 from dlrun.errors import InvalidConfig, nearest
 from dlrun.system import isolation
 
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     isolation.isolate_children()
     if argv is None:
         argv = sys.argv[1:]
+        streams.go_on_unread()
         gc.set_threshold(50_000, 50, 100)  # imports and tracing make millions of lasting objects: saves 10% of a start
         logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
         if not sys.warnoptions:

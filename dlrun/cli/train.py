@@ -52,7 +52,7 @@ def sweep(
             overrides,
             problems,
             trust,
-            partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug),
+            partial(job, trust=trust, config_dirs=args.config_dir, debug=args.debug, sweep=os.getpid()),
         )
     sweep_request = request.SweepRequest(cfg, overrides, args.config_dir, trust)
     prepare.notice(cfg, args)
@@ -60,9 +60,17 @@ def sweep(
     return how(sweep_request, hydra, problems, dry_run=args.dry_run)
 
 
-def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool) -> None:
-    """Trains one run of a sweep by Hydra, perhaps in another process, with the trust that the command was given."""
+def job(cfg: Any, directory: Path, *, trust: tuple[str, ...], config_dirs: list[Path], debug: bool, sweep: int) -> None:
+    """Trains one run of a sweep by Hydra, with the trust that the command was given.
+
+    Args:
+      sweep: the number of the sweep's process; this may be another one.
+    """
     from dlrun.config.components import importable
+    from dlrun.display import streams
+
+    if os.getpid() != sweep:
+        streams.go_on_unread()
 
     def run() -> int:
         importable(config_dirs, trust)

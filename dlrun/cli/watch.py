@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from dlrun.cli.listing import command_words, look, none_found, start
+from dlrun.display.streams import is_unread
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
 from dlrun.errors import InvalidConfig
@@ -25,7 +26,7 @@ ALIGNED_LEFT = ("status", "run")
 
 
 def watch(args: argparse.Namespace) -> int:
-    """Shows runs until Ctrl-C or SIGTERM.
+    """Shows runs until Ctrl-C, SIGTERM, or nobody reads any more.
 
     Raises:
       InvalidConfig: with what is wrong with the words.
@@ -74,7 +75,7 @@ class Watched:
 def _lines(watched: Watched) -> None:
     """Prints a line per run, and another whenever its status changes or it is evaluated; the newest run last."""
     told: dict[str, object] = {}
-    while True:
+    while not is_unread(sys.stdout):
         for run in sorted(watched.look(), key=start):
             at = watched.live_state(run)
             if told.get(run.path) != (news := (run.status, at.evaluated)):
@@ -123,7 +124,7 @@ def _table(watched: Watched) -> None:
 
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
-        while True:
+        while not is_unread(sys.stdout):
             live.update(picture(watched, console, "Ctrl-C ends"), refresh=True)
             time.sleep(watched.args.watch)
     console.print(picture(watched, console), no_wrap=True, overflow="crop")

@@ -11,6 +11,7 @@ from pathlib import Path
 from dlrun.config import components, plan
 from dlrun.data.fingerprint import changed_since, changes
 from dlrun.display.progress import Progress
+from dlrun.display.streams import go_on_unread
 from dlrun.errors import InvalidConfig
 from dlrun.program import devices
 from dlrun.program.compiled import CompiledProgram
@@ -90,6 +91,7 @@ class Lines(Progress):
 
 
 if __name__ == "__main__":
+    go_on_unread()
     leash()
     logging.raiseExceptions = False  # a full disk is reported once, not for each lost log line
     try:

@@ -1,12 +1,15 @@
-"""SIGTERM and Ctrl-C: the first asks the run to save and stop, the second ends the process at once."""
+"""SIGTERM, Ctrl-C, a terminal that hangs up: the first asks the run to save and stop, the second ends it at once."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SEVERAL = (signal.SIGHUP,)
+"""Signals that one event may send several times, the system and the shell each: none of them counts as a second one."""
 
 
 class Stop:
@@ -31,7 +34,9 @@ class Stop:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._old = {s: signal.signal(s, self._note) for s in SIGNALS}
+        # What `nohup` has a process ignore stays ignored.
+        heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        self._old = {s: signal.signal(s, self._note) for s in heard}
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
         return self
 
@@ -46,15 +51,19 @@ class Stop:
         self.signum = self.signum or signum
 
     def _watch(self) -> None:
-        seen = 0
+        first, counted = True, 0
         while number := os.read(self._read, 1)[0]:
-            if number in SIGNALS:
-                self.signum = self.signum or number
-                seen += 1
-                if seen > 1:
+            if number not in self._old:
+                continue
+            self.signum = self.signum or number
+            counted += number not in SEVERAL
+            if counted > 1:
+                with contextlib.suppress(OSError):
                     if os.isatty(2):
                         os.write(2, b"\n")  # so that the shell's prompt starts on a line of its own
-                    os._exit(128 + number)
+                os._exit(128 + number)
+            if first:
+                first = False
                 self.notify(signal.Signals(number).name)
         os.close(self._read)
         os.close(self._write)

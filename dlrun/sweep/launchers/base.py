@@ -18,7 +18,7 @@ from dlrun.sweep.launchers.process import LOOK
 TRAINS = "dlrun.sweep.worker"
 """The module that trains a unit: named rather than imported, since it imports this folder itself."""
 TRAIN = (sys.executable, "-P", "-m", TRAINS)  # -P: nothing is imported from the working folder
-FINAL = (0, 1, 2, 130, 143)  # done, failed, wrong input, stopped: how a unit's command ends unless it was killed
+FINAL = (0, 1, 2, 129, 130, 143)  # done, failed, wrong input, stopped: how a unit's command ends unless it was killed
 
 
 class Task(ABC):
