@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,11 @@ class Checkpoints:
     Args:
       directory: where the steps lie; made by the first save.
       keep: how many of the latest steps are kept, in addition to the best one.
+      before: called by the thread before a state counts: what must never be missing beside it is on disk then.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 1):
-        self.directory, self.keep = directory, keep
+    def __init__(self, directory: Path, *, keep: int = 1, before: Callable[[], None] = lambda: None):
+        self.directory, self.keep, self.before = directory, keep, before
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.pending: Future | None = None
 
@@ -99,6 +101,7 @@ class Checkpoints:
             (part / STATE).chmod(mode & 0o777)
             _sync(part / STATE)
             _sync(part)
+            self.before()
             os.replace(part, self.directory / str(step))
             _sync(self.directory)
         except Exception as error:  # the storage may raise anything

@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from dlrun.errors import InvalidConfig
@@ -14,8 +15,45 @@ from dlrun.runs.rundir import LOCK
 LONGEST = 200  # bytes of what the file says
 
 
+class Gone(Exception):
+    """The directory that this process works in is no longer where it was."""
+
+    def __init__(self, directory: Path):
+        super().__init__(
+            f"{directory} is no longer there: it was moved or deleted meanwhile, so nothing more is written"
+        )
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A directory's lock, which this process holds.
+
+    Args:
+      handle: the open file.
+    """
+
+    directory: Path
+    handle: int
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the directory's path still leads to the lock; takes a few microseconds."""
+        try:
+            there = os.stat(self.directory / LOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # a network that does not answer says nothing
+            return True
+        return os.path.samestat(there, os.fstat(self.handle))
+
+    def require(self) -> None:
+        """Raises :class:`Gone` where the directory was moved or deleted: by its path, one would write elsewhere."""
+        if not self.is_there:
+            raise Gone(self.directory)
+
+
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[Lock]:
     """Locks the directory for this process; raises :class:`InUse` if another process has locked it.
 
     The system releases the lock when the process ends, however it ends, so no stale lock can remain. Raises
@@ -40,7 +78,7 @@ def locked(directory: Path) -> Iterator[None]:
         if ours:
             _rewrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode())
         try:
-            yield
+            yield Lock(directory, handle)
         finally:  # gives the file the text that it had before
             with suppress(OSError):
                 if ours:

@@ -202,11 +202,42 @@ def damaged_rows(directory: Path) -> int:
         return 0
 
 
-def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Keeps the rows of metrics.jsonl for which ``keep`` is true, and drops the others and an incomplete last line."""
-    file = directory / METRICS
+def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
+    """Keeps the rows of metrics.jsonl for which ``keep`` is true; gives how many these are.
+
+    The others and an incomplete last line are dropped.
+    """
+    file, count = directory / METRICS, 0
+
+    def kept() -> Iterator[bytes]:
+        nonlocal count
+        for line, row in lines(file):
+            if row is not None and keep(row):
+                count += 1
+                yield line
+
     if files.kind(file) is not None:
-        files.replace(file, (line for line, row in lines(file) if row is not None and keep(row)))
+        files.replace(file, kept())
+    return count
+
+
+def settle(directory: Path) -> None:
+    """Waits until the rows of metrics.jsonl are on the disk, and the names of the run's files and of its directory."""
+    with contextlib.suppress(FileNotFoundError):
+        sync(directory / METRICS)
+    sync(directory)
+    for folder in directory.absolute().parents:
+        with contextlib.suppress(OSError):  # a folder that may be passed through, but not read, is not the run's
+            sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Metrics:
@@ -219,6 +250,8 @@ class Metrics:
         self.file.write((json.dumps(jsonable(row)) + "\n").encode())
 
     def close(self) -> None:
+        """Waits until all rows are on the disk."""
+        os.fsync(self.file.fileno())
         self.file.close()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from dlrun.config import catalogue
 from dlrun.errors import InvalidConfig
 from dlrun.runs import atomic, files, rundir, times
+from dlrun.runs.lock import Lock
 from dlrun.runs.status import now
 from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from
 
@@ -55,6 +56,9 @@ class Folder:
     Args:
       directory: one that exists already.
       described: what the sweep is: ``command``, ``overrides``, ``config_dirs``, ``swept``.
+
+    Attributes:
+      lock: of the directory, once this process holds it. If that is gone nothing is written: the path leads elsewhere.
     """
 
     def __init__(self, directory: Path, described: dict[str, Any]):
@@ -66,6 +70,17 @@ class Folder:
             again = {"time": times.now(), "command": described["command"]}
             self.described = {**described, "command": record["command"], "resumed": [*record.get("resumed", []), again]}
         self.written = 0.0
+        self.lock: Lock | None = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the directory was moved or deleted since it was locked."""
+        return self.lock is not None and not self.lock.is_there
+
+    def require(self) -> None:
+        """Raises :class:`~dlrun.runs.lock.Gone` where the directory was moved or deleted since it was locked."""
+        if self.lock is not None:
+            self.lock.require()
 
     def numbered(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs renumbered: each as the job here that has its configuration, or else with the next free number."""
@@ -119,6 +134,7 @@ class Folder:
 
     def begin(self, job: Job) -> Path:
         """Makes a job's directory and the files that Hydra writes in a run's, unless they are there; gives its path."""
+        self.require()
         path = self.path(job.number)
         if files.kind(path / rundir.OVERRIDES) is None:
             texts = {rundir.CONFIG: job.config, rundir.HYDRA: hydra_text(job, path)}
@@ -143,7 +159,9 @@ class Folder:
         return self.record.get("status") == status and self.record.get("jobs") == jobs
 
     def write(self, status: str, **more: Any) -> None:
-        """Writes sweep.json."""
+        """Writes sweep.json, unless the directory is gone."""
+        if self.is_gone:
+            return
         self.written = time.monotonic()
         jobs = [vars(entry) for _, entry in sorted(self.entries.items())]
         end = None if status == "running" else times.now()

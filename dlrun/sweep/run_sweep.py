@@ -15,7 +15,7 @@ from dlrun.program import devices
 from dlrun.program.misfits import reported
 from dlrun.runs import atomic, rundir
 from dlrun.runs.loading import load
-from dlrun.runs.lock import locked
+from dlrun.runs.lock import Gone, locked
 from dlrun.runs.status import LOST, OVER
 from dlrun.sweep import train_jobs
 from dlrun.sweep.display import SweepDisplay, see
@@ -44,20 +44,28 @@ def run_sweep(
       train: has the given trainer train the jobs; gives further lines to print at the end, or None.
     """
     train_jobs.quiet()
-    with locked(folder.directory), SweepDisplay(metric, mode) as display:
+    with locked(folder.directory) as folder.lock, SweepDisplay(metric, mode) as display:
         rundir.remove_parts(folder.directory)
-        ended, more = "failed", None
+        ended, more, gone = "failed", None, None
         with Stop(partial(notice, display)) as stop:
             running = Trainer(request, folder, launcher, display, stop)
             try:
                 more = train(running)
                 ended = "failed" if running.failed else "completed"
+            except Exception as error:
+                if not folder.is_gone:
+                    raise
+                gone = error if isinstance(error, Gone) else Gone(folder.directory)
             finally:
                 folder.refresh()
                 ended = "stopped" if stop.signum else ended
                 idle = not folder.written and folder.says(ended)
                 if not idle:
                     folder.write(ended)
+        if gone:
+            display.note(f"failed: {gone}")
+            print(folder.directory, flush=True)
+            return 128 + stop.signum if stop.signum else 1
         if display.jobs:
             display.note(display.table(partial(seconds, folder)))
         if more:

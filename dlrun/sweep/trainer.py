@@ -1,6 +1,7 @@
 """Has groups of jobs trained: in this process, or as units in others."""
 
 import json
+import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,11 @@ class Trainer:
         return set(over)
 
     def train(self, groups: Sequence[Group], pruner: Pruner | None = None) -> None:
-        """Trains jobs until all have ended, a signal arrived, or, with ``fail_fast``, one failed."""
+        """Trains jobs until all have ended, a signal arrived, or, with ``fail_fast``, one failed.
+
+        Raises:
+          Gone: when the sweep's directory was moved or deleted meanwhile.
+        """
         if not groups:
             return
         for group in groups:
@@ -94,6 +99,7 @@ class Trainer:
             self._train_here(groups, pruner)
         else:
             self._send(groups, pruner)
+        self.folder.require()
 
     def _train_here(self, groups: Sequence[Group], pruner: Pruner | None) -> None:
         for group in groups:
@@ -145,7 +151,10 @@ class Trainer:
                     self._changed(number, "failed")
             return self.enough
 
-        self.launcher.launch(list(units), stop=lambda: self.stop.signum, done=done, poll=poll)
+        def stop() -> int | None:
+            return self.stop.signum or (signal.SIGTERM if self.folder.is_gone else None)
+
+        self.launcher.launch(list(units), stop=stop, done=done, poll=poll)
         following.look(following.jobs)
 
     def _written(self, groups: Sequence[Group], pruner: Pruner | None) -> dict[Path, list[int]]:
@@ -192,10 +201,11 @@ class Trainer:
     @property
     def enough(self) -> bool:
         """Whether nothing more should be started."""
-        return bool(self.stop.signum) or (self.launcher.fail_fast and self.failed)
+        return bool(self.stop.signum) or (self.launcher.fail_fast and self.failed) or self.folder.is_gone
 
     def _done(self, number: int, code: int) -> bool:
-        self._changed(number, self.folder.status(number) if code != 2 else "failed")
+        status = self.folder.status(number)
+        self._changed(number, "failed" if code == 2 or status == "pending" else status)  # or its directory is gone
         return self.enough
 
     def _changed(self, number: int, status: str) -> None:

@@ -9,6 +9,7 @@ from dlrun.check.nonfinite import remedies
 from dlrun.program.nonfinite import NonFinite
 from dlrun.program.setup import Setup
 from dlrun.runs.checkpoint import CheckpointError
+from dlrun.runs.lock import Gone
 
 
 class Stopped(Exception):
@@ -46,7 +47,7 @@ def advice(error: BaseException | None, setup: Setup, directory: Path) -> str:
 
 def is_known(error: BaseException | None) -> bool:
     """Whether an error is an expected one: its message tells all, and no traceback is needed."""
-    return error is None or isinstance(error, Stopped | Pruned | NonFinite | CheckpointError | OSError)
+    return error is None or isinstance(error, Stopped | Pruned | NonFinite | CheckpointError | Gone | OSError)
 
 
 def status_of(error: BaseException | None) -> tuple[str, str | None, int]:
@@ -59,7 +60,7 @@ def status_of(error: BaseException | None) -> tuple[str, str | None, int]:
         return "pruned", str(error), 0
     if isinstance(error, NonFinite):
         return "diverged", str(error), 1
-    if isinstance(error, CheckpointError):
+    if isinstance(error, CheckpointError | Gone):
         return "failed", str(error), 1
     if isinstance(error, OSError):
         return "failed", f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), 1

@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from dlrun.runs import checkpoint, manifest
+from dlrun.runs import checkpoint, manifest, rundir
 from dlrun.train.position import Position
 
 SAVE_SECONDS = 2.0  # at least, between two saves after evaluations
@@ -28,7 +29,8 @@ class Keeper:
 
     def __init__(self, folder: Path, keep: int | Literal["none"]):
         self.folder, self.keeps_none = folder, keep == "none"
-        self.checkpoints = checkpoint.Checkpoints(folder, keep=1 if keep == "none" else keep)
+        settle = partial(rundir.settle, folder.parent)
+        self.checkpoints = checkpoint.Checkpoints(folder, keep=1 if keep == "none" else keep, before=settle)
         self.saved: set[int] = set()
         self.saved_at = time.monotonic()
         self.best: tuple[Position, Arrays] | None = None

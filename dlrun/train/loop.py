@@ -111,7 +111,7 @@ class Loop:
         """Saves the states of runs, unless they are saved already; a run whose state is not finite is ended instead."""
         sound = self.check([run for run in self.remaining(runs) if run.is_unsaved])
         arrays = self.request([run for run in sound if run.writes], self.states.arrays)
-        self.for_each(sound, lambda run: run.keeper.save(run.at, arrays.get(run)))
+        self.for_each(sound, lambda run: run.output.save(run.at, arrays.get(run)))
 
     def finish(self, runs: list[TrainingRun]) -> None:
         """Tests runs that are done, once, by the best state of each, and ends them."""

@@ -18,6 +18,7 @@ class Position:
       lr_scale: what the plateau schedule has multiplied the learning rate by so far.
       plateau: the best score so far, and how many evaluations in a row were no better (from 0 after each reduction).
       seconds: time spent in training so far.
+      rows: how many rows of metrics.jsonl a run that is resumed from here keeps; None in a state of an earlier version.
     """
 
     step: int = 0
@@ -29,13 +30,14 @@ class Position:
     lr_scale: float = 1.0
     plateau: tuple[float | None, int] = (None, 0)
     seconds: float = 0.0
+    rows: int | None = 0
 
     @classmethod
     def saved(cls, values: dict[str, Any]) -> "Position":
         """The position that was saved with a state. Raises TypeError where ``values`` are no position."""
-        found = cls(**values)
+        found = cls(**{"rows": None, **values})
         wholes, numbers = (found.step, found.evaluated, found.stale), (found.lr_scale, found.seconds)
-        maybe = (found.best, found.mark, found.best_step)
+        maybe = (found.best, found.mark, found.best_step, found.rows)
         if not (all(map(_is_whole, wholes)) and all(map(_is_number, numbers))):
             raise TypeError("numbers are missing")
         if any(value is not None and not _is_number(value) for value in maybe) or not _is_plateau(found.plateau):
@@ -47,6 +49,10 @@ class Position:
     def trained(self, step: int, seconds: float) -> "Position":
         """The position after training up to ``step``, which took ``seconds``."""
         return replace(self, step=step, seconds=self.seconds + seconds)
+
+    def written(self, rows: int | None = None) -> "Position":
+        """The position after another row was written; or with so many rows."""
+        return replace(self, rows=rows if rows is not None else self.rows if self.rows is None else self.rows + 1)
 
     def measured(self, value: float, mode: str, min_delta: float) -> "Position":
         """The position after an evaluation.
@@ -85,7 +91,7 @@ class Position:
 
     def forgotten(self) -> "Position":
         """The position without any results so far, as they were measured on other data."""
-        return replace(self, evaluated=-1, best=None, best_step=None, mark=None, stale=0, plateau=(None, 0))
+        return replace(self, evaluated=-1, best=None, best_step=None, mark=None, stale=0, plateau=(None, 0), rows=0)
 
 
 def _is_whole(value: Any) -> bool:

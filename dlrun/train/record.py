@@ -128,6 +128,7 @@ class Record:
                 from dlrun.display.figures import draw_confusion
 
                 draw_confusion(details["confusion"], self.setup.data.classes, self.directory / rundir.CONFUSION)
+            rundir.sync(self.directory)  # what replaced a file above outlasts a power cut from here on
             return True
         return False
 
@@ -160,4 +161,6 @@ def summary_of(setup: Setup, at: Position, rows: Iterable[dict[str, Any]]) -> di
             best = named(row)
     for row in last.values():
         flat |= named(row)
-    return flat | {f"best/{k}": v for k, v in best.items()}
+    # The row may be lost. What was best is known from the state, too.
+    known = {setup.metric: at.best} if at.best is not None else {}
+    return flat | {f"best/{k}": v for k, v in (best or known).items()}

@@ -1,4 +1,4 @@
-"""One run as the loop trains it: which step it is at, what is due there, and what it writes into its directory."""
+"""One run as the loop trains it: which step it is at, what is due there, and how it begins and ends."""
 
 import contextlib
 import logging
@@ -14,19 +14,18 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from dlrun.display.progress import Progress
+from dlrun.display.units import counted
 from dlrun.errors import InvalidConfig
 from dlrun.program.compiled import Evaluation
 from dlrun.program.nonfinite import NonFinite
 from dlrun.program.setup import Setup
 from dlrun.runs import rundir
-from dlrun.runs.lock import locked
-from dlrun.train import sinks
-from dlrun.train.ends import Pruned, Stopped, advice, is_known, status_of
-from dlrun.train.keeper import Keeper
-from dlrun.train.log_file import LogFile
+from dlrun.runs.lock import Gone
+from dlrun.train.ends import advice, is_known, status_of
+from dlrun.train.output import Output
 from dlrun.train.pace import Pace
 from dlrun.train.position import Position
-from dlrun.train.record import Record, introduction
+from dlrun.train.record import introduction
 from dlrun.train.resumption import Resumption, resumption
 from dlrun.train.states import States
 from dlrun.train.timetable import Timetable
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingRun:
-    """One run and its directory, which exists already: writes all files there, and holds what the loop asks for.
+    """One run and its directory, which exists already: goes from step to step, and holds what the loop asks for.
 
     Args:
       directory: the run directory; any path, for a process that writes nothing.
@@ -81,12 +80,8 @@ class TrainingRun:
         self.place, self.number = place, number
         self.resumed, self.accept_data, self.accept = resumed, accept_data, accept
         self.settings, self.timetable = setup.plan.settings, Timetable.of(setup)
-        self.keeper = Keeper(directory / rundir.CHECKPOINTS, self.settings.checkpoint.keep)
-        self.new_record = partial(Record, setup, directory, command, facts, pictures)
-        self.record: Record | None = None  # None as long as nothing was written into the directory
-        self.sinks: list[Any] = []
-        self.log_file = LogFile(directory) if own_log else None
-        self.held = contextlib.ExitStack()  # the lock, held until the run has ended
+        self.output = Output(setup, directory, own_log, command=command, facts=facts, pictures=pictures)
+        self.keeper = self.output.keeper
 
         self.at, self.pace = Position(), Pace(beside)
         self.resumption: Resumption | None = None
@@ -129,7 +124,7 @@ class TrainingRun:
           InvalidConfig: when a resumed run can't go on; the directory stays as it was.
         """
         if self.writes:
-            self.held.enter_context(locked(self.directory))
+            self.output.take_lock()
         if self.resumed is not None:
             fit = states.compiled.fit
             self.resumption = resumption(self.setup, self.directory, fit, accept_data=self.accept_data)
@@ -141,12 +136,12 @@ class TrainingRun:
             self.accept()
         self._introduce()
         eval_size = states.eval_size  # before the branch: all processes must ask, as they agree on it
-        record, again = self.new_record(), None
+        record, again = self.output.new_record(), None
         if self.writes:
             if self.resumption is not None and self.resumed is not None:
                 again = {"overrides": self.resumed, **record.keep_history(self.resumption, self.progress.warn)}
             record.open(self.pace, eval_size, again)
-        self.record = record
+        self.output.record = record
         if self.writes:
             record.write_data()
         if self.resumption is not None:
@@ -158,9 +153,7 @@ class TrainingRun:
             self.progress.tell(f"going on from step {self.at.step} of {self.timetable.total}")
             self.resumption.arrays.clear()
         if self.writes:
-            how, values = self.settings.log, self.setup.plan.values
-            others = sinks.Sinks(list(how.sinks), self.progress.warn, self.directory, how.project, values)
-            self.sinks = [sinks.JsonLines(self.directory), others]
+            self.output.open_sinks(self.progress.warn)
         self.progress.start(self.at.step, self.timetable.total)
 
     @property
@@ -225,19 +218,17 @@ class TrainingRun:
 
     def end(self, error: BaseException | None = None) -> None:
         """Writes the last records and closes everything. Without an error the run is complete."""
-        if self.log_file:
-            self.held.callback(self.log_file.close)
-        with self.held, self.turn():
-            error = self._close(error)
-            if self.record is None:
+        with self.output.closing():
+            error, record = self.output.close(error), self.output.record
+            if record is None:
                 self.raised, self.code = error, 0 if error is None else 2 if isinstance(error, InvalidConfig) else 1
                 return
             status, told, self.code = status_of(error)
             if not is_known(error):
                 self.raised = error
                 log.error("%s", "".join(traceback.format_exception(error)))
-            if self.writes:
-                recorded = self.record.close(status, told, self.at, self.pace, None if error else self.details)
+            if self.writes and not isinstance(error, Gone):
+                recorded = record.close(status, told, self.at, self.pace, self.details if error is None else None)
                 if recorded and error is None:
                     self.keeper.complete()
             if told and self.raised is None:
@@ -245,7 +236,7 @@ class TrainingRun:
 
     def turn(self) -> contextlib.AbstractContextManager[None]:
         """A context in which log lines go to this run's log.txt."""
-        return self.log_file.turn() if self.log_file else contextlib.nullcontext()
+        return self.output.turn()
 
     # Details
 
@@ -267,7 +258,14 @@ class TrainingRun:
             self.progress.warn(f"the saved state of step {start.unsound[-1]} is incomplete or damaged; {where}")
         if self.writes:
             self.keeper.set_aside(last)
-            rundir.keep_rows(self.directory, start.keeps)
+            damaged = rundir.damaged_rows(self.directory)  # told already
+            kept = rundir.keep_rows(self.directory, start.keeps)
+            if (lost := (start.at.rows or 0) - kept - damaged) > 0:
+                self.progress.warn(
+                    f"{rundir.METRICS} lacks {lost:,} of the {counted(start.at.rows or 0, 'row')} up to step {last}: "
+                    "they were lost, as in a power cut; curves and comparisons go without them"
+                )
+            start.at = start.at.written(kept)
         self.at = start.at
         self.logged = self.at.step
         if start.step is not None:
@@ -284,17 +282,7 @@ class TrainingRun:
         step = self.at.step if step is None else step
         epoch = round(step / self.timetable.per_epoch, 4)
         row = {"step": step, "epoch": epoch, "split": split, **metrics, "time": round(self.at.seconds, 3)}
-        for sink in self.sinks:
-            sink.write(row)
+        if split == "val" or (split == "train" and self.timetable.logs(self.at)):  # else a resumed run writes it again
+            self.at = self.at.written()
+        self.output.write(row)
         self.progress.row(row)
-
-    def _close(self, error: BaseException | None) -> BaseException | None:
-        """Closes sinks and checkpoints; gives the error to report: ``error``, or the one that closing raised."""
-        kind = "completed" if error is None else "stopped" if isinstance(error, Stopped | Pruned) else "failed"
-        try:
-            for sink in self.sinks:
-                sink.close(kind)
-            self.keeper.checkpoints.close()
-        except Exception as failed:
-            return failed
-        return error

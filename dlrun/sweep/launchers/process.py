@@ -78,7 +78,8 @@ class Errand:
 
     def stop(self) -> None:
         """Asks the process to stop; called on the machine of the sweep."""
-        files.replace(self.stops, [])
+        with contextlib.suppress(FileNotFoundError):  # the sweep's directory is gone: its runs notice
+            files.replace(self.stops, [])
 
     def started(self) -> bool:
         """Whether the process was ever started; called on the machine of the sweep."""
