@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from dlrun.config import catalogue, directories
 from dlrun.config.settings import in_steps
-from dlrun.display.units import noun
+from dlrun.display.units import counted, noun
 from dlrun.errors import InvalidConfig
 from dlrun.program.setup import Setup
 from dlrun.runs import atomic, rundir
@@ -75,6 +75,15 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
     def train(running: Trainer) -> str:
         running.display.expected = trials * options.seeds
         running.show([number for number in folder.entries if folder.status(number) in OVER])
+        again = searching.reopen(options, folder.directory, lambda n: n in folder.entries and folder.status(n) in OVER)
+        if again:
+            shown = ", ".join(map(str, again[:20])) + (", ..." if len(again) > 20 else "")
+            why = (
+                "a run of each is gone, failed, or not whole"
+                if len(again) > 1
+                else "a run of it is gone, failed, or not whole"
+            )
+            running.display.note(f"{counted(len(again), 'trial')} to train again: {shown}: {why}")
         pruner = searching.pruner(options, aims, evaluations(setup))
 
         def run(points: list[Point]) -> list[Outcome]:

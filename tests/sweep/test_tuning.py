@@ -150,17 +150,72 @@ def test_the_runs_of_another_sweep_are_never_taken_for_trials(dlrun, own_folder)
     assert record(own_folder / "search")["status"] == "failed"
 
 
-def test_a_search_whose_runs_were_deleted_keeps_its_results(dlrun):
-    done = dlrun(*SEARCH, "epochs=1", "hydra.sweeper.n_trials=2", "hydra.sweeper.batch=2")
-    before = (done.directory / "experiment" / "best.yaml").read_text()
-    for run in runs(done.directory):
-        shutil.rmtree(run)
+LOST = {
+    "gone": shutil.rmtree,
+    "killed": lambda run: (run / "summary.json").unlink(),
+    "damaged": lambda run: (run / "run.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize(("lose", "more"), [*((lose, ()) for lose in [*LOST, "failed"]), ("gone", HALVING[:1])])
+def test_what_a_search_lost_is_trained_again(lose, more, finished, dlrun):
+    """As by a plain sweep; and then the search is what it was."""
+    done = finished(*SEARCH, *HALVING[1:], *more)
+    best = (done.directory / "experiment" / "best.yaml").read_text()
+    before, was = [*map(end, runs(done.directory))], statuses(done.directory)
+    lost = [0, 5]
+    for number in lost:
+        if lose == "failed":
+            failed(done.directory, number)
+        else:
+            LOST[lose](runs(done.directory)[number])
+    kept = {run: contents(run) for n, run in enumerate(runs(done.directory)) if n not in lost}
     again = dlrun("resume", str(done.directory))
     assert again.code == 0, again.err
-    best, where = again.err.splitlines()
-    assert best.startswith("best: trial ")
-    assert where == f"      in {done.directory}/experiment/best.yaml"
-    assert (done.directory / "experiment" / "best.yaml").read_text() == before
+    assert "2 trials to train again: 0, 5: a run of each is gone, failed, or not whole\n" in again.err
+    assert {run: contents(run) for run in kept} == kept
+    assert record(done.directory)["status"] == "completed"
+    if not more:  # what a pruner decides depends on what it knows by then
+        assert ([*map(end, runs(done.directory))], statuses(done.directory)) == (before, was)
+        assert (done.directory / "experiment" / "best.yaml").read_text() == best
+    whole = contents(done.directory)
+    assert "again" not in dlrun("resume", str(done.directory)).err
+    assert {**contents(done.directory), done.directory / ".lock": None} == {**whole, done.directory / ".lock": None}
+
+
+def end(run):
+    """What became of a run, whether it was pruned or not."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
+
+
+def failed(sweep, number):
+    """A trial fails, as for want of memory: so say its run and the study."""
+    run = runs(sweep)[number]
+    shutil.rmtree(run / "checkpoints")
+    (run / "summary.json").unlink(missing_ok=True)
+    (run / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), "status": "failed"}))
+    with contextlib.closing(sqlite3.connect(sweep / "study.db")) as db:
+        db.execute("UPDATE trials SET state = 'FAIL' WHERE number = ?", [number])
+        db.commit()
+
+
+@pytest.mark.parametrize("there", ["of another trial", "missing"])
+def test_a_search_killed_before_it_wrote_the_best(there, finished, dlrun):
+    done = finished(*SEARCH, *HALVING[1:])
+    file = done.directory / "experiment" / "best.yaml"
+    best = file.read_text()
+    file.unlink()
+    if there != "missing":
+        file.write_text(best.replace("lr", "rl"))
+    (done.directory / "experiment" / "best-1.yaml").write_text("")
+    edited = {**record(done.directory), "status": "running"}
+    (done.directory / "sweep.json").write_text(json.dumps(edited))
+    again = dlrun("resume", str(done.directory))
+    assert again.code == 0, again.err
+    assert [(path.name, path.read_text()) for path in file.parent.iterdir()] == [("best.yaml", best)]
+    assert record(done.directory)["status"] == "completed"
+    assert dlrun("--config-dir", str(done.directory), "experiment=best", "--cfg", "job").code == 0
 
 
 def chosen(sweep):

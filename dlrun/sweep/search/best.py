@@ -1,5 +1,6 @@
 """Writes the best trials of a search as experiment files: ``dlrun --config-dir SWEEP experiment=best`` trains one."""
 
+import contextlib
 import re
 import shlex
 from collections.abc import Collection
@@ -22,7 +23,7 @@ OURS = re.compile(r"best(-\d+)?\.yaml")
 def write(
     directory: Path, space: SearchSpace, best: list[Trial], groups: Collection[str] = catalogue.GROUPS
 ) -> list[Path]:
-    """Writes best.yaml, or best-0.yaml, best-1.yaml, ... for several; gives the files.
+    """Writes best.yaml, or best-0.yaml, best-1.yaml, ... for several, unless they are so already; gives the files.
 
     They lie in the folder ``experiment`` of the sweep's directory, which can thereby serve as a ``--config-dir``.
 
@@ -32,7 +33,11 @@ def write(
     folder = directory / catalogue.EXPERIMENT
     names = ["best.yaml"] if len(best) == 1 else [f"best-{i}.yaml" for i in range(len(best))]
     for name, trial in zip(names, best, strict=True):
-        atomic.write(folder / name, text(directory, Path(name).stem, space, trial, groups), below=directory)
+        content = text(directory, Path(name).stem, space, trial, groups)
+        with contextlib.suppress(OSError, ValueError):
+            if files.read(folder / name, below=directory).decode() == content:
+                continue
+        atomic.write(folder / name, content, below=directory)
     for old in {*folder.glob("best*.yaml")} - {folder / name for name in names}:
         if OURS.fullmatch(old.name):
             files.remove(old)

@@ -208,7 +208,18 @@ def search(
             best.write(directory, space, trials.best())
             if stopped:
                 break
+        best.write(directory, space, trials.best())  # an earlier process may have been killed just before
         return trials.best()
+
+
+def reopen(options: Optuna, directory: Path, is_over: Callable[[int], bool]) -> list[int]:
+    """Makes trials unfinished again of which a run is not over: it is gone, failed, or not whole; gives their numbers.
+
+    Args:
+      is_over: takes the number of a job.
+    """
+    seeds = options.seeds
+    return study.reopen(directory, lambda trial: all(map(is_over, range(trial * seeds, (trial + 1) * seeds))))
 
 
 def _described(space: SearchSpace, options: Optuna, objectives: list[Objective]) -> dict[str, Any]:

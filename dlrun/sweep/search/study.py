@@ -4,12 +4,13 @@ The values of a trial depend only on the seed, its number and earlier results, s
 resumed tries the same values as one that was not.
 """
 
+import contextlib
 import json
 import os
 import random
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -220,6 +221,33 @@ def check(directory: Path, described: dict[str, Any]) -> None:
     different = [f"{key} was {old or 'not given'} and is {new or 'not given'}" for key, old, new in pairs if old != new]
     if different:
         raise InvalidConfig([f"{file}: of another search: {'; '.join(different)}; allowed: another hydra.sweep.dir"])
+
+
+def reopen(directory: Path, is_over: Callable[[int], bool]) -> list[int]:
+    """Makes those trials unfinished again that have a result, but whose runs are not over; gives their numbers.
+
+    Optuna has no way to take a result back, so this writes to its tables.
+
+    Args:
+      is_over: takes the number of a trial.
+    """
+    file, again = directory / rundir.STUDY, []
+    if not file.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(file.absolute())) as connection, connection:
+        ended = connection.execute(
+            "SELECT trial_id, number FROM trials JOIN studies USING (study_id) "
+            "WHERE study_name = ? AND state IN ('COMPLETE', 'PRUNED', 'FAIL') ORDER BY number", (NAME,),
+        ).fetchall()  # fmt: skip
+        for key, number in ended:
+            if not is_over(number):
+                again.append(number)
+                connection.execute(
+                    "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = ?", [key]
+                )
+                connection.execute("DELETE FROM trial_values WHERE trial_id = ?", [key])
+                connection.execute("DELETE FROM trial_intermediate_values WHERE trial_id = ?", [key])
+    return again
 
 
 @contextmanager
