@@ -29,6 +29,7 @@ def test_rows_and_names_are_on_the_disk_before_a_state_counts(dlrun, monkeypatch
 
     def fsync(handle):
         path = os.path.relpath(os.readlink(f"/proc/self/fd/{handle}"))
+        path = re.sub(r"/\.([^/]+)\.\d+$", r"/\1", path)  # what will replace a file
         told.append(("sync", f"{path} {os.fstat(handle).st_size}" if path.endswith(".jsonl") else path))
         sync(handle)
 
@@ -44,9 +45,10 @@ def test_rows_and_names_are_on_the_disk_before_a_state_counts(dlrun, monkeypatch
     steps = [json.loads(line)["step"] for line in rows]
     for step in (20, 40, 60):
         at = told.index(("name", f"there/run/checkpoints/{step}"))
-        last = max(
-            [-1, *(i for i, (what, _) in enumerate(told[:at]) if what == "name" and "checkpoints" in told[i][1])]
-        )
+        named = [
+            i for i, (what, path) in enumerate(told[:at]) if what == "name" and re.search(r"checkpoints/\d+$", path)
+        ]
+        last = max(named, default=-1)
         before = [path for what, path in told[last + 1 : at] if what == "sync"]
         part = f"there/run/checkpoints/.saving-{step}"
         assert {part, f"{part}/state.safetensors", f"{part}/manifest.sha256", "there/run", "there", "."} <= {*before}
