@@ -99,11 +99,11 @@ class Checkpoints:
             files.replace(part / MANIFEST, [manifest(part).encode()])
             mode = (part / MANIFEST).stat().st_mode  # whoever may read the run's other files may read the state
             (part / STATE).chmod(mode & 0o777)
-            _sync(part / STATE)
-            _sync(part)
+            files.sync(part / STATE)
+            files.sync(part)
             self.before()
             os.replace(part, self.directory / str(step))
-            _sync(self.directory)
+            files.sync(self.directory)
         except Exception as error:  # the storage may raise anything
             with contextlib.suppress(OSError):
                 discard(part)
@@ -120,15 +120,6 @@ class Checkpoints:
         last = last_sound(self.directory)
         kept = "no earlier state was saved" if last is None else f"the last good one, of step {last}, is kept"
         return CheckpointError(f"the state of step {step} could not be saved: {reason}; {kept}")
-
-
-def _sync(file: Path) -> None:
-    """Waits until a file's bytes, or a folder's list of names, are on the disk."""
-    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def set_aside(directory: Path, above: int) -> list[int]:

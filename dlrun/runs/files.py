@@ -133,6 +133,15 @@ def replace(
         raise
 
 
+def sync(path: str | os.PathLike[str]) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def remove(file: str | os.PathLike[str]) -> None:
     """Deletes a regular file, if it is one."""
     if kind(file) == "file":

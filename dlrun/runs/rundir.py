@@ -224,20 +224,11 @@ def keep_rows(directory: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
 def settle(directory: Path) -> None:
     """Waits until the rows of metrics.jsonl are on the disk, and the names of the run's files and of its directory."""
     with contextlib.suppress(FileNotFoundError):
-        sync(directory / METRICS)
-    sync(directory)
+        files.sync(directory / METRICS)
+    files.sync(directory)
     for folder in directory.absolute().parents:
         with contextlib.suppress(OSError):  # a folder that may be passed through, but not read, is not the run's
-            sync(folder)
-
-
-def sync(path: Path) -> None:
-    """Waits until a file's bytes, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            files.sync(folder)
 
 
 class Metrics:

@@ -128,7 +128,7 @@ class Record:
                 from dlrun.display.figures import draw_confusion
 
                 draw_confusion(details["confusion"], self.setup.data.classes, self.directory / rundir.CONFUSION)
-            rundir.sync(self.directory)  # what replaced a file above outlasts a power cut from here on
+            files.sync(self.directory)  # what replaced a file above outlasts a power cut from here on
             return True
         return False
 

@@ -5,7 +5,6 @@ import logging
 import math
 import traceback
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
