@@ -28,7 +28,7 @@ OTHERWISE = {
     "runs.cache": "a database in the user's cache folder",
     "compare.report": "the page's own scripts, which are part of dlrun",
     "cli.help": "the user's own options",
-    "cli.exit_codes": "/dev/null",
+    "display.streams": "the terminal, by its descriptors, and /dev/null",
     "sweep.search.study": "a database, whose files are looked at before",
     "runs.checkpoint": "arrays by safetensors, into a folder that was just made, from files that were just verified",
     "runs.manifest": "renames a folder of ours",

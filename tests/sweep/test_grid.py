@@ -238,13 +238,13 @@ def test_time_left_counts_no_compiling_and_what_a_search_will_choose(monkeypatch
 
 def test_a_sweep_says_that_it_compiles_until_a_job_of_the_group_moves():
     found = display("seed=0", "seed=1")
-    told = [text for _, text in found._parts()]
+    told = [text for _, text in found.parts()]
     assert "compiling" not in told, "nothing runs yet"
     for job in (0, 1):
         found.started(job, 5, 100)
-    assert [text for _, text in found._parts()] == ["0/2 jobs done", "2 running", "compiling"]
+    assert [text for _, text in found.parts()] == ["0/2 jobs done", "2 running", "compiling"]
     found.advance(0, 6)
-    assert "compiling" not in [text for _, text in found._parts()]
+    assert "compiling" not in [text for _, text in found.parts()]
 
 
 def test_dry_run_tells_and_makes_nothing(dlrun, own_folder):
