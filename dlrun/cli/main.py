@@ -56,8 +56,7 @@ def dispatch(args: argparse.Namespace) -> int:
         raise InvalidConfig([f"{command!r}: unknown subcommand{nearest(command, SUBCOMMANDS)}; {known}"])
     if command in TOOLS:
         raise InvalidConfig([f"{command}: not allowed here; allowed: dlrun {command} ..., as the first word"])
-    if command != "resume":  # which takes those that a sweep was made with
-        args.config_dir = config_dirs(args.config_dir)
+    args.config_dir = config_dirs(args.config_dir)
     if args.help:
         print(help.overview(args.config_dir))
         return 0

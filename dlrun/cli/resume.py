@@ -6,15 +6,11 @@ import os
 import re
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dlrun.cli import prepare
-from dlrun.cli.flags import config_dirs
-from dlrun.config import catalogue, composition, ignored, records
+from dlrun.config import catalogue, composition, ignored, records, trust
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
 from dlrun.errors import InvalidConfig, printable, show
@@ -30,14 +26,6 @@ MAY_CHANGE = (
 SWITCHES = ("dropout", "ema")  # if they are on, the state has arrays for them
 
 
-@dataclass(frozen=True)
-class SweepCommand:
-    """The overrides and folders with which a sweep goes on."""
-
-    overrides: list[str]
-    config_dirs: list[Path]
-
-
 def resume(words: list[str], args: argparse.Namespace) -> int:
     """Goes on with a run from its last sound state, with changes that fit that state; or with a sweep."""
     if not words or ("=" in words[0] and not os.path.isdir(words[0])):
@@ -48,35 +36,38 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
         raise InvalidConfig([f"resume: which run? dlrun resume DIR [key=value ...]{hint}"])
     directory, overrides = Path(words[0]), words[1:]
     prepare.require_utf8(overrides)
-    if (command := sweep(directory, overrides)) is not None:
+    if (command := sweep(directory, overrides, args.config_dir)) is not None:
         if args.accept_data:
             raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
-        args.multirun, args.config_dir = True, args.config_dir or command.config_dirs
         from dlrun.cli import train
 
-        return train.train(command.overrides, args)
-    args.config_dir = config_dirs(args.config_dir)
-    cfg, problems = configuration(directory, overrides)
+        args.multirun = True
+        return train.train(command, args)
+    cfg, problems, notices = configuration(directory, overrides)
     plan = prepare.checked(cfg, problems, prepare.trust(args))
+    for line in notices:
+        print(f"notice: {printable(line)}", file=sys.stderr)
     _tell_disagreement(directory, plan.values, overrides)
     setup = prepare.prepare(plan)
     how = {"resumed": overrides, "accept_data": args.accept_data}
     return prepare.run(setup, directory, **how, accept=lambda: accept(directory, cfg))
 
 
-def sweep(directory: Path, overrides: list[str]) -> SweepCommand | None:
-    """The command of a directory's sweep, with ``overrides`` replacing those of the same keys; None without a sweep."""
+def sweep(directory: Path, overrides: list[str], config_dirs: list[Path]) -> list[str] | None:
+    """The overrides of a directory's sweep, with ``overrides`` replacing those of the same keys; None without a sweep.
+
+    Raises:
+      InvalidConfig: where the directory's record is damaged, or says what only the person may say.
+    """
     from dlrun.sweep import folder
 
     record = folder.read(directory)
     if record is None:
         return None
+    trust.of_a_sweep(record, directory, overrides, config_dirs)
     new = {_name(text) for text in overrides}
     kept = [text for text in record["overrides"] if _name(text) not in new | {"hydra.sweep.dir"}]
-    return SweepCommand(
-        [*kept, *overrides, f"hydra.sweep.dir={quoted(str(directory))}"],
-        [Path(d) for d in record.get("config_dirs", [])],
-    )
+    return [*kept, *overrides, f"hydra.sweep.dir={quoted(str(directory))}"]
 
 
 def _name(override: str) -> str:
@@ -89,10 +80,11 @@ def folder_like(word: str) -> bool:
     return "/" in _name(word) or section not in ignored.SECTIONS
 
 
-def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[str]]:
-    """The configuration that a run directory was made with, with ``overrides``, and what is wrong with them.
+def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[str], list[str]]:
+    """The configuration that a run directory was made with, with ``overrides``; what is wrong with them; and notices.
 
-    Groups that the run's version did not know have the options of today's defaults.
+    The notices tell what the directory says and may not decide. Groups that the run's version did not know have the
+    options of today's defaults.
     """
     file = directory / rundir.CONFIG
     if not directory.exists():
@@ -100,7 +92,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     if not os.path.lexists(file) and files.kind(file.parent) in (None, "folder"):
         raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
     rundir.check(directory)
-    cfg = records.load(file)
+    cfg, notices = trust.of_a_run(records.load(file), directory, overrides)
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
         if group not in catalogue.NOT_OF_A_RUN:
             cfg.setdefault(group, {"name": option})
@@ -114,16 +106,20 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     stray += [f"{text}: not allowed in a resumed run; allowed: key=value of the run itself" for text in how]
     cfg, problems = records.changed(cfg, [text for text in overrides if text not in [*choices, *how]])
     after, _ = composition.plain(cfg)
-    return cfg, stray + problems + _forbidden(rundir.flat(before), rundir.flat(after))
+    return cfg, stray + problems + _forbidden(rundir.flat(before), rundir.flat(after)), notices
 
 
 def _tell_disagreement(directory: Path, values: dict[str, Any], overrides: list[str]) -> None:
-    """Says in which keys a configuration is not the one that run.json has, though no override changed them."""
+    """Says in which keys a configuration is not the one that run.json has, though no override changed them.
+
+    Not of those that a directory does not decide: notices tell of them.
+    """
     run = (atomic.read_json(directory / rundir.RUN) or {}).get("config")
     before, now = rundir.flat(atomic.jsonable(run or {})), rundir.flat(atomic.jsonable(values))
     changed = {_name(text) for text in overrides}
     changed |= {"epochs", "steps"} if changed & {"epochs", "steps"} else set()
-    for key in [key for key in now if key not in changed and before.get(key, now[key]) != now[key]]:
+    keys = [key for key in now if trust.DECIDES.get(key.partition(".")[0]) == "directory" and key not in changed]
+    for key in [key for key in keys if before.get(key, now[key]) != now[key]]:
         said = f"{key}={show(now[key])}, and {rundir.RUN} has {show(before[key])}"
         told = f"warning: {directory / rundir.CONFIG}: it has {said}; going on with the former"
         print(printable(told), file=sys.stderr)
@@ -151,9 +147,9 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _chosen(directory: Path) -> dict[str, Any]:
     """The option of each group that a run was made with, as it was typed; empty if Hydra's record is lost."""
     try:
-        record = yaml.safe_load(files.read(directory / rundir.HYDRA, below=directory))
+        record = files.from_yaml(files.read(directory / rundir.HYDRA, below=directory))
         return dict(record["hydra"]["runtime"]["choices"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from dlrun.config import catalogue, directories, ignored
+from dlrun.config import catalogue, directories, ignored, trust
 from dlrun.config.hydra_adapter import Config, Hydra, HydraError, Override
 from dlrun.config.overrides import error_line, one_duration, parse, twice
 from dlrun.errors import InvalidConfig, nearest, show
@@ -42,7 +42,8 @@ def compose(hydra: Hydra, overrides: list[str], *, multirun: bool = False) -> tu
         found += refused
     for text in one_duration(overrides)[len(overrides) :]:  # not typed, so not among the overrides on record
         OmegaConf.update(cfg, text.partition("=")[0], None, force_add=True)
-    return cfg, found + ignored.of_experiments(hydra, cfg, overrides, multirun=multirun) + forbidden(cfg)
+    found += ignored.of_experiments(hydra, cfg, overrides, multirun=multirun)
+    return cfg, found + forbidden(cfg) + trust.of_files(cfg, overrides)
 
 
 def plain(cfg: Config) -> tuple[dict[str, Any], list[str]]:

@@ -31,7 +31,9 @@ def text(cfg: Config, part: str, *, resolve: bool) -> str:
 def load(file: Path) -> Config:
     """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
     try:
-        cfg = OmegaConf.load(io.StringIO(files.read(file).decode()))
+        content = files.read(file)
+        files.yaml_texts(content)
+        cfg = OmegaConf.load(io.StringIO(content.decode()))
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise InvalidConfig([f"{file}: can't be read: {error_line(error)}"]) from None
     if not isinstance(cfg, Config) or not cfg:

@@ -12,10 +12,12 @@ import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 MOST = 2**26
 """Bytes of a file that is read as a whole, 64 MiB: run.json of a thousand classes takes a thousandth of that."""
+YAML_BYTES, YAML_VALUES, YAML_DEPTH = 2**20, 100_000, 50
+"""The most that a YAML file may have: bytes, values with aliases filled in, and sections within sections."""
 LINK, ODD = "is a link, which is not followed", "is not a regular file"
 PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -170,3 +172,62 @@ def kind(path: str | os.PathLike[str]) -> str | None:
         return None
     kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "folder"), (stat.S_ISLNK, "link"))
     return next((name for matches, name in kinds if matches(mode)), "other")
+
+
+def from_yaml(text: bytes) -> Any:
+    """Plain values in YAML.
+
+    Raises:
+      ValueError: where it is no YAML, or breaks the bounds of :func:`yaml_texts`.
+    """
+    import yaml  # slow to import, and rarely needed
+
+    yaml_texts(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def yaml_texts(text: bytes) -> list[str]:
+    """All keys and scalar values in YAML, as written, after its size was checked without building what it stands for.
+
+    An alias counts as all that it stands for: a kilobyte of aliases of aliases would become gigabytes.
+
+    Raises:
+      ValueError: where it is no YAML, is larger than ``YAML_BYTES``, has more than ``YAML_VALUES`` values, is deeper
+        than ``YAML_DEPTH``, or has an alias of what it is in.
+    """
+    import yaml
+
+    if len(text) > YAML_BYTES:
+        raise ValueError(f"it has more than {YAML_BYTES:,} bytes")
+    texts: list[str] = []
+    sizes: dict[str, int] = {}  # of what an anchor stands for
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and how many values there were before it
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor not in sizes:
+                    raise ValueError(f"its alias *{event.anchor} stands for nothing that is complete")
+                total += sizes[event.anchor]
+            elif isinstance(event, yaml.ScalarEvent):
+                texts.append(event.value)
+                total += 1
+                if event.anchor:
+                    sizes[event.anchor] = 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append((event.anchor, total))
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_nodes.pop()
+                total += 1
+                if anchor:
+                    sizes[anchor] = total - before
+            if total > YAML_VALUES:
+                raise ValueError(f"it has more than {YAML_VALUES:,} values")
+            if len(open_nodes) > YAML_DEPTH:
+                raise ValueError(f"it has more than {YAML_DEPTH} sections within each other")
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return texts

@@ -23,7 +23,6 @@ from dlrun.runs.runs import Runs
 
 DATA = "data.digest"  # the fact that holds what run.json calls ``data``
 NOT_FACTS = ("format", "config", "classes", "command", "resumed")  # fields of run.json
-MOST_YAML = 2**20  # bytes of a configuration
 RECENT = 1_000_000_000  # ns: a file younger than that may still change without its size or time changing
 
 
@@ -173,12 +172,10 @@ def configuration(path: str, run: dict[str, Any]) -> dict[str, Any]:
     """The configuration by dotted key: from run.json, or if that has none, from the file that Hydra wrote."""
     config = run.get("config")
     if "config" not in run:
-        import yaml  # slow to import, and rarely needed
-
         try:
-            config = yaml.safe_load(files.read(f"{path}/{rundir.CONFIG}", below=Path(path), most=MOST_YAML))
+            config = files.from_yaml(files.read(f"{path}/{rundir.CONFIG}", below=Path(path), most=files.YAML_BYTES))
             config = json.loads(json.dumps(config))  # fails for YAML's dates, which no configuration has
-        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
+        except (OSError, ValueError, TypeError, RecursionError):
             config = None
     return rundir.flat(config) if isinstance(config, dict) else {}
 

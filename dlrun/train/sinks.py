@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -197,8 +198,10 @@ class MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Param, RunTag
 
-        run = atomic.read_json(directory / rundir.RUN) or {}
         given = os.environ.get("MLFLOW_TRACKING_URI")
+        run = atomic.read_json(directory / rundir.RUN) or {}
+        if not given and not re.fullmatch(r"sqlite:///([^?#]*/)?mlflow\.db", str(run.get("mlflow_uri"))):
+            run = {}  # somebody else's directory must not send what is measured here to a server of theirs
         uri = given or run.get("mlflow_uri") or f"sqlite:///{Path('mlflow.db').resolve()}"
         self.client = MlflowClient(uri)  # rather than mlflow.log_metrics: several runs may share this process
         self.id = run.get("mlflow_run") or self._create(project, directory)

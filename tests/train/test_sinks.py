@@ -353,6 +353,17 @@ def test_mlflow_goes_on_with_the_same_run_wherever_it_is_resumed_from(tmp_path, 
 
 
 @pytest.mark.filterwarnings(SQLALCHEMY)
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:///{}/other.db", "sqlite:///{}/x?mlflow.db", 5])
+def test_mlflow_follows_no_address_of_a_directory(tmp_path, mlflow_client, uri):
+    place = uri.format(tmp_path) if isinstance(uri, str) else uri
+    atomic.write_json(tmp_path / "run.json", {"mlflow_uri": place, "mlflow_run": "theirs"})
+    sinks.MLflow(tmp_path, "exam", VALUES).close("completed")
+    (run,) = mlflow_runs(mlflow_client)
+    assert atomic.read_json(tmp_path / "run.json")["mlflow_run"] == run.info.run_id
+    assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", "run.json"}
+
+
+@pytest.mark.filterwarnings(SQLALCHEMY)
 def test_mlflow_takes_a_step_again_where_it_came_out_otherwise(tmp_path, mlflow_client):
     write(tmp_path, ["mlflow"], rows(10, 30), status=None)
     drop_rows(tmp_path, 20)
