@@ -17,6 +17,7 @@ class Site:
       sized: whether it tells how long its answer is.
       cuts: so many bytes of a body it sends before it breaks off, a number an answer; then whole bodies.
       pause: seconds that a connection stays open and silent after what was sent.
+      trickle: ``headers`` or ``body``, which it sends a byte at a time, 30 a second.
       gate: what it waits for after the first half of a body.
       moved: other paths that lead to files.
       requests: what it was asked for: path, and range or None.
@@ -29,6 +30,7 @@ class Site:
     sized: bool = True
     cuts: list[int] = field(default_factory=list)
     pause: float = 0.0
+    trickle: str = ""
     gate: threading.Event | None = None
     moved: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
@@ -86,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         if site.sized:
             self.send_header("Content-Length", str(len(body) - start))
+        if site.trickle == "headers":
+            self.flush_headers()
+            self.slowly(b"X-Long: " + b"x" * 500)
         self.end_headers()
         body = body[start:] if not site.cuts else body[start : start + site.cuts.pop(0)]
         if site.gate is not None:
@@ -93,10 +98,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             site.gate.wait(60)
             body = body[len(body) // 2 :]
+        if site.trickle == "body":
+            self.slowly(body)
+            return
         self.wfile.write(body)
         self.wfile.flush()
         if site.pause:
             site.closing.wait(site.pause)
+
+    def slowly(self, sent: bytes) -> None:
+        for byte in sent:
+            if self.site.closing.wait(1 / 30):
+                break
+            self.wfile.write(bytes([byte]))
 
     def log_message(self, *_: Any) -> None:
         pass

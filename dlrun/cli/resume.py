@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "epochs", "steps", "dropout", "label_smoothing", "clip_norm", "ema", "on_nonfinite", "max_skipped", "devices",
     "compile_cache", "eval.", "checkpoint.every", "checkpoint.keep", "early_stop.", "log.", "distributed.", "optim.",
     "schedule.", "augment.", "stream.when", "stream.memory", "stream.workers", "stream.prefetch",
+    "data.timeout", "data.min_rate",
 )  # fmt: skip
 SWITCHES = ("dropout", "ema")  # if they are on, the state has arrays for them
 

@@ -13,7 +13,7 @@ ROW_KEYS = ("step", "epoch", "split", "time")
 """Keys of a row of metrics.jsonl that are no metric."""
 HOW_IT_RAN = (
     "log.", "compile_cache", "devices", "distributed.", "stream.", "eval.batch_size", "checkpoint.every",
-    "checkpoint.keep", "data.folder", "data.download",
+    "checkpoint.keep", "data.folder", "data.download", "data.timeout", "data.min_rate",
 )  # fmt: skip
 """Keys, and sections (with a dot at the end), that only say how a run is executed: results change by rounding at most.
 """

@@ -18,7 +18,7 @@ from dlrun.errors import InvalidConfig
 from dlrun.runs import atomic, files, rundir, times
 from dlrun.runs.lock import Lock
 from dlrun.runs.status import now
-from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from
+from dlrun.sweep.jobs.job import Job, dumped, hydra_text, taken_from, without_waiting
 
 UNITS = ".units"
 OWN = (rundir.SWEEP, rundir.CURVES, rundir.STUDY, catalogue.EXPERIMENT)  # what lies beside the directories of jobs
@@ -224,5 +224,6 @@ def is_name(directory: str) -> bool:
 
 
 def digest(job: Job) -> str:
-    """Text that identifies a job's configuration."""
-    return hashlib.sha256(json.dumps(job.plan.values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """Text that identifies a job's configuration, apart from how long a server of its data is waited for."""
+    values = {**job.plan.values, "data": without_waiting(job.plan.values["data"])}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]

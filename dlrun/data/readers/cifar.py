@@ -15,6 +15,7 @@ import numpy as np
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.readers.download import Source, find
 from dlrun.data.readers.files import reason
+from dlrun.data.readers.paced import USUAL, Pace
 from dlrun.data.readers.transfer import File
 from dlrun.errors import Unfit
 
@@ -48,16 +49,16 @@ def archive(name: str, size: int, sha256: str, *, folder: str, meta: str) -> Fil
     return File(name, size, sha256, unpacked=(f"{folder}/{meta}", meta))
 
 
-def dataset(source: Source, layout: Layout, *, folder: str | None, download: bool) -> Dataset:
+def dataset(source: Source, layout: Layout, *, folder: str | None, download: bool, pace: Pace = USUAL) -> Dataset:
     """The data set of an archive, packed or unpacked; images become (n, 32, 32, 3).
 
     Args:
-      folder, download: as :func:`dlrun.data.readers.download.find` takes them.
+      folder, download, pace: as :func:`dlrun.data.readers.download.find` takes them.
 
     Raises:
       Unfit: when files are missing or are not what they should be.
     """
-    (path,) = find(source, folder, download=download)
+    (path,) = find(source, folder, download=download, pace=pace)
     wanted = (*layout.train, layout.test, layout.meta)
     try:
         if path.name == layout.meta:

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlrun.data.readers.paced import USUAL, Pace
 from dlrun.data.readers.transfer import Failed, File, amount, host, is_address, part_file
 from dlrun.data.readers.transfer import download as transfer
 from dlrun.errors import Unfit
@@ -35,12 +36,13 @@ class Source:
     package: str | None = None
 
 
-def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
+def find(source: Source, folder: str | None, *, download: bool, pace: Pace = USUAL) -> list[Path]:
     """The path of each file of a data set, in the order of ``source.files``; downloads what is missing.
 
     Args:
       folder: the only folder to look in and to write to; None means the usual ones (see the top of this file).
       download: whether anything may be downloaded.
+      pace: how slow a server may be.
 
     Raises:
       Unfit: for the key ``folder``, if files are missing and may not be downloaded, or can't be.
@@ -62,7 +64,7 @@ def find(source: Source, folder: str | None, *, download: bool) -> list[Path]:
     if folder is None and not os.environ.get("DLRUN_DATA") and user_folders.data() is None:
         raise Unfit("folder", None, f"name a folder to fetch {source.folder} into, as there is no home folder")
     target = places[0]
-    return [file.within(target) or _fetch(source, file, target, folder) for file in source.files]
+    return [file.within(target) or _fetch(source, file, target, folder, pace) for file in source.files]
 
 
 def _places(source: Source, folder: str | None) -> list[Path]:
@@ -82,7 +84,7 @@ def _places(source: Source, folder: str | None) -> list[Path]:
     return places
 
 
-def _fetch(source: Source, file: File, folder: Path, given: str | None) -> Path:
+def _fetch(source: Source, file: File, folder: Path, given: str | None, pace: Pace) -> Path:
     """Downloads a file from the first mirror that has it whole and unchanged.
 
     Args:
@@ -100,7 +102,7 @@ def _fetch(source: Source, file: File, folder: Path, given: str | None) -> Path:
                 if final.is_file():  # another process was quicker
                     return final
                 try:
-                    transfer(f"{mirror}/{file.name}", file, part)
+                    transfer(f"{mirror}/{file.name}", file, part, pace)
                 except Failed as why:
                     failures.append(f"{host(mirror)}: {why}")
                     continue

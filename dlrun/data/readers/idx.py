@@ -11,6 +11,7 @@ import numpy as np
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.readers.download import Source, find
 from dlrun.data.readers.files import reason
+from dlrun.data.readers.paced import USUAL, Pace
 from dlrun.data.readers.transfer import File
 from dlrun.errors import Unfit
 
@@ -29,18 +30,24 @@ def files(*published: tuple[int, str]) -> tuple[File, ...]:
 
 
 def dataset(
-    source: Source, classes: tuple[str, ...], *, shape: tuple[int, int], folder: str | None, download: bool
+    source: Source,
+    classes: tuple[str, ...],
+    *,
+    shape: tuple[int, int],
+    folder: str | None,
+    download: bool,
+    pace: Pace = USUAL,
 ) -> Dataset:
     """Reads the four files, plain or gzipped; images become (n, height, width, 1).
 
     Args:
       shape: height and width of an image.
-      folder, download: as :func:`dlrun.data.readers.download.find` takes them.
+      folder, download, pace: as :func:`dlrun.data.readers.download.find` takes them.
 
     Raises:
       Unfit: if files are missing, can't be read, or do not fit each other.
     """
-    images, labels, test_images, test_labels = find(source, folder, download=download)
+    images, labels, test_images, test_labels = find(source, folder, download=download, pace=pace)
     try:
         train = _rows(images, labels, shape, len(classes))
         test = _rows(test_images, test_labels, shape, len(classes))

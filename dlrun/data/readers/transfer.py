@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 from dlrun import __version__
+from dlrun.data.readers import paced
+from dlrun.data.readers.paced import Pace
 from dlrun.display.terminal import can_move
-
-TIMEOUT = 20.0
-"""Seconds without an answer or a byte after which a mirror counts as failed."""
 
 TRIES = 5
 """The most requests for a file to one mirror, as long as each brings some bytes before the connection breaks off."""
@@ -89,13 +88,13 @@ def _locked(path: Path) -> FileIO:
         file.close()  # the other process has renamed or removed it
 
 
-def download(url: str, file: File, part: FileIO) -> None:
+def download(url: str, file: File, part: FileIO, pace: Pace) -> None:
     """Downloads what ``part`` lacks of a file, and checks it. Where it raises :class:`Failed`, good bytes stay."""
     inherited, why = _size(part) > 0, ""
     for _ in range(TRIES):
         before = _size(part)
         try:
-            _receive(url, file, part)
+            _receive(url, file, part, pace)
         except Failed as failed:
             why = str(failed)
             if _size(part) <= before:
@@ -112,14 +111,14 @@ def download(url: str, file: File, part: FileIO) -> None:
     raise Failed(why)
 
 
-def _receive(url: str, file: File, part: FileIO) -> None:
+def _receive(url: str, file: File, part: FileIO, pace: Pace) -> None:
     """Appends the missing bytes; starts over if the server can't send these alone. Raises :class:`Failed`."""
     have = _size(part)
     if have == file.size:
         return
     if have > file.size:
         part.truncate(have := 0)
-    with _answer(url, have) as response:
+    with _answer(url, have, pace) as response:
         if response.status != 206:
             have = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
@@ -129,7 +128,7 @@ def _receive(url: str, file: File, part: FileIO) -> None:
         part.truncate(have)
         with _shown(file, have, url) as advance:
             while have < file.size:
-                block = _read(response, file.size - have)
+                block = _read(response, file.size - have, pace)
                 if not block:
                     raise Failed(f"broke off after {have} of {file.size} bytes")
                 have += len(block)
@@ -138,35 +137,37 @@ def _receive(url: str, file: File, part: FileIO) -> None:
                     block = block[part.write(block) :]
 
 
-def _answer(url: str, have: int) -> Any:
+def _answer(url: str, have: int, pace: Pace) -> Any:
     """A server's answer to the request for a file, from byte ``have`` on."""
     headers = {"User-Agent": f"dlrun/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        return urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        return paced.opener(pace).open(Request(url, headers=headers), timeout=pace.timeout)
     except HTTPError as error:
         error.close()
         if have and error.code == 416:  # no such part
-            return _answer(url, 0)
+            return _answer(url, 0, pace)
         raise Failed(f"HTTP {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:  # ValueError: the text is no address
-        raise Failed(_reason(error)) from None
+        raise Failed(_reason(error, pace)) from None
 
 
-def _read(response: Any, most: int) -> bytes:
+def _read(response: Any, most: int, pace: Pace) -> bytes:
     """The next bytes of an answer; empty at its end."""
     try:
         return response.read1(min(most, 2**18))
     except (OSError, HTTPException) as error:
-        raise Failed(_reason(error)) from None
+        raise Failed(_reason(error, pace)) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, pace: Pace) -> str:
     """What went wrong, in a few words."""
     cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, paced.TooSlow):
+        return str(cause)
     if isinstance(cause, TimeoutError):
-        return f"silent for {TIMEOUT:g} s"
+        return f"silent for {pace.timeout:g} s"
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return " ".join(text.split())
 

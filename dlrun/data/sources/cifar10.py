@@ -4,6 +4,7 @@ from dlrun.config.settings import Text
 from dlrun.data.dataset import Dataset
 from dlrun.data.readers import cifar
 from dlrun.data.readers.download import Source
+from dlrun.data.readers.paced import Pace, Rate, Seconds
 
 LAYOUT = cifar.Layout(
     folder="cifar-10-batches-py",
@@ -33,12 +34,16 @@ SOURCE = Source(
 )
 
 
-def cifar10(*, folder: Text | None = None, download: bool = True) -> Dataset:
+def cifar10(
+    *, folder: Text | None = None, download: bool = True, timeout: Seconds = 20.0, min_rate: Rate = 1.0
+) -> Dataset:
     """50,000 training and 10,000 test photographs of 32x32 pixels in colour, ten classes (Krizhevsky, 2009).
 
     Args:
       folder: has the archive or its unpacked files, or gets the archive; None means the usual places
         (:mod:`dlrun.data.readers.download`).
       download: whether to download the archive if it is missing.
+      timeout: seconds in which a server must have answered, and over which its rate is taken.
+      min_rate: kB a second that a server must send.
     """
-    return cifar.dataset(SOURCE, LAYOUT, folder=folder, download=download)
+    return cifar.dataset(SOURCE, LAYOUT, folder=folder, download=download, pace=Pace(timeout, min_rate))

@@ -4,6 +4,7 @@ from dlrun.config.settings import Text
 from dlrun.data.dataset import Dataset
 from dlrun.data.readers import idx
 from dlrun.data.readers.download import Source
+from dlrun.data.readers.paced import Pace, Rate, Seconds
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SOURCE = Source(
@@ -22,12 +23,16 @@ SOURCE = Source(
 )
 
 
-def fashion_mnist(*, folder: Text | None = None, download: bool = True) -> Dataset:
+def fashion_mnist(
+    *, folder: Text | None = None, download: bool = True, timeout: Seconds = 20.0, min_rate: Rate = 1.0
+) -> Dataset:
     """60,000 training and 10,000 test images of clothes, 28x28 pixels, ten classes (Xiao et al., 2017).
 
     Args:
       folder: has the four IDX files, plain or gzipped, or gets them; None means the usual places
         (:mod:`dlrun.data.readers.download`), among them that of Debian's package.
       download: whether to download files that are missing.
+      timeout: seconds in which a server must have answered, and over which its rate is taken.
+      min_rate: kB a second that a server must send.
     """
-    return idx.dataset(SOURCE, CLASSES, shape=(28, 28), folder=folder, download=download)
+    return idx.dataset(SOURCE, CLASSES, shape=(28, 28), folder=folder, download=download, pace=Pace(timeout, min_rate))

@@ -4,6 +4,7 @@ from dlrun.config.settings import Text
 from dlrun.data.dataset import Dataset
 from dlrun.data.readers import idx
 from dlrun.data.readers.download import Source
+from dlrun.data.readers.paced import Pace, Rate, Seconds
 
 SOURCE = Source(
     "mnist",
@@ -18,12 +19,18 @@ SOURCE = Source(
 )
 
 
-def mnist(*, folder: Text | None = None, download: bool = True) -> Dataset:
+def mnist(
+    *, folder: Text | None = None, download: bool = True, timeout: Seconds = 20.0, min_rate: Rate = 1.0
+) -> Dataset:
     """60,000 training and 10,000 test images of handwritten digits, 28x28 pixels (LeCun et al., 1998).
 
     Args:
       folder: has the four IDX files, plain or gzipped, or gets them; None means the usual places
         (:mod:`dlrun.data.readers.download`).
       download: whether to download files that are missing.
+      timeout: seconds in which a server must have answered, and over which its rate is taken.
+      min_rate: kB a second that a server must send.
     """
-    return idx.dataset(SOURCE, tuple("0123456789"), shape=(28, 28), folder=folder, download=download)
+    return idx.dataset(
+        SOURCE, tuple("0123456789"), shape=(28, 28), folder=folder, download=download, pace=Pace(timeout, min_rate)
+    )

@@ -112,7 +112,12 @@ def key_of(text: str) -> str:
     return re.split("[=@]", text.lstrip("+~"), maxsplit=1)[0]
 
 
+def without_waiting(data: Any) -> Any:
+    """The section ``data`` without how long a server is waited for: it is the same data, and earlier runs lack that."""
+    return {k: v for k, v in data.items() if k not in ("timeout", "min_rate")} if isinstance(data, dict) else data
+
+
 def taken_from(values: dict[str, Any]) -> str:
     """The part of a configuration that decides where the data comes from and how it is split, as text."""
-    how = values.get("data"), values.get("split"), (values.get("stream") or {}).get("fingerprint")
+    how = without_waiting(values.get("data")), values.get("split"), (values.get("stream") or {}).get("fingerprint")
     return json.dumps(atomic.jsonable(how), sort_keys=True, default=str)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrun.data.readers import transfer
-from dlrun.data.readers.download import Source, find
+from dlrun.config import components
+from dlrun.config.schema import keys
+from dlrun.data.readers import download
+from dlrun.data.readers.download import Source
+from dlrun.data.readers.paced import Pace
 from dlrun.data.readers.transfer import File
 from dlrun.errors import Unfit
 from tests.loopback import Site
 
+find = partial(download.find, pace=Pace(timeout=0.3))
 BODY = bytes(range(256)) * 40 + b"the end"
 OTHER = b"another file"
 CORRUPT = BODY[:5000] + b"?" + BODY[5001:]
@@ -47,7 +52,6 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_DATA_DIRS", f"{tmp_path / 'local'}:{tmp_path / 'system'}")
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
     return {name: tmp_path / name / "datasets/set" for name in ("home", "local", "system")}
 
 
@@ -195,6 +199,9 @@ FAULTS = {
     "always breaks off": ({"cuts": [9] * 9}, "broke off after 45 of"),
     "silent": ({"cuts": [0], "pause": 5}, "silent for 0.3 s"),
     "silent in between": ({"cuts": [7, 0], "pause": 5}, "silent for 0.3 s"),
+    "a byte now and then": ({"trickle": "body"}, "sent only"),
+    "a byte now and then, size unknown": ({"trickle": "body", "sized": False}, "sent only"),
+    "a header's byte now and then": ({"trickle": "headers"}, "no answer within 0.3 s"),
     "goes round in circles": ({"moved": {"/a.gz": "/a.gz"}}, "HTTP 302"),
     "leads to a local file": ({"moved": {"/a.gz": "file:///etc/passwd"}}, "HTTP 302"),
 }
@@ -225,6 +232,15 @@ def test_no_mirror_left(site: Site, tmp_path: Path, places: dict[str, Path], fau
     assert not part.exists() or BODY.startswith(part.read_bytes()) or not site.sized
     if not part.exists():
         assert everything(tmp_path) == [], "nothing empty is left"
+
+
+def test_how_slow_a_server_may_be_is_the_users_to_say(site: Site, tmp_path: Path) -> None:
+    site.trickle = "body"
+    slow = published("b.gz", OTHER)
+    (path,) = download.find(source(site, files=(slow,)), str(tmp_path), download=True, pace=Pace(0.3, min_rate=0.001))
+    assert path.read_bytes() == OTHER
+    for option in ("mnist", "fashion_mnist", "cifar10", "cifar100"):
+        assert {"timeout", "min_rate"} <= {*keys(components.resolve("data", option, ()))}
 
 
 @pytest.mark.parametrize(
