@@ -1,5 +1,6 @@
 """Errors about what the user asked for, and helpers that word them for people. Imports nothing of dlrun."""
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -86,3 +87,13 @@ def show(value: Any, most: int | None = 60) -> str:
         text = {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)
     text = printable(text)
     return text if most is None or len(text) <= most else text[: most - 3] + "..."
+
+
+def safe(text: str) -> str:
+    """Lines of text with escape codes for characters that would act on a terminal: see :func:`printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def tell(text: str) -> None:
+    """Tells a person something on stderr, whoever wrote it: a directory, a server, an error."""
+    print(safe(text), file=sys.stderr, flush=True)

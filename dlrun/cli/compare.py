@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
-from dlrun.errors import InvalidConfig
+from dlrun.errors import InvalidConfig, printable, safe, tell
 from dlrun.runs.loading import garbage_collector_off, load
 from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS
@@ -134,12 +134,12 @@ def _run(args: argparse.Namespace) -> int:
             against.draw(view.runs, view.groups, view.quantities, args.plot.resolve(), key)
         else:
             curves.draw(view.groups, view.order, view.quantities, args.plot.resolve(), args.x or "step")
-        print(f"written: {args.plot}", file=sys.stderr)
+        tell(f"written: {args.plot}")
     if args.report:
         from dlrun.compare import report
 
         report.write(view, args.report.resolve())
-        print(f"written: {args.report}", file=sys.stderr)
+        tell(f"written: {args.report}")
     return 0
 
 

@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from dlrun.errors import InvalidConfig, printable
+from dlrun.errors import InvalidConfig, printable, tell
 
 
 def guarded(call: Callable[[], int], debug: bool) -> int:
@@ -25,12 +25,12 @@ def guarded(call: Callable[[], int], debug: bool) -> int:
         if debug:
             raise
         lines = str(error).splitlines()
-        print(f"failed: {type(error).__name__}: {lines[0] if lines else ''} (--debug shows where)", file=sys.stderr)
+        tell(f"failed: {type(error).__name__}: {lines[0] if lines else ''} (--debug shows where)")
         return 1
 
 
 def _wrong(problems: list[str]) -> int:
     """Prints what is wrong with the input; returns its exit code."""
     for problem in problems:
-        print(f"error: {printable(problem)}", file=sys.stderr)
+        tell(f"error: {printable(problem)}")
     return 2

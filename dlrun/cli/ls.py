@@ -12,7 +12,7 @@ from typing import Any
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.cli.listing import best, command_words, look, none_found, start, written
 from dlrun.display.units import cut, number
-from dlrun.errors import printable, show
+from dlrun.errors import printable, safe, show, tell
 from dlrun.runs.run import Run
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
@@ -60,15 +60,15 @@ def main(argv: list[str]) -> int:
     runs = look(args)
     damaged = {} if args.where else {path: why for path, why in runs.skipped.items() if written(path) is not None}
     for path in runs.skipped.keys() - damaged.keys():
-        print(f"skipped: {path}: {runs.skipped[path]}", file=sys.stderr)
+        tell(f"skipped: {path}: {runs.skipped[path]}")
     starts = {run.path: start(run) for run in runs} | {path: written(path) or 0.0 for path in damaged}
     newest = dict.fromkeys(sorted(starts, key=starts.__getitem__, reverse=True)[: args.limit])
     found = best(runs.of(run for run in runs if run.path in newest))
     if not newest:
-        print(none_found(args), file=sys.stderr)
+        tell(none_found(args))
     for run in runs:
         if run.lost:
-            print(f"notice: {printable(run.path)}: {run.lost}", file=sys.stderr)
+            tell(f"notice: {run.path}: {run.lost}")
     if args.format == "json":
         from dlrun.display.page import print_json
 
@@ -95,6 +95,7 @@ def _record(run: Run, metric: str, value: float | None) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in rows:

@@ -1,11 +1,10 @@
 """The steps of every command that trains or inspects a run: trust, check, prepare; then perhaps run."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from dlrun.errors import InvalidConfig
+from dlrun.errors import InvalidConfig, tell
 
 
 def require_utf8(words: list[str]) -> None:
@@ -57,4 +56,4 @@ def notice(cfg: Any, args: argparse.Namespace) -> None:
     from dlrun.config import composition
 
     for line in composition.shadowed(cfg, args.config_dir):
-        print(f"notice: {line}", file=sys.stderr)
+        tell(f"notice: {line}")

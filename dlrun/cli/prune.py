@@ -14,7 +14,7 @@ from typing import Any
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
-from dlrun.errors import InvalidConfig, nearest, show
+from dlrun.errors import InvalidConfig, nearest, printable, safe, show, tell
 from dlrun.runs import loading, rundir
 from dlrun.runs.prune import LeftAlone, Plan, delete, plan
 from dlrun.runs.run import Run
@@ -78,9 +78,9 @@ def main(argv: list[str]) -> int:
     folders = args.folders or [rundir.OUTPUTS]
     runs = loading.load(folders)
     for path, why in runs.skipped.items():
-        print(f"skipped: {path}: {why}", file=sys.stderr)
+        tell(f"skipped: {path}: {why}")
     if not runs:
-        print(f"no runs below {', '.join(folders)}", file=sys.stderr)
+        tell(f"no runs below {', '.join(folders)}")
         return 0 if args.format == "table" else _prune([], {}, {}, args, [])
     # A student may lie elsewhere: what is known of are those in the same folders, and where runs usually are.
     every = [*runs, *(loading.load() if args.folders and os.path.isdir(rundir.OUTPUTS) else [])]
@@ -98,7 +98,7 @@ def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
     may_go_on = Counter(run.status for run in found if run.status not in (*OVER, "running"))
     if may_go_on and not args.unfinished:
         counts = ", ".join(f"{n} {status}" for status, n in may_go_on.items())
-        print(f"left alone, as they may go on: {counts} (--unfinished takes them too)", file=sys.stderr)
+        tell(f"left alone, as they may go on: {counts} (--unfinished takes them too)")
     return [run for run in found if args.unfinished or run.status not in may_go_on]
 
 
@@ -147,11 +147,11 @@ def _prune(
             if found.gone and args.delete:
                 found = delete(run, args.keep, needed)
         except LeftAlone as why:
-            print(f"left alone: {run.path}: {why}", file=sys.stderr)
+            tell(f"left alone: {run.path}: {why}")
         except OSError as error:
             failed = True
             text = ": ".join(filter(None, [(error.strerror or str(error)).lower(), error.filename]))
-            print(f"error: {run.path}: {text}", file=sys.stderr)
+            tell(f"error: {run.path}: {text}")
         else:
             done += [found] if found.gone else []
             _tell(found, students.get(real, {}), args.format == "table")
@@ -165,7 +165,7 @@ def _prune(
         end = "deleted" if args.delete else "would be deleted; --delete does it"
         print(f"{prefixed(sum(p.bytes for p in done), 'B'):>8}  {counts} {end}")
     elif not failed:
-        print("nothing to delete", file=sys.stderr)
+        tell("nothing to delete")
     return int(failed)
 
 
@@ -179,10 +179,10 @@ def _record(plan: Plan) -> dict[str, Any]:
 def _tell(found: Plan, students: dict[int, str], line: bool) -> None:
     """Prints a line of what is deleted, if it is to be one, and which students need it."""
     if found.gone and line:
-        print(_line(found), flush=True)
+        print(safe(_line(found)), flush=True)
     for step in [state.step for state in found.gone if state.step in students]:
         why = f"{students[step]} learnt from its state of step {step} and can't be resumed without"
-        print(f"notice: {found.folder.parent}: {why}", file=sys.stderr)
+        tell(f"notice: {found.folder.parent}: {why}")
 
 
 def _line(plan: Plan) -> str:

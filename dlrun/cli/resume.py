@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dlrun.cli import prepare
 from dlrun.config import catalogue, composition, ignored, records, trust
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
-from dlrun.errors import InvalidConfig, printable, show
+from dlrun.errors import InvalidConfig, printable, safe, show, tell
 from dlrun.runs import atomic, files, rundir
 from dlrun.train import log_file
 
@@ -47,7 +46,7 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     cfg, problems, notices = configuration(directory, overrides)
     plan = prepare.checked(cfg, problems, prepare.trust(args))
     for line in notices:
-        print(f"notice: {printable(line)}", file=sys.stderr)
+        tell(f"notice: {line}")
     _tell_disagreement(directory, plan.values, overrides)
     setup = prepare.prepare(plan)
     how = {"resumed": overrides, "accept_data": args.accept_data}
@@ -123,7 +122,7 @@ def _tell_disagreement(directory: Path, values: dict[str, Any], overrides: list[
     for key in [key for key in keys if before.get(key, now[key]) != now[key]]:
         said = f"{key}={show(now[key])}, and {rundir.RUN} has {show(before[key])}"
         told = f"warning: {directory / rundir.CONFIG}: it has {said}; going on with the former"
-        print(printable(told), file=sys.stderr)
+        tell(told)
 
 
 def accept(directory: Path, cfg: Config) -> None:

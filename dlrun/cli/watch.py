@@ -14,7 +14,7 @@ from dlrun.cli.listing import command_words, look, none_found, start
 from dlrun.display.streams import is_unread
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, cut, fitted, number
-from dlrun.errors import InvalidConfig
+from dlrun.errors import InvalidConfig, printable
 from dlrun.runs import loading, rundir, status
 from dlrun.runs.live import LiveState, Rows, live_state
 from dlrun.runs.run import Run, stamp
@@ -80,7 +80,7 @@ def _lines(watched: Watched) -> None:
             at = watched.live_state(run)
             if told.get(run.path) != (news := (run.status, at.evaluated)):
                 told[run.path] = news
-                print(_line(run, at))
+                print(printable(_line(run, at)))
         sys.stdout.flush()
         time.sleep(watched.args.watch)
 
@@ -139,7 +139,7 @@ def picture(watched: Watched, console: Any, hint: str = "") -> Any:
     counts = ", ".join(f"{n} {status}" for status, n in Counter(run.status for run in runs).most_common())
     parts = [(0, f"{len(shown)} of {len(runs)} runs" if len(shown) < len(runs) else "")]
     parts += [(2, counts or none_found(watched.args)), (1, hint)]
-    lines = [Text(line, style) for line, style in _rows(watched, shown, console.width)] if shown else []
+    lines = [Text(printable(line), style) for line, style in _rows(watched, shown, console.width)] if shown else []
     lines.append(Text(fitted([part for part in parts if part[1]], console.width), "dim"))
     text = Text("\n").join(lines)
     text.no_wrap, text.overflow = True, "crop"

@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from dlrun.compare.tables import ESSENTIAL, Column, Table
+from dlrun.errors import printable, safe, tell
 
 GAP = 2
 LONGEST = 40  # characters of a cell on a terminal
+FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|\\[tr]")  # the latter are a tab and a return, escaped
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ASCII = str.maketrans(
     {"–": "-", "−": "-", "±": "+-", "…": "..", "─": "-", "├": "|", "┤": "|", "●": "o", "≥": ">", "≤": "<"}
 )
@@ -42,17 +46,29 @@ def latex(table: Table) -> str:
 
 
 def to_csv(records: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a header; lists are written as JSON."""
+    """Comma-separated values with a header; lists are written as JSON.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe; ``to_json`` has it as it is.
+    """
     out = io.StringIO()
-    names = list(dict.fromkeys(name for record in records for name in record))
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
+    names = {name: _inert(name) for record in records for name in record}
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names.values())
     for record in records:
-        plain = {
-            k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in record.items() if v is not None
-        }
-        writer.writerow({k: str(v).lower() if isinstance(v, bool) else v for k, v in plain.items()})
+        writer.writerow("" if (v := record.get(name)) is None else _csv_cell(v) for name in names)
     return out.getvalue().rstrip("\n")
+
+
+def _csv_cell(value: Any) -> str | int | float:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, int | float) else _inert(value if isinstance(value, str) else json.dumps(value))
+
+
+def _inert(text: str) -> str:
+    """Text on one line, with an apostrophe before it if a spreadsheet would take it for a formula."""
+    text = printable(text)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
 
 def to_json(value: dict[str, Any]) -> str:
@@ -67,12 +83,12 @@ def to_json(value: dict[str, Any]) -> str:
 
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if encodable(text) == text else json.dumps(value)
+    return text if encodable(text) == printable(text) == text else json.dumps(value)
 
 
 def _lines(columns: list[Column]) -> list[tuple[str, ...]]:
     """The names of the columns, then the cells of each line."""
-    return list(zip(*((c.name, *c.cells) for c in columns), strict=True))
+    return list(zip(*(map(printable, (c.name, *c.cells)) for c in columns), strict=True))
 
 
 def _no_pictures(table: Table) -> list[Column]:
@@ -82,9 +98,9 @@ def _no_pictures(table: Table) -> list[Column]:
 
 def _plain(table: Table) -> str:
     columns = table.columns
-    widths = [max(map(len, (c.name, *c.cells))) for c in columns]
-    lines = []
-    for row in _lines(columns):
+    rows, lines = _lines(columns), []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         cells = [f"{x:>{w}}" if c.right else f"{x:<{w}}" for x, w, c in zip(row, widths, columns, strict=True)]
         lines.append((" " * GAP).join(cells).rstrip())
     return encodable("\n".join(lines))
@@ -102,18 +118,21 @@ def _terminal(table: Table) -> str:
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column in columns:
         grid.add_column(
-            encodable(column.name), justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
+            encodable(printable(column.name)),
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
         )
     for row, mark in zip(zip(*(c.cells for c in columns), strict=True), table.marks, strict=True):
         grid.add_row(
-            *(Text(encodable(cell)) for cell in row),
+            *(Text(encodable(printable(cell))) for cell in row),
             style="bold" if mark == "baseline" else style(mark) if mark else None,
         )
     with console.capture() as captured:
         console.print(grid)
         if gone:
             names = _listed(gone, several=len({c.of for c in table.columns if c.of}) > 1)
-            console.print(Text(f"no room for: {names} (--format csv has all)", "dim"))
+            console.print(Text(f"no room for: {safe(names)} (--format csv has all)", "dim"))
     return captured.get().rstrip("\n")
 
 
@@ -154,7 +173,7 @@ def encodable(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text as Markdown."""
-    return "".join(f"\\{c}" if c in "|\\*_`<" else c for c in text)
+    return "".join(f"\\{c}" if c in "|\\*_`<[]" else c for c in text)
 
 
 def _bold(column: Column, line: int) -> str:
@@ -174,4 +193,4 @@ def _tex(text: str) -> str:
         "<": "$<$",
         ">": "$>$",
     }
-    return "".join(special.get(c) or signs.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+    return "".join(special.get(c) or signs.get(c) or (f"\\{c}" if c in "&%$#_{}" else c) for c in printable(text))

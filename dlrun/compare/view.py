@@ -1,7 +1,6 @@
 """What ``dlrun compare`` shows of its runs: which columns, in which order, in which groups."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from dlrun.compare.as_typed import short
 from dlrun.compare.grouping import grouped
 from dlrun.compare.statistics.comparison import FEWEST, METHODS
 from dlrun.display.units import noun
-from dlrun.errors import InvalidConfig, printable, show
+from dlrun.errors import InvalidConfig, printable, show, tell
 from dlrun.runs.metric_names import SEEDS
 from dlrun.runs.run import Run, usual
 from dlrun.runs.runs import Runs
@@ -66,7 +65,7 @@ class View:
             raise InvalidConfig([f"--best: none of {len(self.runs)} runs completed with a metric"])
         if len(data := self.groups.sets(found)) > 1:
             text = f"notice: best by {self.quantities[0].name} of runs on different data: {', '.join(sorted(data))}"
-            print(printable(f"{text}; --where data=... chooses"), file=sys.stderr)
+            tell(f"{text}; --where data=... chooses")
         return [min(found, key=lambda run: self.quantities[0].rank(run) or 0)]
 
     @cached_property
@@ -200,9 +199,9 @@ class Verdict:
 def notice(what: str, of: str, items: Sequence[str]) -> None:
     """Says on stderr what was left out; ``of`` is in the singular."""
     if items:
-        print(f"{what} {len(items)} {noun(len(items), of)}:", file=sys.stderr)
+        tell(f"{what} {len(items)} {noun(len(items), of)}:")
         more = [f"… {len(items) - NAMED} more"] if len(items) > NAMED else []
-        print("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]), file=sys.stderr)
+        tell("\n".join(f"  {printable(item)}" for item in [*items[:NAMED], *more]))
 
 
 def _sorted(name: str, value: Any) -> Any:

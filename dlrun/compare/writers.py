@@ -35,7 +35,7 @@ def _lines_said(view: View) -> list[str]:
     """Verdicts, with their metric if there are several, and notes; nothing with a table of runs."""
     of = {q: f"{q.name}: " if len(view.quantities) > 1 else "" for q in view.quantities}
     verdicts = [of[q] + line for q in view.quantities for line in view.verdict_lines(q)]
-    return [*verdicts, *view.notes()] if view.groups_only else []
+    return [printable(line) for line in (*verdicts, *view.notes())] if view.groups_only else []
 
 
 def _csv(view: View) -> str:
@@ -85,7 +85,7 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True, names: 
             whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
         else:
             whole = _chosen(tables.of_runs(some, view.columns, view.quantities, root), names)
-        found.append((f"below {root}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
+        found.append((f"below {printable(root)}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
     if view.groups_only or (every and view.groups.repeated and not view.args.columns):
         some = view.order[:limit]
         whole = tables.of_groups(view.groups, some, view.quantities, view.compared)
@@ -115,7 +115,7 @@ def _said(view: View) -> list[str]:
         found = view.verdict_lines(quantity)
         lines = [_wrapped(line) for line in found[:limit]]
         more = _more(len(found), len(lines), "verdict")
-        blocks += ["\n".join([f"{quantity.name}:", *lines]) + more] if lines else []
+        blocks += ["\n".join([f"{printable(quantity.name)}:", *lines]) + more] if lines else []
     blocks += [_wrapped(note, indent="") for note in view.notes()]
     return blocks
 
@@ -123,7 +123,9 @@ def _said(view: View) -> list[str]:
 def _wrapped(text: str, indent: str = "  ") -> str:
     """A line within a block, wrapped on a terminal."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    return textwrap.fill(text, columns, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
+    return textwrap.fill(
+        printable(text), columns, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
 
 
 def _more(all_of: int, shown: int, what: str) -> str:

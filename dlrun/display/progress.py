@@ -6,11 +6,11 @@ how a line is shown (:meth:`Progress.show`), or what is done with each kind of l
 """
 
 import logging
-import sys
 import time
 from typing import Any
 
 from dlrun.display.units import fitted, number
+from dlrun.errors import tell
 from dlrun.runs.metric_names import ROW_KEYS
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Progress:
 
     def show(self, text: str) -> None:
         """Shows a line to the person."""
-        print(text, file=sys.stderr, flush=True)
+        tell(text)
 
     def warn(self, text: str) -> None:
         """Tells something that the person should not miss."""

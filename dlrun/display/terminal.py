@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from dlrun.display.progress import Progress
 from dlrun.display.units import clock, fitted, number
+from dlrun.errors import safe
 
 
 def can_move(stream: TextIO) -> bool:
@@ -58,7 +59,7 @@ class TerminalProgress(Progress):
     def show(self, text: str) -> None:
         """Prints a line above the moving one."""
         if self.live is not None:
-            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.live.console.print(safe(text), markup=False, highlight=False, soft_wrap=True)
         else:
             super().show(text)
 

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 
 from dlrun.config.settings import Settings
-from dlrun.errors import InvalidConfig, show
+from dlrun.errors import InvalidConfig, show, tell
 from dlrun.system import user_folders
 
 
@@ -35,7 +34,7 @@ def initialize(settings: Settings) -> None:
 
 @functools.cache  # tells each notice once, though a sweep initialises for every group
 def _told(text: str) -> None:
-    print(f"notice: {text}", file=sys.stderr)
+    tell(f"notice: {text}")
 
 
 def mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:

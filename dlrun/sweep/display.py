@@ -13,6 +13,7 @@ from typing import Any
 from dlrun.display.progress import SILENCE, Progress
 from dlrun.display.terminal import can_move
 from dlrun.display.units import clock, fitted, number
+from dlrun.errors import safe, tell
 from dlrun.runs import files
 from dlrun.runs.status import FAILED, WORST_FIRST
 
@@ -73,9 +74,9 @@ class SweepDisplay:
     def note(self, text: str) -> None:
         """Prints a line."""
         if self.live is not None:
-            self.live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.live.console.print(safe(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
     def name(self, number: int) -> str:
         """A job's number, and what distinguishes it, for a person."""

@@ -1,10 +1,9 @@
 """``dlrun -m``: trains a grid, from the command to the trained runs."""
 
-import sys
 from typing import Any
 
 from dlrun.config import composition
-from dlrun.errors import InvalidConfig
+from dlrun.errors import InvalidConfig, tell
 from dlrun.runs import rundir
 from dlrun.runs.status import OVER
 from dlrun.sweep.folder import Folder, digest
@@ -39,7 +38,7 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
         jobs = belonging(folder, jobs)
     for axis in space.axes.values():
         for value in axis.twice:
-            print(f"notice: {axis.text}: {value} is there more than once, and is trained once", file=sys.stderr)
+            tell(f"notice: {axis.text}: {value} is there more than once, and is trained once")
     with small_footprint(launcher):
         over = {job.number for job in jobs if folder and job.number in folder.entries}
         over = {n for n in over if folder and folder.status(n) in OVER}

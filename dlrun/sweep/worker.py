@@ -12,7 +12,7 @@ from dlrun.config import components, plan
 from dlrun.data.fingerprint import changed_since, changes
 from dlrun.display.progress import Progress
 from dlrun.display.streams import go_on_unread
-from dlrun.errors import InvalidConfig
+from dlrun.errors import InvalidConfig, tell
 from dlrun.program import devices
 from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import prepare, with_plan
@@ -87,7 +87,7 @@ class Lines(Progress):
         log.info("%s", text)
 
     def show(self, text: str) -> None:
-        print(f"job {self.number}: {text}", file=sys.stderr, flush=True)
+        tell(f"job {self.number}: {text}")
 
 
 if __name__ == "__main__":
@@ -97,5 +97,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1]))
     except InvalidConfig as wrong:
-        print("\n".join(f"error: {problem}" for problem in wrong.problems), file=sys.stderr)
+        tell("\n".join(f"error: {problem}" for problem in wrong.problems))
         sys.exit(2)

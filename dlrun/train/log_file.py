@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 
+from dlrun.errors import safe
 from dlrun.runs import files, rundir
 
 
@@ -20,8 +21,15 @@ class Handler(logging.FileHandler):
 def handler(directory: Path) -> logging.FileHandler:
     """A logging handler that appends to the log.txt of a run directory."""
     made = Handler(directory / rundir.LOG)
-    made.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    made.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return made
+
+
+class _Formatter(logging.Formatter):
+    """Lines in which nothing acts on the terminal that shows the file, whoever wrote what they tell."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe(super().format(record))
 
 
 class LogFile:

@@ -19,6 +19,7 @@ from dlrun import __version__
 from dlrun.data.readers import paced
 from dlrun.data.readers.paced import Pace
 from dlrun.display.terminal import can_move
+from dlrun.errors import tell
 
 TRIES = 5
 """The most requests for a file to one mirror, as long as each brings some bytes before the connection breaks off."""
@@ -78,7 +79,7 @@ def _locked(path: Path) -> FileIO:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say(f"waiting for another process that downloads {path.stem}")
+            tell(f"waiting for another process that downloads {path.stem}")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:
             pass  # no locks on this file system: if two processes write at once, the checksum tells
@@ -195,10 +196,6 @@ def amount(size: int) -> str:
     return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{-(-size // 2**10)} KiB"
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 @contextmanager
 def _shown(file: File, have: int, url: str) -> Iterator[Any]:
     """Shows a download: a line on stderr, and on a terminal a progress bar below it while the download lasts.
@@ -206,7 +203,7 @@ def _shown(file: File, have: int, url: str) -> Iterator[Any]:
     Yields a function to call with the number of bytes each time that some have come.
     """
     begun = f", from {amount(have)} on" if have else ""
-    _say(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")
+    tell(f"downloading {file.name} ({amount(file.size)}{begun}) from {host(url)}")
     if not can_move(sys.stderr):
         yield lambda count: None
         return

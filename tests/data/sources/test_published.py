@@ -646,11 +646,14 @@ def test_a_refused_value(dlrun: Callable[..., Outcome], tmp_path: Path) -> None:
     assert line.startswith("error: data.folder=: not allowed; allowed: text")
 
 
+WAITING = {"timeout": 20.0, "min_rate": 1.0}
+
+
 def test_a_run_on_downloaded_data(dlrun: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     with Site() as site:
         serve(site, mnist, PUBLISHED, monkeypatch)
         outcome = dlrun("data=mnist", "batch_size=8", *QUICK)
     assert outcome.code == 0, outcome.err
     assert outcome.run["rows"] == {"train": 54, "val": 6, "test": 60}
-    assert outcome.run["config"]["data"] == {"name": "mnist", "folder": None, "download": True}
+    assert outcome.run["config"]["data"] == {"name": "mnist", "folder": None, "download": True, **WAITING}
     assert f"downloading train-images-idx3-ubyte.gz (46 KiB) from {site.host}" in outcome.err
