@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
-from dlrun.errors import InvalidConfig, printable, safe, tell
+from dlrun.errors import InvalidConfig, tell
 from dlrun.runs.loading import garbage_collector_off, load
 from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS

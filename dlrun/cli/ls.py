@@ -12,7 +12,7 @@ from typing import Any
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.cli.listing import best, command_words, look, none_found, start, written
 from dlrun.display.units import cut, number
-from dlrun.errors import printable, safe, show, tell
+from dlrun.errors import printable, show, tell
 from dlrun.runs.run import Run
 
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds

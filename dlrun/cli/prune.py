@@ -14,7 +14,7 @@ from typing import Any
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
-from dlrun.errors import InvalidConfig, nearest, printable, safe, show, tell
+from dlrun.errors import InvalidConfig, nearest, safe, show, tell
 from dlrun.runs import loading, rundir
 from dlrun.runs.prune import LeftAlone, Plan, delete, plan
 from dlrun.runs.run import Run

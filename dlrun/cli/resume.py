@@ -12,7 +12,7 @@ from dlrun.cli import prepare
 from dlrun.config import catalogue, composition, ignored, records, trust
 from dlrun.config.hydra_adapter import Config
 from dlrun.config.overrides import quoted
-from dlrun.errors import InvalidConfig, printable, safe, show, tell
+from dlrun.errors import InvalidConfig, show, tell
 from dlrun.runs import atomic, files, rundir
 from dlrun.train import log_file
 

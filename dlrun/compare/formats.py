@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from dlrun.compare.tables import ESSENTIAL, Column, Table
-from dlrun.errors import printable, safe, tell
+from dlrun.errors import printable, safe
 
 GAP = 2
 LONGEST = 40  # characters of a cell on a terminal

@@ -85,7 +85,9 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True, names: 
             whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
         else:
             whole = _chosen(tables.of_runs(some, view.columns, view.quantities, root), names)
-        found.append((f"below {printable(root)}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run"))
+        found.append(
+            (f"below {printable(root)}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run")
+        )
     if view.groups_only or (every and view.groups.repeated and not view.args.columns):
         some = view.order[:limit]
         whole = tables.of_groups(view.groups, some, view.quantities, view.compared)

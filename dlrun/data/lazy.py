@@ -5,16 +5,48 @@ They are subsets of other arrays, arrays that are mapped from a file, and files 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dlrun.errors import Unfit
+
 SAMPLE = 10_000  # rows of a sample at most
 SAMPLE_BYTES = 2**28  # of a sample at most
 PIECE_BYTES = 2**22  # copied or checked at a time
 ALIGNMENT = 64  # bytes
+
+_ROOM: ContextVar[float] = ContextVar("room", default=math.inf)
+
+
+@contextmanager
+def room(gigabytes: float) -> Iterator[None]:
+    """Within it :func:`require_room` refuses what takes more memory than this."""
+    token = _ROOM.set(gigabytes)
+    try:
+        yield
+    finally:
+        _ROOM.reset(token)
+
+
+def require_room(size: float, what: str, instead: str) -> None:
+    """Refuses to read what must be in memory as a whole, and has no room there.
+
+    Args:
+      size: bytes in memory.
+      what: is to be read, such as ``x unpacked``.
+      instead: what reads it in pieces, such as ``data.max_bytes``.
+
+    Raises:
+      Unfit: about the key ``stream.memory``.
+    """
+    if size > _ROOM.get() * 1e9:
+        needs = f"be {math.ceil(size / 1e8) / 10:g} or more, as {what} takes so many GB as a whole; {instead}"
+        raise Unfit(".stream.memory", _ROOM.get(), needs)
 
 
 @dataclass(frozen=True)

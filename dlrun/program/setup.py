@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dlrun.config.plan import Plan
+from dlrun.data import lazy
 from dlrun.data.checks import checked
 from dlrun.data.dataset import Dataset, cut
 from dlrun.data.fingerprint import changes
@@ -165,7 +166,7 @@ def prepare(plan: Plan, loaded: dict[Any, Dataset] | None = None, problems: Iter
         known_by = settings.stream.fingerprint
         which, loaded = (choices["data"], settings.split, known_by), {} if loaded is None else loaded
         if which not in loaded:
-            with blamed(plan, ""):
+            with blamed(plan, ""), lazy.room(settings.stream.memory):
                 source = choices["data"]()
             if not isinstance(source, Dataset):
                 name = plan.values["data"]["name"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dlrun.data import lazy
 from dlrun.data.dataset import Array
 from dlrun.data.readers.files import reason
 from dlrun.data.readers.numerals import ZEROS, Cell, Point, exact, is_number, number, plain, value
@@ -162,6 +163,7 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
     if file.is_dir():
         raise ValueError("it is a folder")
     try:
+        lazy.require_room(file.stat().st_size, file.name, "data=arrays is read in pieces")
         with open(file, "rb") as opened:
             content = opened.read(4)
             if content != b"PAR1":
@@ -249,7 +251,11 @@ def _parquet(file: Path) -> tuple[list[str], list[Array], Callable[[int], str]]:
 
     try:
         # Not read_table: where a folder above the file has a name like a=1, it adds a column a.
-        table = parquet.ParquetFile(file).read()
+        opened = parquet.ParquetFile(file)
+        groups = [opened.metadata.row_group(i) for i in range(opened.metadata.num_row_groups)]
+        unpacked = sum(group.total_byte_size for group in groups)
+        lazy.require_room(unpacked, f"{file.name} unpacked", "data=arrays is read in pieces")
+        table = opened.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"it is broken: {reason(error)}") from None
     return list(table.column_names), [_arrow(c) for c in table.columns], lambda i: f"row {i + 1}"

@@ -25,6 +25,8 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
         if place.is_symlink():
             there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
         raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
+    if not place.is_dir() and not place.is_file():  # a device or a pipe may never end
+        raise Unfit(key, path, f"name {what}: it is neither a file nor a folder")
     if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):  # else it would seem to be empty
         raise Unfit(key, path, f"name {what}: it can't be read: Permission denied")
     return place

@@ -15,6 +15,7 @@ from dlrun.data.readers.paced import USUAL, Pace
 from dlrun.data.readers.transfer import File
 from dlrun.errors import Unfit
 
+LARGEST = 2**28  # bytes of a file, unpacked: five times those of MNIST
 NAMES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -74,10 +75,12 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
       ValueError: if it is no such file, or does not have that shape.
     """
     try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            raw = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} can't be read ({reason(error)})") from None
+    if len(raw) > LARGEST:
+        raise ValueError(f"{path} has more than {LARGEST} bytes, unpacked")
     if not raw:
         raise ValueError(f"{path} is empty")
     axes = 1 + len(shape)

@@ -33,7 +33,7 @@ def readers(place: Path) -> Iterator[dict[str, Callable[[], Array]]]:
       BROKEN: one of these errors, if ``place`` is neither; the functions may raise them too.
     """
     if place.is_dir():
-        there = {file.stem: file for file in sorted(place.glob("*.npy"))}
+        there = {file.stem: file for file in sorted(place.glob("*.npy")) if file.is_file()}
         yield {name: partial(_mapped, file) for name, file in there.items()}
         return
     with open(place, "rb") as file:
@@ -78,6 +78,10 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
                 pass
             offset, order = _content(archive, info) + start, "F" if fortran else "C"
             return np.memmap(str(archive.filename), dtype, "r", offset, shape or (1,), order).reshape(shape)
+        of = Path(str(archive.filename)).name
+        lazy.require_room(
+            needed, f"{info.filename} of {of} unpacked", "numpy.savez packs nothing: it is read in pieces"
+        )
         array = lazy.aligned(shape[::-1] if fortran else shape, dtype)
         flat = array.reshape(-1)
         for piece in lazy.pieces(flat):

@@ -122,6 +122,8 @@ def _opened(place: Path, path: str | None) -> dict[str, Array]:
 def _array(name: str, read: Callable[[], Array], path: str | None) -> Array:
     try:
         array = read()
+    except Unfit:
+        raise
     except npy.BROKEN as error:
         raise Unfit("path", path, f"hold arrays that can be read: {name} can't: {npy.reason(error)}") from None
     if array.dtype.kind not in ("biufUS" if name.startswith("y") else "biuf"):

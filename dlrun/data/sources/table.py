@@ -115,6 +115,8 @@ def _unfit(key: str, value: Any, must: str) -> Iterator[None]:
     """Turns a ``ValueError`` about the value of a key into :class:`Unfit`."""
     try:
         yield
+    except Unfit:  # about another key
+        raise
     except ValueError as error:
         raise Unfit(key, value, f"{must}: {error}") from None
 

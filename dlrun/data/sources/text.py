@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import fnmatch
 import hashlib
+import math
 import os
 import sysconfig
 from collections import Counter
@@ -16,11 +17,14 @@ from pydantic import Field
 
 from dlrun.config.schema import Count
 from dlrun.config.settings import Text
+from dlrun.data import lazy
 from dlrun.data.dataset import Dataset, Rows
 from dlrun.data.readers import files
 from dlrun.data.readers.tokens import BytePairs, Bytes, Characters, Tokeniser
+from dlrun.display.units import counted
 from dlrun.errors import Unfit
 
+PART = "data.max_bytes reads a part"
 WHAT = "a file of text, or a folder of them"
 Share = Annotated[float, Field(gt=0, lt=1)]
 LEFT_OUT = {
@@ -84,6 +88,7 @@ def documents(
         if place.is_dir():
             listed = _below(place, pattern, LEFT_OUT if path is None else set())
             return split_by_files(_read(listed, path, pattern, max_bytes, seed), shares, path, seed)
+        lazy.require_room(min(place.stat().st_size, max_bytes or math.inf), place.name, PART)
         with open(place, "rb") as file:
             content = file.read() if max_bytes is None else _whole(file.read(max_bytes))
         return _split_in_order(content, shares, path)
@@ -122,8 +127,12 @@ def _skipped(name: str, left_out: set[str]) -> bool:
 def _read(listed: dict[str, Path], path: str | None, pattern: str, most: int | None, seed: int) -> dict[str, bytes]:
     """The contents of files, without empty ones and copies; of random ones if all have over ``most`` bytes."""
     order = list(listed) if most is None else _shuffled(listed, seed)
+    whole = sum(file.stat().st_size for file in listed.values())
+    lazy.require_room(min(whole, most or math.inf), f"text of {counted(len(listed), 'file')}", PART)
     texts, seen, size = {}, set(), 0
     for name in order:
+        if most is not None and size + listed[name].stat().st_size > most:
+            continue
         content = listed[name].read_bytes()
         digest = hashlib.sha256(content).digest()
         if content and digest not in seen and (most is None or size + len(content) <= most):
