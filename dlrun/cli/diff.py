@@ -5,7 +5,6 @@ but does not count, as it is never the same twice; nor do keys that only say how
 ``log.sinks``. What can't be compared is shown with the reason, and makes the runs different.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from dlrun.cli.arguments import Parser
 from dlrun.compare.compare_rows import Pair, in_words
 from dlrun.compare.difference import ABSENT, Difference, Incomparable, Section, difference
 from dlrun.display.units import number
-from dlrun.errors import InvalidConfig, printable, show
+from dlrun.errors import InvalidConfig, show, tell
 from dlrun.runs.loading import load_one
 from dlrun.runs.metric_names import how_it_ran
 from dlrun.runs.run import Run
@@ -54,7 +53,7 @@ def main(argv: list[str]) -> int:
     found = difference(*runs)
     for run in runs:
         if run.lost:
-            print(f"notice: {printable(run.path)}: {run.lost}", file=sys.stderr)
+            tell(f"notice: {run.path}: {run.lost}")
     from dlrun.display import page
 
     if args.format == "json":

@@ -10,7 +10,7 @@ from typing import Any
 from dlrun.compare import formats, tables
 from dlrun.compare.view import View
 from dlrun.display.units import noun
-from dlrun.errors import printable
+from dlrun.errors import printable, tell
 
 
 def _table(view: View) -> str:
@@ -101,7 +101,7 @@ def _chosen(table: tables.Table, names: Sequence[str]) -> tables.Table:
     found, unknown = tables.chosen(table, names)
     if unknown:
         known = ", ".join(dict.fromkeys(tables.called(column) for column in table.columns if column.name))
-        print(printable(f"--columns: groups have no {', '.join(unknown)}, only {known}"), file=sys.stderr)
+        tell(f"--columns: groups have no {', '.join(unknown)}, only {known}")
     return found if found.columns else table
 
 
