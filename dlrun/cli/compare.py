@@ -4,6 +4,7 @@ import argparse
 import io
 import math
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from dlrun.compare import formats  # here, as they import NumPy and SciPy, which --help has no use for
-    from dlrun.compare.view import View, notice
+    from dlrun.compare.view import Options, View, notice
     from dlrun.compare.writers import WRITERS
 
     folders = args.folders or [OUTPUTS]
@@ -114,7 +115,8 @@ def _run(args: argparse.Namespace) -> int:
         raise InvalidConfig([f"no runs below {', '.join(folders)}"])
     if args.where and not (chosen := runs.where(args.where)):
         raise InvalidConfig([f"--where {args.where!r}: holds for none of {len(runs)} runs"])
-    view = View(args, chosen if args.where else runs)
+    options = Options(**{field.name: getattr(args, field.name) for field in fields(Options)})
+    view = View(options, chosen if args.where else runs)
     key = None
     if args.x is not None and args.x not in AXES:
         from dlrun.compare.plot import against

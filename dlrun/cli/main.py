@@ -4,7 +4,6 @@ import argparse
 import gc
 import importlib
 import io
-import logging
 import os
 import sys
 import warnings
@@ -23,7 +22,6 @@ def main(argv: list[str] | None = None) -> int:
         argv = sys.argv[1:]
         streams.go_on_unread()
         gc.set_threshold(50_000, 50, 100)  # imports and tracing make millions of lasting objects: saves 10% of a start
-        logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # libraries' warnings are for developers, not for people who train a model
         if isinstance(sys.stdout, io.TextIOWrapper):

@@ -104,7 +104,7 @@ def _facts(view: View) -> list[tuple[str, str]]:
     counts = Counter(state(run) for run in view.runs)
     runs = ", ".join(f"{n} {status}" for status, n in counts.items())
     return [
-        ("folders", ", ".join(map(str, view.args.folders)) or "outputs"),
+        ("folders", ", ".join(map(str, view.options.folders)) or "outputs"),
         ("runs", f"{len(view.runs)}: {runs}"),
         ("groups", str(len(view.order))),
         ("written", time.strftime("%Y-%m-%d %H:%M %z")),

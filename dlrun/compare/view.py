@@ -1,6 +1,5 @@
 """What ``dlrun compare`` shows of its runs: which columns, in which order, in which groups."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from dlrun.compare.statistics.comparison import FEWEST, METHODS
 from dlrun.display.units import noun
 from dlrun.errors import InvalidConfig, printable, show, tell
 from dlrun.runs.metric_names import SEEDS
-from dlrun.runs.run import Run, usual
+from dlrun.runs.run import At, Run, usual
 from dlrun.runs.runs import Runs
 from dlrun.runs.times import TIMES, instant
 
@@ -21,8 +20,37 @@ NAMED = 5  # runs and folders that a notice lists
 FOLDED = 3  # if more groups could not be tested, they share one line
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may ask of a comparison: the flags of ``dlrun compare``, without their dashes.
+
+    Args:
+      folders: those that were named; none stands for ``outputs``.
+      metric, at, until: what is measured; None and nothing stand for the metric that chooses the best state.
+      columns: exactly these, instead of those that differ or, with ``all_columns``, of all.
+      group_by, baseline, detect: the groups, what they are held against, and the difference that is worth finding.
+      sort, reverse, limit, lines: the order of rows, how many, and how many of them on a terminal.
+      format: of :data:`~dlrun.compare.writers.WRITERS`.
+    """
+
+    folders: Sequence[str] = ()
+    metric: Sequence[str] | None = None
+    at: Sequence[At] | None = None
+    until: Sequence[tuple[str, float]] = ()
+    columns: Sequence[str] | None = None
+    all_columns: bool = False
+    group_by: Sequence[str] | None = None
+    baseline: str | None = None
+    detect: float | None = None
+    sort: str | None = None
+    reverse: bool = False
+    limit: int | None = None
+    lines: int = 20
+    format: str = "table"
+
+
 class View:
-    """Runs, their groups and comparisons, as the flags of a command ask for them.
+    """Runs, their groups and comparisons, as a user asks for them.
 
     Attributes:
       runs: best first, or as sorted; those that do not count last.
@@ -33,19 +61,19 @@ class View:
       columns: keys to show of a run.
     """
 
-    def __init__(self, args: argparse.Namespace, runs: Runs):
-        self.args = args
-        named = list(dict.fromkeys(measures.full(runs, name) for name in args.metric or ()))
+    def __init__(self, options: Options, runs: Runs):
+        self.options = options
+        named = list(dict.fromkeys(measures.full(runs, name) for name in options.metric or ()))
         if not named and (main := runs.main()) and main[0] in runs.metrics:
             named = [main[0]]
-        self.quantities = [measures.metric(runs, name, at) for name in named for at in args.at or (usual(name),)]
+        self.quantities = [measures.metric(runs, name, at) for name in named for at in options.at or (usual(name),)]
         counted = runs.of(run for run in runs if groups.averaged(run))
-        for quantity in self.quantities if args.metric or args.at else ():
+        for quantity in self.quantities if options.metric or options.at else ():
             notice(f"no {quantity.name} in", "completed run", [run.path for run in quantity.missing(counted)])
-        for name, target in dict.fromkeys(args.until):
+        for name, target in dict.fromkeys(options.until):
             self.quantities += measures.until(runs, name, target)
         by = (*self.quantities, None)[0]
-        self.groups = grouped(runs, args.group_by, args.baseline, by)
+        self.groups = grouped(runs, options.group_by, options.baseline, by)
         self.columns = self._columns(runs)
         self.runs = runs.of(sorted(runs, key=self._order(runs)))
         self.order = self._ranked(runs, by)
@@ -54,7 +82,9 @@ class View:
     @property
     def groups_only(self) -> bool:
         """Whether the user asked for groups, so that single runs are not shown; a paper is about groups."""
-        return bool(self.args.group_by or self.args.baseline or (self.args.format == "latex" and self.groups.repeated))
+        return bool(
+            self.options.group_by or self.options.baseline or (self.options.format == "latex" and self.groups.repeated)
+        )
 
     def best(self) -> list[Run]:
         """The best of the runs that count, by the first quantity."""
@@ -71,7 +101,7 @@ class View:
     @cached_property
     def verdicts(self) -> list["Verdict"]:
         """The verdict of each comparison, by quantity, then best group first."""
-        base, detect = self.groups.baseline, self.args.detect
+        base, detect = self.groups.baseline, self.options.detect
         return [
             Verdict(q.name, g.name, base.name, self.groups.verdict(g, c, q, detect), None if c.p is None else c.method)
             for q in self.quantities
@@ -141,26 +171,26 @@ class View:
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary per run, with plain values."""
-        timing = () if self.args.columns else ("steps_per_second", "seconds")
+        timing = () if self.options.columns else ("steps_per_second", "seconds")
         found = []
         for run in self.runs:
-            row: dict[str, Any] = {} if self.args.columns else {"directory": run.path, "status": groups.state(run)}
+            row: dict[str, Any] = {} if self.options.columns else {"directory": run.path, "status": groups.state(run)}
             row |= {name: run.value(name) for name in self.columns}
-            row |= {} if self.args.columns else {q.name: q.values[run] for q in self.quantities}
+            row |= {} if self.options.columns else {q.name: q.values[run] for q in self.quantities}
             found.append(row | {name: run.value(name) for name in timing})
         return found
 
     def _columns(self, runs: Runs) -> list[str]:
-        if self.args.columns:
+        if self.options.columns:
             of_groups = tables.OF_GROUPS if self.groups_only else ()
-            return list(dict.fromkeys(runs.column(name) for name in self.args.columns if name not in of_groups))
-        if self.args.all_columns:
+            return list(dict.fromkeys(runs.column(name) for name in self.options.columns if name not in of_groups))
+        if self.options.all_columns:
             return [name for name in runs.columns if name not in ("directory", "status", "steps_per_second", "seconds")]
         return sorted(runs.differing, key=lambda key: key.endswith(SEEDS))  # seeds come last
 
     def _ranked(self, runs: Runs, by: measures.Quantity | None) -> list[groups.Group]:
         """Groups by their means, best first; if only groups are shown, in the order that the user asked for."""
-        name, down, found = self.args.sort, self.args.reverse, self.groups
+        name, down, found = self.options.sort, self.options.reverse, self.groups
         if name is None or not self.groups_only:
             return found.ranked(by, worst=down and self.groups_only) if by else found.groups
         known = {q.name: q for q in self.quantities}
@@ -175,7 +205,7 @@ class View:
 
     def _order(self, runs: Runs) -> Callable[[Run], tuple[Any, ...]]:
         """A key to sort runs by: best first, or by a column. Runs that don't count or lack the value come last."""
-        first, name, down = (*self.quantities, None)[0], self.args.sort, self.args.reverse
+        first, name, down = (*self.quantities, None)[0], self.options.sort, self.options.reverse
         if name is None:
             return lambda run: (not groups.averaged(run), *_rank(first and first.rank(run), down))
         known = {q.name: q for q in self.quantities}

@@ -41,9 +41,9 @@ def _lines_said(view: View) -> list[str]:
 def _csv(view: View) -> str:
     if view.groups_only:
         return formats.to_csv(
-            tables.records(view.groups, view.order, view.quantities, view.compared)[: view.args.limit]
+            tables.records(view.groups, view.order, view.quantities, view.compared)[: view.options.limit]
         )
-    return formats.to_csv(view.records()[: view.args.limit])
+    return formats.to_csv(view.records()[: view.options.limit])
 
 
 def _json(view: View) -> str:
@@ -51,8 +51,8 @@ def _json(view: View) -> str:
     return formats.to_json(
         {
             "metrics": [q.name for q in view.quantities],
-            "runs": view.records()[: view.args.limit],
-            "groups": groups[: view.args.limit],
+            "runs": view.records()[: view.options.limit],
+            "groups": groups[: view.options.limit],
             "baseline": view.groups.baseline.name if view.groups.baseline else None,
             "verdicts": [vars(v) for v in view.verdicts],
             "notes": view.notes(),
@@ -77,21 +77,21 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True, names: 
       names: the columns to show where the user names none; by default all.
     """
     found = []
-    limit = view.args.limit or (view.args.lines if sys.stdout.isatty() and every else None)
+    limit = view.options.limit or (view.options.lines if sys.stdout.isatty() and every else None)
     if not view.groups_only:
         some = view.runs[:limit] if limit else view.runs
         root = os.path.commonpath([run.path for run in some]) if len(some) > 1 and sys.stdout.isatty() else ""
-        if view.args.columns:
+        if view.options.columns:
             whole = tables.Table([tables.column(some, name) for name in view.columns], [""] * len(some))
         else:
             whole = _chosen(tables.of_runs(some, view.columns, view.quantities, root), names)
         found.append(
             (f"below {printable(root)}:\n" if root else "") + write(whole) + _more(len(view.runs), len(some), "run")
         )
-    if view.groups_only or (every and view.groups.repeated and not view.args.columns):
+    if view.groups_only or (every and view.groups.repeated and not view.options.columns):
         some = view.order[:limit]
         whole = tables.of_groups(view.groups, some, view.quantities, view.compared)
-        whole = _chosen(whole, view.args.columns or names)
+        whole = _chosen(whole, view.options.columns or names)
         found.append(write(whole) + _more(len(view.order), len(some), "group"))
     return found
 
@@ -109,9 +109,9 @@ def _said(view: View) -> list[str]:
     """The verdicts, and the notes that explain them."""
     if not view.quantities:
         return []
-    if not (view.groups_only or (view.groups.repeated and not view.args.columns)):
+    if not (view.groups_only or (view.groups.repeated and not view.options.columns)):
         return []
-    limit = view.args.limit or (view.args.lines if sys.stdout.isatty() else None)
+    limit = view.options.limit or (view.options.lines if sys.stdout.isatty() else None)
     blocks = []
     for quantity in view.quantities:
         found = view.verdict_lines(quantity)

@@ -7,6 +7,7 @@ said to a person must not cost a run, and a reader who has seen enough is no err
 import contextlib
 import errno
 import io
+import logging
 import os
 import select
 import sys
@@ -50,6 +51,7 @@ class Outlet(io.FileIO):
 
 def go_on_unread() -> None:
     """Has this process go on when nobody reads its stdout or stderr any more; it calls this first of all."""
+    logging.raiseExceptions = False  # a full disk is told once, not by every log line that it swallows
     for fd in range(3):
         try:
             os.fstat(fd)

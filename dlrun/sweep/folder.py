@@ -178,7 +178,9 @@ def read(directory: Path) -> dict[str, Any] | None:
     if files.kind(file) is None:
         return None
     rundir.check(directory, OWN_FILES, (catalogue.EXPERIMENT, UNITS))
-    written = sorted(f"{catalogue.EXPERIMENT}/{path.name}" for path in (directory / catalogue.EXPERIMENT).glob("best*.yaml"))
+    written = sorted(
+        f"{catalogue.EXPERIMENT}/{path.name}" for path in (directory / catalogue.EXPERIMENT).glob("best*.yaml")
+    )
     rundir.check(directory, tuple(written), ())
     record = atomic.read_json(file)
     try:

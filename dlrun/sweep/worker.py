@@ -93,7 +93,6 @@ class Lines(Progress):
 if __name__ == "__main__":
     go_on_unread()
     leash()
-    logging.raiseExceptions = False  # a full disk is reported once, not for each lost log line
     try:
         sys.exit(main(sys.argv[1]))
     except InvalidConfig as wrong:
