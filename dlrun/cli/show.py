@@ -86,7 +86,7 @@ def draw_or_tell(
     if wrong:
         raise InvalidConfig(dict.fromkeys(wrong))
     if save is not None:
-        line_chart.save(drawn, save.resolve())
+        line_chart.save(drawn, save)
     print(text)
     for chart in drawn:
         from dlrun.display import line_chart

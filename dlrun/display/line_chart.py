@@ -152,7 +152,7 @@ def save(charts: list[Chart], file: Path) -> None:
         else:
             panel.set_ylabel(next(iter(chart.curves)))
     try:
-        figures.save(figure, file, form=file.suffix[1:].lower())
+        figures.save(figure, file.resolve(), form=file.suffix[1:].lower())  # a link of the user's own is followed
     except OSError as error:
         raise InvalidConfig([f"--save {file}: can't be written: {error.strerror}"]) from None
 
