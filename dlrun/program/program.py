@@ -17,6 +17,7 @@ from dlrun.config.plan import Plan
 from dlrun.nn.declared import NONE_FOLLOWS, Following
 from dlrun.nn.hyperparameter import Hyperparameter
 from dlrun.nn.parts import Inputs, Parts
+from dlrun.nn.random_stream import streams
 from dlrun.objective.metrics import Task
 from dlrun.optim.optimizers import kernels
 
@@ -81,7 +82,7 @@ class Program:
             linear_init=init(NONE_FOLLOWS),
             rate=None if rate is None else Hyperparameter(rate),
         )
-        rngs = nnx.Rngs(params=jax.random.fold_in(key, 0), dropout=jax.random.fold_in(key, 1))
+        rngs = streams(params=jax.random.fold_in(key, 0), dropout=jax.random.fold_in(key, 1))
         return self.model(self.inputs, self.outputs, parts, rngs, **section(numbers, "model"))
 
     def optimizer(self, numbers: dict[str, Array], lr: Array) -> optax.GradientTransformation:

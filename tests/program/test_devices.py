@@ -135,6 +135,7 @@ def every_equation(jaxpr):
     pytest.param(["-m", "seed=0,1"], "train_all", True, marks=pytest.mark.slow),
     pytest.param(["-m", "seed=0,1"], "train_all", False, marks=pytest.mark.slow),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_a_deterministic_run_tells_the_compiler(shell, tmp_path, words, function, deterministic):
     words = [*QUICK, f"deterministic={deterministic}", "compile_cache=null", *words]
     outcome = shell(*words, XLA_FLAGS=f"--xla_dump_to={tmp_path / 'dump'}")

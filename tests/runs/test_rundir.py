@@ -37,6 +37,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_100_simultaneous_starts_make_100_directories(own_folder):
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -131,6 +132,7 @@ def small_disk(own_folder):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_disk_full_is_told_and_the_last_good_state_kept(small_disk: Path, shell):
     run = shell(
         "model.widths=[300]",
