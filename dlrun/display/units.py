@@ -27,6 +27,7 @@ def counted(n: int, one: str) -> str:
 def prefixed(number: float, unit: str, base: int = 1000) -> str:
     """Three digits with the prefix that fits: ``1.5 MB``, ``12.3 GFLOP``; with the base 1024, ``1.04 MiB``."""
     power = 0
+    unit = "B" if unit == "iB" and number < 999.5 else unit
     while number >= 999.5 and power < 5:
         number, power = number / base, power + 1
     return f"{number:.3g} {('', 'k' if base == 1000 else 'K', 'M', 'G', 'T', 'P')[power]}{unit}"
