@@ -16,15 +16,16 @@ from dlrun.runs.rundir import OUTPUTS
 AXES = ("step", "epoch", "examples", "seconds")
 """What curves may be drawn along, as :data:`dlrun.compare.axes.Axis` says."""
 LINES = 20  # of a table on a terminal, unless --limit says another number
-DESCRIPTION = "Which runs there are, what their groups came to, and whether the differences\nare real."
+DESCRIPTION = "Shows runs side by side, their groups with error bars, and whether the\ndifferences are real."
 EPILOG = """\
-Runs are found at any depth below the folders. Those that differ in seeds alone
-are a group; only completed runs are averaged. Seeds are counted, not runs: of
-a seed's runs, as at several learning rates, the mean. A group is tested against
-the baseline by pairs of runs that match in seed and all else (by sign flips,
-exactly, with 8 to 14 seeds, more for several comparisons; else by Student's t),
-or by Welch's t where there are no pairs; p is corrected for the number of
-comparisons (Holm). Fewer than 3 seeds are never tested.
+Runs are found at any depth below the folders. Runs that differ only in their
+seeds form a group; only completed runs are averaged. Seeds are counted, not
+runs: runs with the same seed, as at several learning rates, count once, by
+their mean. Each group is tested against the baseline: by pairs of runs that
+match in seed and everything else (exactly, by sign flips, with 8 to 14 seeds,
+more for several comparisons; else by Student's t), or by Welch's t where there
+are no pairs. p is corrected for the number of comparisons (Holm). Fewer than
+3 seeds are never tested.
 
   dlrun compare                                  all runs below outputs/
   dlrun compare SWEEP --group-by act,norm --baseline 'act=relu and norm=none'
@@ -43,51 +44,56 @@ def parser() -> Parser:
     add_folders(p)
     which = p.add_argument_group("which runs")
     add_where(which)
-    which.add_argument("--sort", metavar="COLUMN", help="by a column, smallest first (default: best first)")
-    which.add_argument("--reverse", action="store_true", help="the other way round")
-    which.add_argument("--limit", type=_limit, metavar="N", help=f"lines of a table (a terminal: {LINES}), or all")
-    what = p.add_argument_group("what is shown of them")
+    which.add_argument("--sort", metavar="COLUMN", help="sort by a column, smallest first (default: best first)")
+    which.add_argument("--reverse", action="store_true", help="reverse the order")
+    which.add_argument(
+        "--limit", type=_limit, metavar="N", help=f"at most N lines of a table, or all (default on a terminal: {LINES})"
+    )
+    what = p.add_argument_group("what is shown")
     what.add_argument(
         "--metric", action="extend", type=_names, metavar="NAME,...",
-        help="such as test/accuracy (default: what chose the best state)",
+        help="metrics such as test/accuracy (default: the one that chose the best state)",
     )  # fmt: skip
     what.add_argument(
         "--at", type=_ats, metavar="WHEN,...",
-        help="its value at the best state (best), the last, min, max, or at step=N (default: best; of train/... last)",
+        help="which value: best (that of the best state), last, min, max or step=N (default: best; for train/... last)",
     )  # fmt: skip
     what.add_argument(
         "--until", action="extend", default=[], type=_targets, metavar="METRIC=VALUE,...",
-        help="steps and seconds of training to reach it",
+        help="show the steps and seconds of training until it is reached",
     )  # fmt: skip
     what.add_argument(
         "--columns", action="extend", type=_names, metavar="NAME,...",
-        help="exactly these: keys, facts of run.json, metrics; of groups also n, interval, best, difference, p, d",
+        help="show exactly these: keys, fields of run.json, metrics; "
+        "for groups also n, interval, best, difference, p, d",
     )  # fmt: skip
-    what.add_argument("--all-columns", action="store_true", help="all keys and facts, not only those that differ")
+    what.add_argument("--all-columns", action="store_true", help="show all keys and fields, not only those that differ")
     how = p.add_argument_group("groups")
     how.add_argument(
         "--group-by", action="extend", type=_names, metavar="KEY,...",
-        help="groups alone, by these keys (default: all that differ but seeds)",
+        help="show only groups, formed by these keys (default: all keys that differ, except seeds)",
     )  # fmt: skip
     how.add_argument(
         "--baseline", metavar="GROUP",
-        help="what the others are held against: act=relu, or best (default: the first group with 3 seeds)",
+        help="the group that the others are compared with: act=relu, or best (default: the first group with 3 seeds)",
     )  # fmt: skip
     how.add_argument(
-        "--detect", type=_positive, metavar="SIZE", help="the difference that is worth finding, in the metric's unit"
+        "--detect", type=_positive, metavar="SIZE", help="the smallest difference worth finding, in the metric's unit"
     )
     out = p.add_argument_group("output")
     one = out.add_mutually_exclusive_group()
     one.add_argument(
         "--format", choices=("table", "csv", "json", "md", "latex"), default="table", help="default: table"
     )
-    one.add_argument("--paths", action="store_true", help="the directories alone, for $(...)")
-    one.add_argument("--best", action="store_true", help="the directory of the best run alone")
-    out.add_argument("--plot", type=Path, metavar="FILE", help="curves of the groups: .png, .svg or .pdf")
+    one.add_argument("--paths", action="store_true", help="print only the directories, for $(...)")
+    one.add_argument("--best", action="store_true", help="print only the directory of the best run")
+    out.add_argument("--plot", type=Path, metavar="FILE", help="draw curves of the groups: .png, .svg or .pdf")
     out.add_argument(
-        "--x", metavar="AXIS", help=f"of curves: {', '.join(AXES)}; or a key: metrics against a number that was swept"
+        "--x",
+        metavar="AXIS",
+        help=f"draw curves along {', '.join(AXES)}; with a key, draw metrics against a number that was swept",
     )
-    out.add_argument("--report", type=Path, metavar="FILE", help="all of it as one page to open in a browser: .html")
+    out.add_argument("--report", type=Path, metavar="FILE", help="write all of it as one page for a browser: .html")
     return p
 
 
@@ -148,7 +154,7 @@ def _run(args: argparse.Namespace) -> int:
 def _check_files(args: argparse.Namespace) -> None:
     """Raises :class:`InvalidConfig` for files that can't be written: of a wrong suffix, or without a folder."""
     if args.x is not None and args.plot is None:
-        raise InvalidConfig([f"--x {args.x}: needs --plot FILE, which draws along it"])
+        raise InvalidConfig([f"--x {args.x}: needs --plot FILE"])
     for flag, file, kinds in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--report", args.report, (".html",))):
         if file is not None and file.suffix.lower() not in kinds:
             raise InvalidConfig([f"{flag} {file}: not allowed; allowed: a file that ends in {' or '.join(kinds)}"])
@@ -159,7 +165,7 @@ def _check_files(args: argparse.Namespace) -> None:
 def _names(text: str) -> list[str]:
     names = [word.strip() for word in text.split(",")]
     if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: names, with commas between them")
+        raise argparse.ArgumentTypeError(f"{text!r}: not allowed; allowed: names, separated by commas")
     return names
 
 

@@ -22,11 +22,11 @@ from dlrun.runs.rundir import is_number
 if TYPE_CHECKING:
     from dlrun.display.page import Page, Part
 
-DESCRIPTION = """In what two runs differ: configuration, metrics, timing, code, environment.
+DESCRIPTION = """Shows how two runs differ: in configuration, metrics, timing, code, environment.
 
-Equal are runs with the same configuration, metrics (every row of
-metrics.jsonl), code and environment. Timing is shown and does not count, nor do
-keys that only say how a run is made, such as log.sinks."""
+Two runs are equal if they have the same configuration, metrics (every row of
+metrics.jsonl), code and environment. Timing is shown but does not count, nor do
+keys that only say how a run is executed, such as log.sinks."""
 EXITS = "exit code: 0 equal, 1 different, 2 a run can't be read"
 
 

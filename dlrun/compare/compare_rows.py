@@ -91,7 +91,7 @@ def in_words(rows: RowComparison) -> str:
     elif both:
         parts.append(f"the {both} that both have are equal" if any(rows.only) else f"all {both} equal")
     parts += [f"{n} only in {name}" for name, n in zip("AB", rows.only, strict=True) if n]
-    return "; ".join(parts) or "none to hold against each other"
+    return "; ".join(parts) or "none to compare"
 
 
 def _relative(old: Any, new: Any) -> float:

@@ -92,7 +92,7 @@ def difference(a: Run, b: Run) -> Difference:
     metrics = _metrics(a, b, reason, incomparable, alone)
     if a.facts.get("git.dirty") and b.facts.get("git.dirty"):
         incomparable.append(
-            Incomparable("changes that were not committed, which nothing tells", {"git.dirty": (True, True)}, False)
+            Incomparable("uncommitted changes, whose content is not recorded", {"git.dirty": (True, True)}, False)
         )
     sections = {
         "configuration": configuration,
@@ -103,7 +103,7 @@ def difference(a: Run, b: Run) -> Difference:
     }
     sections["timing"].counts = False
     if alone:
-        incomparable.append(Incomparable("in one of both alone", alone, not all(map(how_it_ran, alone))))
+        incomparable.append(Incomparable("only in one of them", alone, not all(map(how_it_ran, alone))))
     return Difference((a, b), sections, compare_rows(a, b, lambda name: reason(name) is None), incomparable)
 
 
@@ -143,7 +143,7 @@ def _configuration(a: Run, b: Run, incomparable: list[Incomparable], alone: dict
         prepared = [_prepared(run) for run in (a, b)]
         both = {key: (prepared[0][key], prepared[1][key]) for key in prepared[0] if key in prepared[1]}
         if changed := {key: pair for key, pair in both.items() if not same(*pair)}:
-            incomparable.append(Incomparable(f"other data, says {rundir.DATA}", changed))
+            incomparable.append(Incomparable(f"other data, according to {rundir.DATA}", changed))
     return section
 
 

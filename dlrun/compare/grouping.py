@@ -87,7 +87,9 @@ def _best(groups: list[Group], by: Quantity | None, data: Mapping[Run, str]) -> 
     """The best group that can be tested. Raises :class:`InvalidConfig` if there is none by which to tell."""
     if len(sets := {data[run] for group in groups for run in group.runs}) > 1:
         which = ", ".join(sorted(sets))
-        raise InvalidConfig([f"--baseline {BEST}: the groups are of different data: {which}; --where data=... chooses"])
+        raise InvalidConfig(
+            [f"--baseline {BEST}: the groups were trained on different data: {which}; --where data=... chooses one"]
+        )
     found = [(mean, group) for group in _testable(groups, by) if by and (mean := group.summary(by).mean) is not None]
     if by is None or not found:
         raise InvalidConfig([f"--baseline {BEST}: no group has a completed run with a metric"])

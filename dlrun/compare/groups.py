@@ -18,6 +18,7 @@ from dlrun.compare.measures import Quantity
 from dlrun.compare.statistics.comparison import Comparison, Summary, compare, summary
 from dlrun.compare.statistics.units import Result, Seeds, units
 from dlrun.compare.verdict import conclusion, notes
+from dlrun.display.units import noun
 from dlrun.errors import show
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
@@ -188,7 +189,7 @@ class Groups:
         """Says what a comparison leaves out, and in what else the groups differ."""
         name, against = self.told_apart(group)
         sides = [(group, name)] + ([(self.baseline, against)] if self.baseline else [])
-        lost = [f"{n} {status} of {name}" for g, name in sides for status, n in g.left_out.items()]
+        lost = [f"{n} {status} {noun(n, 'run')} of {name}" for g, name in sides for status, n in g.left_out.items()]
         baseline = self.baseline.completed if self.baseline else []
         return [
             *notes(replace(c, group=name, baseline=against), quantity.measure),

@@ -60,7 +60,7 @@ def conclusion(c: Comparison, measure: Measure, detect: float | None = None) -> 
         if n == 0:
             return f"{c.group if c.sizes[0] == 0 else c.baseline} has no value to compare"
         whose = "" if len({*c.sizes}) == 1 else f" of {c.group if c.sizes[0] == n else c.baseline}"
-        return f"{n} {noun(n, 'seed')}{whose} {'is' if n == 1 else 'are'} too few to say"
+        return f"{n} {noun(n, 'seed')}{whose} {'is' if n == 1 else 'are'} too few to compare"
     few = f" as only {c.few} match{'es' if c.few == 1 else ''}" if c.few else ""
     over = f"paired over {_values(c)}" if c.paired else f"unpaired{few}, {_values(c)}"
     how = f"({over}, {_p(c)})"
@@ -71,7 +71,10 @@ def conclusion(c: Comparison, measure: Measure, detect: float | None = None) -> 
     if not any(c.spreads or ()):
         if not c.difference:
             return f"no difference: all values are equal ({over})"
-        return f"no difference shown: {measure.size(c.difference)} without any spread {how}"
+        size = measure.size(c.difference)
+        return (
+            f"no difference shown: the means differ by {size}, but the values have no spread to test it against {how}"
+        )
     return f"no difference shown {how}; {_outlook(c, measure, detect)}"
 
 
@@ -94,13 +97,14 @@ def _outlook(c: Comparison, measure: Measure, detect: float | None) -> str:
     more = c.more(wanted)
     each = "" if c.paired else " of each"
     if more:
-        return f"{more} more {noun(more, 'seed')}{each} would detect {measure.size(wanted)} with {POWER:.0%} power"
+        found = f"a difference of {measure.size(wanted)} with {POWER:.0%} power"
+        return f"{more} more {noun(more, 'seed')}{each} would detect {found}"
     if more is None and detect is not None:
-        needed = f"more than {MORE} further seeds{each} would be needed"
-        return f"{needed} to detect {measure.size(wanted)} with {POWER:.0%} power"
+        needed = f"more than {MORE} more seeds{each} would be needed"
+        return f"{needed} to detect a difference of {measure.size(wanted)} with {POWER:.0%} power"
     # Either these seeds are enough to find that size (more is 0), or the one seen is so small that none would be.
     reach = wanted if more == 0 else c.detectable or 0.0
-    return f"{_values(c)} detect {measure.size(reach)} with {POWER:.0%} power"
+    return f"{_values(c)} can detect a difference of {measure.size(reach)} with {POWER:.0%} power"
 
 
 def _p(c: Comparison) -> str:

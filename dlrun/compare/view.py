@@ -95,7 +95,7 @@ class View:
             raise InvalidConfig([f"--best: none of {len(self.runs)} runs completed with a metric"])
         if len(data := self.groups.sets(found)) > 1:
             text = f"notice: best by {self.quantities[0].name} of runs on different data: {', '.join(sorted(data))}"
-            tell(f"{text}; --where data=... chooses")
+            tell(f"{text}; --where data=... chooses one")
         return [min(found, key=lambda run: self.quantities[0].rank(run) or 0)]
 
     @cached_property
@@ -115,42 +115,47 @@ class View:
         tested = [v for v in found if v.method]
         if (few := len(found) - len(tested)) <= FOLDED:
             return [v.text for v in found]
-        rest = f"{few} groups against {self.groups.against}: fewer than {FEWEST} seeds to compare are too few to say"
+        rest = f"{few} groups have fewer than {FEWEST} seeds to compare with {self.groups.against}, which is too few"
         return [*(v.text for v in tested), rest]
 
     def notes(self) -> list[str]:
         """Explains the verdicts: what they are about, what was not compared, and which methods were used."""
         order = self.order
         if len(order) > 1 and not self.groups.repeated:
-            return ["one run a group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
+            return ["one run per group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
         if len(order) > groups.MOST:
-            return [f"{len(order)} groups are too many to compare ({groups.MOST} at most): see --where, --group-by"]
+            return [
+                f"{len(order)} groups are too many to compare ({groups.MOST} at most); "
+                "select some with --where or --group-by"
+            ]
         found = self._baseline()
         if mixed := self.groups.mixed:
             keys = ", ".join(map(short, mixed))
-            found.append(f"within groups runs differ in {keys}, not in seeds alone; ± and intervals are over all that")
+            found.append(
+                f"within groups, runs differ in {keys} as well as in seeds; ± and intervals are over all of these"
+            )
         if averaged := self.groups.averaged_over:
             keys = ", ".join(map(short, averaged))
             found.append(
-                f"runs of a seed differ in {keys} and count as one, their mean: n, ± and intervals are over seeds"
+                f"runs with the same seed differ in {keys} and count once, by their mean; "
+                "n, ± and intervals are over seeds"
             )
         if mixed := [group.name for group in order if surroundings.mixed(group.completed)]:
-            found.append(
-                f"runs within a group were trained on different data, says {surroundings.DATA}: {', '.join(mixed)}"
-            )
+            told = f"runs within a group were trained on different data, according to {surroundings.DATA}"
+            found.append(f"{told}: {', '.join(mixed)}")
         if self.groups.crossed:
             several = " and ".join(self.groups.seeds)
-            found.append(f"runs share values of {several}: n counts those of which there are fewer")
+            found.append(f"runs share values of {several}; n counts the values of the one that has fewer")
         if foreign := [group for group in order if self.groups.foreign(group)]:
             named = ", ".join(group.name for group in foreign)
             data = ", ".join(sorted(set().union(*(self.groups.sets(group.runs) for group in foreign))))
             which = named if len(named) <= 3 * groups.LONGEST else f"{len(foreign)} groups of {data}"
-            found.append(f"not compared, being of other data: {which}")
+            found.append(f"not compared, as they were trained on other data: {which}")
         if used := dict.fromkeys(verdict.method for verdict in self.verdicts if verdict.method):
             named = "; ".join(f"{name} ({METHODS[name]})" for name in used)
             effect = "d: Cohen's d_z of pairs, else Hedges' g"
             told = any(" power" in v.text for v in self.verdicts)
-            power = "; power: if the true spread is the one seen" if told else ""
+            power = "; power: if the true spread is the observed one" if told else ""
             shares = ", of a share by log-odds" if any(q.measure.share for q in self.quantities) else ""
             intervals = f"intervals 95%{shares}"
             found.append(

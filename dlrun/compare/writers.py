@@ -113,13 +113,20 @@ def _said(view: View) -> list[str]:
         return []
     limit = view.options.limit or (view.options.lines if sys.stdout.isatty() else None)
     blocks = []
-    for quantity in view.quantities:
-        found = view.verdict_lines(quantity)
+    for names, found in _verdicts(view):
         lines = [_wrapped(line) for line in found[:limit]]
         more = _more(len(found), len(lines), "verdict")
-        blocks += ["\n".join([f"{printable(quantity.name)}:", *lines]) + more] if lines else []
+        blocks += ["\n".join([f"{printable(names)}:", *lines]) + more] if lines else []
     blocks += [_wrapped(note, indent="") for note in view.notes()]
     return blocks
+
+
+def _verdicts(view: View) -> list[tuple[str, Sequence[str]]]:
+    """The names of metrics with the lines of their verdicts; metrics of which the same is said share them."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for quantity in view.quantities:
+        names.setdefault(tuple(view.verdict_lines(quantity)), []).append(quantity.name)
+    return [(", ".join(those), lines) for lines, those in names.items()]
 
 
 def _wrapped(text: str, indent: str = "  ") -> str:

@@ -118,7 +118,8 @@ def test_pairs_match_in_all_else(dlrun):
     outcome = dlrun("compare", "--group-by", "act", "--baseline", "gelu")
     assert "paired over 3 seeds" in outcome.out
     assert (
-        "runs of a seed differ in norm and count as one, their mean: n, ± and intervals are over seeds" in outcome.out
+        "runs with the same seed differ in norm and count once, by their mean; n, ± and intervals are over seeds"
+        in outcome.out
     )
     assert outcome.out.split()[:3] == ["act", "n", "runs"]
     shutil.rmtree("outputs/none2relu")
@@ -126,10 +127,10 @@ def test_pairs_match_in_all_else(dlrun):
     for path in Path("outputs").glob("*2*"):
         shutil.rmtree(path)
     outcome = dlrun("compare", "--group-by", "act,norm", "--baseline", "act=gelu and norm=layer")
-    assert "runs of a seed" not in outcome.out
-    assert "5 groups against act=gelu norm=layer: fewer than 3 seeds to compare are too few to say" in outcome.out
+    assert "runs with the same seed" not in outcome.out
+    assert "5 groups have fewer than 3 seeds to compare with act=gelu norm=layer, which is too few" in outcome.out
     outcome = dlrun("compare", "--where", "act=gelu", "--baseline", "none")
-    assert outcome.out.count("2 seeds are too few to say") == 2
+    assert outcome.out.count("2 seeds are too few to compare") == 2
     assert outcome.out.splitlines()[0].endswith("  − none")  # neither p nor the size of an effect
 
 
@@ -209,7 +210,7 @@ def test_other_data_versions_and_devices_are_said_and_pairs_stay(dlrun):
 
 
 def test_different_data_within_a_group_is_told(dlrun):
-    note = "runs within a group were trained on different data, says data.digest: "
+    note = "runs within a group were trained on different data, according to data.digest: "
     sweep({"gelu": GELU, "relu": RELU}, data__folder="one")
     recorded("*", data="aaaa")
     assert note not in dlrun("compare").out
@@ -241,7 +242,7 @@ def test_a_setting_that_older_runs_do_not_have_is_no_default(dlrun):
     (found,) = json.loads(dlrun("compare", "--where", "act=relu", "--format", "json").out)["groups"]
     assert found["n"] == 4
     recorded("relu3", config__ema=0.9)
-    assert "within groups runs differ in ema, not in seeds alone" in dlrun("compare", "--where", "act=relu").out
+    assert "within groups, runs differ in ema as well as in seeds" in dlrun("compare", "--where", "act=relu").out
     recorded("gelu*", config__ema=0.9)
     assert "compared only where both have ema=0.9" in dlrun("compare", "--group-by", "act").out
 
@@ -257,8 +258,13 @@ def test_seeds_of_any_section_are_seeds(dlrun):
 @pytest.mark.parametrize(
     ("splits", "n", "note"),
     [
-        (2, "4", "runs of a seed differ in split.seed and count as one, their mean: n, ± and intervals are over seeds"),
-        (3, "3", "runs share values of seed and split.seed: n counts those of which there are fewer"),
+        (
+            2,
+            "4",
+            "runs with the same seed differ in split.seed and count once, by their mean; n, ± and intervals are "
+            "over seeds",
+        ),
+        (3, "3", "runs share values of seed and split.seed; n counts the values of the one that has fewer"),
     ],
 )
 def test_each_seed_on_each_split(dlrun, splits: int, n: str, note: str):
@@ -301,7 +307,7 @@ def test_only_completed_runs_are_averaged_and_the_others_are_shown(dlrun):
     counts = {name: (row["n"], row["not counted"]) for name, row in rows.items()}
     assert counts == {"relu": ("4", "5"), "gelu": ("4", "1")}
     assert "1 diverged, 1 failed, 1 killed, 1 pruned, 1 stopped" in dlrun("compare", "--group-by", "act").out
-    assert "; not counted: 1 damaged of gelu, 1 diverged of relu" in outcome.out
+    assert "; not counted: 1 damaged run of gelu, 1 diverged run of relu" in outcome.out
     assert dlrun("compare", "--best").out == "outputs/relu1\n"
 
 
@@ -336,7 +342,7 @@ def test_groups_of_other_data_are_not_held_against_each_other(dlrun):
     for seed, value in enumerate(GELU):
         trained(f"i{seed}", value, act__name="gelu", seed=seed, data__name="iris")
     outcome = dlrun("compare")
-    assert "not compared, being of other data: act=gelu data=iris" in outcome.out
+    assert "not compared, as they were trained on other data: act=gelu data=iris" in outcome.out
     assert outcome.out.count("beats") == 1
     assert "iris" not in dlrun("compare", "--where", "data=digits").out
     outcome = dlrun("compare", "--best")
@@ -372,13 +378,14 @@ def test_time_to_a_target(dlrun):
     row = records(dlrun("compare", "--until", "val/accuracy=0.915", "--format", "csv"))[0]
     assert (row["steps to val/accuracy ≥ 0.915"], row["seconds to val/accuracy ≥ 0.915"]) == ("20.0", "2.0")
     outcome = dlrun("compare", "--until", "accuracy=0.5", "--group-by", "act")
-    assert "steps to val/accuracy ≥ 0.5:\n  relu against gelu: no difference: all values are equal" in outcome.out
+    both = "steps to val/accuracy ≥ 0.5, seconds to val/accuracy ≥ 0.5:\n"  # of which the same is said
+    assert both + "  relu against gelu: no difference: all values are equal" in outcome.out
     row = records(dlrun("compare", "--until", "val/accuracy=0.99", "--format", "csv"))[0]
     assert row["steps to val/accuracy ≥ 0.99"] == ""
     outcome = dlrun("compare", "--until", "accuracy=0.915,loss=1", "--until", "accuracy=0.915", "--group-by", "act")
     assert outcome.out.count("steps to val/accuracy ≥ 0.915") == 2  # in a head, and over the verdicts
     assert "20 (n=1)" in outcome.out
-    assert "left out: 3 runs of gelu that did not get there" in outcome.out
+    assert "left out: 3 runs of gelu that did not reach it" in outcome.out
     rows = records(dlrun("compare", "--until", "accuracy=0.915", "--group-by", "act", "--format", "csv"))
     assert [row["steps to val/accuracy ≥ 0.915 n"] for row in rows] == ["4", "1"]
 
@@ -442,10 +449,10 @@ def test_rows_of_groups_have_pairs_and_what_the_verdict_adds(dlrun):
     groups = {group["group"]: group for group in found["groups"]}
     notes = (
         "left out: 1 run without a partner; the groups also differ in device gpu: NVIDIA H200 against cpu: cpu; "
-        "not counted: 1 failed of gelu"
+        "not counted: 1 failed run of gelu"
     )
     told = {name: (g["val/accuracy pairs"], g["val/accuracy notes"]) for name, g in groups.items()}
-    expected = {"gelu": (None, None), "relu": (3, notes), "tanh": (None, "not counted: 1 failed of gelu")}
+    expected = {"gelu": (None, None), "relu": (3, notes), "tanh": (None, "not counted: 1 failed run of gelu")}
     assert told == expected
     assert all(v["text"].endswith(f"; {told[v['group']][1]}") for v in found["verdicts"])
     rows = {row["group"]: row for row in records(dlrun(*words, "csv"))}
@@ -468,7 +475,7 @@ def test_one_run_a_group_and_one_group(dlrun):
     trained("a", 0.9, act__name="gelu")
     trained("b", 0.8, act__name="relu")
     assert "\n\n" not in dlrun("compare").out.strip()  # the runs alone
-    assert "one run a group: to tell whether differences are real" in dlrun("compare", "--group-by", "act").out
+    assert "one run per group: to tell whether differences are real" in dlrun("compare", "--group-by", "act").out
     shutil.rmtree("outputs/b")
     trained("c", 0.8, act__name="gelu", seed=1)
     assert "all    2  0.850 ± 0.071" in dlrun("compare").out
@@ -529,7 +536,7 @@ def test_what_can_be_wrong(dlrun):
         ("--until", "val/accuracy=nan"): "--until: 'val/accuracy=nan': not allowed",
         ("--until", "speed=3"): "speed: no such metric",
         ("--group-by", "act", "--sort", "seed"): "--sort seed: not allowed; allowed of groups: act, val/accuracy",
-        ("--columns", ""): "--columns: '': not allowed; allowed: names, with commas between them",
+        ("--columns", ""): "--columns: '': not allowed; allowed: names, separated by commas",
         ("--metric", "loss,"): "--metric: 'loss,': not allowed",
         ("--at", "best,lats"): "--at: 'lats': not allowed; allowed: best, last, min, max, step=N",
         ("--detect", "0"): "--detect: '0': not allowed; allowed: a number > 0",
@@ -676,7 +683,7 @@ def test_a_long_name_of_the_baseline_is_said_once(dlrun):
     base = "act=gelu optim.beta_1=0.12346 optim.weight_decay=0.00012346"
     outcome = dlrun("compare")
     assert "\n  act=relu beats act=gelu by 3.0" in outcome.out
-    assert "4 groups against the baseline: fewer than 3 seeds to compare" in outcome.out
+    assert "4 groups have fewer than 3 seeds to compare with the baseline" in outcome.out
     assert f"\n\nbaseline: {base}\n\n" in outcome.out
     assert "  − baseline" in outcome.out
     found = json.loads(dlrun("compare", "--format", "json").out)
@@ -779,7 +786,10 @@ def test_the_best_group_as_baseline(dlrun):
     assert "baseline: relu, the best by train/loss" not in dlrun(*words, "--metric", "train/loss").out
     assert "fewer" not in dlrun(*words, "--where", "act in (relu,gelu)").out
     trained("other", 0.9, act__name="relu", data__name="iris")
-    error = "error: --baseline best: the groups are of different data: iris, not recorded; --where data=... chooses\n"
+    error = (
+        "error: --baseline best: the groups were trained on different data: iris, not recorded; "
+        "--where data=... chooses one\n"
+    )
     assert dlrun(*words).err == error
     made("young", status="running", rows=[], act__name="new")
     assert (
@@ -823,7 +833,7 @@ def test_other_files_are_other_data_unless_their_contents_are_the_same(dlrun):
     for name, path in (("a", "houses.csv"), ("b", "cars.csv")):
         for seed, value in enumerate(GELU):
             trained(f"{name}{seed}", value, act__name=name, seed=seed, data__name="table", data__path=path)
-    assert "not compared, being of other data: act=b data.path=cars.csv\n" in dlrun("compare").out
+    assert "not compared, as they were trained on other data: act=b data.path=cars.csv\n" in dlrun("compare").out
     recorded("*", data="aaaa")
     assert "not compared" not in dlrun("compare").out
     recorded("b*", data="bbbb")

@@ -80,7 +80,7 @@ environment: 1 changed, 5 unchanged
 incomparable
   means over other steps, as log.every differs (does not count):
     train/loss: 0.1000 | 0.1000
-  in one of both alone:
+  only in one of them:
     B:  val/top5=0.9000
 
 different: configuration, metrics, code, environment, rows, incomparable
@@ -103,7 +103,7 @@ def test_json_says_the_same(dlrun):
     assert told["rows"]["equal"] == 6
     assert told["incomparable"] == [
         {"reason": "act=relu and act=gelu", "values": {"act.approximate": {"b": False}}, "counts": True},
-        {"reason": "in one of both alone", "values": {"test/loss": {"b": None}}, "counts": True},
+        {"reason": "only in one of them", "values": {"test/loss": {"b": None}}, "counts": True},
     ]
 
 
@@ -180,7 +180,7 @@ def test_metrics_of_other_rows_are_incomparable(changes: dict[str, Any], reason:
     assert incomparable.reason == f"metrics of other rows, as {reason}"
     assert {name for name in SUMMARY if name.count("/") and name != "best/step"} == incomparable.values.keys()
     assert not found.sections["metrics"].changed
-    assert in_words(found.rows) == "none to hold against each other"
+    assert in_words(found.rows) == "none to compare"
 
 
 def test_other_losses_and_ways_to_choose_the_best_state():
@@ -205,7 +205,7 @@ def test_data_whose_content_changed_under_its_name(dlrun):
         atomic.write_json(run(name) / rundir.DATA, {"kind": "features", "input_mean": [mean], "classes": ["x"]})
     (Path("outputs/c") / rundir.DATA).write_text('{"input_mean": [0.5], "later": 1}')
     outcome = dlrun("diff", "outputs/a", "outputs/b")
-    assert "  other data, says data.json:\n    input_mean: [0.5] | [0.6]\n" in outcome.out
+    assert "  other data, according to data.json:\n    input_mean: [0.5] | [0.6]\n" in outcome.out
     assert outcome.code == 1
     assert dlrun("diff", "outputs/a", "outputs/c").code == 0, "later versions may tell more"
 
@@ -216,7 +216,7 @@ def test_uncommitted_changes_are_told(dlrun):
     outcome = dlrun("diff", "outputs/a", "outputs/b")
     assert outcome.code == 0
     assert (
-        "  changes that were not committed, which nothing tells (does not count):\n    git.dirty: true | true"
+        "  uncommitted changes, whose content is not recorded (does not count):\n    git.dirty: true | true"
         in outcome.out
     )
 
@@ -237,7 +237,7 @@ VAL = [
     ("a", "b", "expected"),
     [
         (VAL, VAL, "all 5 equal"),
-        ([], [], "none to hold against each other"),
+        ([], [], "none to compare"),
         (VAL, [], "5 only in A"),
         (VAL, VAL[:3], "the 3 that both have are equal; 2 only in A"),
         (VAL, [*VAL[:2], *({**r, "loss": 1.0} for r in VAL[2:])],
@@ -289,7 +289,8 @@ def test_what_is_no_run(dlrun):
         "file": "file: not a folder",
         "outputs/sweep": "outputs/sweep: a sweep; name one of its 4 runs, outputs/sweep/0 ... outputs/sweep/10",
         "outputs/young": "outputs/young: a sweep that has no run yet",
-        "outputs/empty": "outputs/empty: no run directory: it has no run.json; dlrun ls lists the runs below a folder",
+        "outputs/empty": "outputs/empty: not a run directory: it has no run.json; dlrun ls lists the runs below "
+        "a folder",
         "": ": no such folder",
     }
     for path, line in expected.items():

@@ -190,7 +190,7 @@ def test_a_band_ends_where_the_first_of_its_seeds_ends(drawn):
     assert np.isfinite(fewer.get_ydata()).tolist() == [False, False, True, True]
     ends = sorted(path.vertices[:, 0].max() for band in panel.collections for path in band.get_paths())
     assert ends == [30, 40]
-    assert figure.texts[0].get_text().endswith("\ndotted: fewer than n seeds go on")
+    assert figure.texts[0].get_text().endswith("\ndotted: fewer than n seeds reach this far")
     assert {text.get_text() for text in panel.texts} == {"relu  n=3", "gelu  n=3"}
 
 
@@ -304,6 +304,6 @@ def test_what_is_no_axis(dlrun):
         outcome = dlrun("compare", "--plot", "c.png", "--x", word)
         assert (outcome.code, outcome.out) == (2, "")
         assert outcome.err.startswith(f"error: {said}"), outcome.err
-    assert dlrun("compare", "--x", "epoch").err == "error: --x epoch: needs --plot FILE, which draws along it\n"
+    assert dlrun("compare", "--x", "epoch").err == "error: --x epoch: needs --plot FILE\n"
     assert not Path("c.png").exists()
     assert get_args(Axis) == compare.AXES

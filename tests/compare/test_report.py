@@ -117,7 +117,7 @@ def test_verdicts_and_their_side(tmp_path: Path):
     sides = {verdict["text"].split()[0]: verdict["side"] for verdict in found["verdicts"]}
     assert sides == {"gelu": "better", "relu": "worse"}
     assert found["groups"]["names"][found["groups"]["baseline"]] == "tanh"
-    assert found["methods"][0].startswith("within groups runs differ in optim.lr")
+    assert found["methods"][0].startswith("within groups, runs differ in optim.lr")
     assert "paired t (scipy.stats.ttest_rel)" in found["methods"][1]
     assert found["groups"]["means"][0] == pytest.approx([0.918, 0.88973, 0.93951], abs=1e-5)
     assert found["confusion"][0] == {"group": 0, "runs": 4, "classes": ["a", "b"], "counts": [[28, 4], [8, 40]]}
@@ -375,8 +375,8 @@ def test_a_filter_of_no_column_says_so(opened):
         ("act=gelu or", "the end after or: expected a column or a word"),
         ('act="gelu', '"gelu: not closed'),
         ("act=gelu)", ") after gelu: expected and, or"),
-        ("act!gelu", "!gelu: ! is no sign of a condition"),
-        ("not " * 51 + "act=gelu", "more than 50 parentheses or nots within each other"),
+        ("act!gelu", "!gelu: ! is not part of a condition"),
+        ("not " * 51 + "act=gelu", "more than 50 nested parentheses or nots"),
     ],
 )
 def test_a_filter_that_is_no_condition_says_what_it_expected(opened, words: str, said: str):
@@ -438,7 +438,7 @@ def test_a_band_ends_where_the_first_of_its_seeds_ends(opened):
     assert lengths("base .line:not(.fewer)") == [4], "five points that all three seeds reach"
     assert lengths("base .line.fewer") == [5], "from the last of these to the end of the others"
     assert lengths("base .band") == [9]
-    assert "Dotted: fewer seeds than n go on." in texts(browser, "#curves > p.aside")
+    assert "Dotted: fewer than n seeds reach this far." in texts(browser, "#curves > p.aside")
     assert [text.strip() for text in texts(browser, "#curves .legend button:not(.all)")] == [
         "gelu n=3 baseline",
         "relu n=3",
@@ -522,7 +522,7 @@ def test_times_are_instants(opened):
         typed(browser, words)
         assert texts(browser, "#runs output") == [f"{left} of 12 runs"], words
     typed(browser, "start>soon")
-    assert texts(browser, "#runs output") == ["not understood: soon: no time"]
+    assert texts(browser, "#runs output") == ["not understood: soon: not a time"]
 
 
 def test_hyperparameters(opened):

@@ -521,43 +521,48 @@ UNSURE = {"difference": 0.002, "interval": (-0.0011, 0.0051), "p": 0.17, "correc
             {"corrected": 0.012, "comparisons": 4},
         ),
         (
-            "no difference shown (paired over 8 seeds, p = 0.17); 21 more seeds would detect 0.2 points with 80% power",
+            "no difference shown (paired over 8 seeds, p = 0.17); 21 more seeds would detect a difference of "
+            "0.2 points with 80% power",
             UNSURE,
         ),
         (
-            "no difference shown (paired over 8 seeds, p = 0.17); 2 more seeds would detect 0.4 points with 80% power",
+            "no difference shown (paired over 8 seeds, p = 0.17); 2 more seeds would detect a difference of 0.4 "
+            "points with 80% power",
             UNSURE | {"detect": 0.004},
         ),
         (
-            "no difference shown (paired over 8 seeds, p = 0.17); 8 seeds detect 1 point with 80% power",
+            "no difference shown (paired over 8 seeds, p = 0.17); 8 seeds can detect a difference of 1 point "
+            "with 80% power",
             UNSURE | {"detect": 0.01},
         ),
         (
-            "no difference shown (paired over 8 seeds, p = 0.0502); 8 seeds detect 0.43 points with 80% power",
+            "no difference shown (paired over 8 seeds, p = 0.0502); 8 seeds can detect a difference of 0.43 "
+            "points with 80% power",
             UNSURE | {"difference": 0.0, "corrected": 0.0502},
         ),
         (
             "no difference shown (unpaired, 8 and 6 seeds, p = 0.17); "
-            "25 more seeds of each would detect 0.2 points with 80% power",
+            "25 more seeds of each would detect a difference of 0.2 points with 80% power",
             UNSURE | {"method": "Welch", "sizes": (8, 6), "spreads": (0.003, 0.0026)},
         ),
         (
             "no difference shown (paired over 8 seeds, p = 0.17); "
-            "more than 100 further seeds would be needed to detect 0.05 points with 80% power",
+            "more than 100 more seeds would be needed to detect a difference of 0.05 points with 80% power",
             UNSURE | {"detect": 0.0005},
         ),
         (
             "no difference shown (unpaired, 8 and 6 seeds, p = 0.17); "
-            "more than 100 further seeds of each would be needed to detect 0.05 points with 80% power",
+            "more than 100 more seeds of each would be needed to detect a difference of 0.05 points with 80% power",
             UNSURE | {"method": "Welch", "sizes": (8, 6), "spreads": (0.003, 0.0026), "detect": 0.0005},
         ),
         (
-            "no difference shown (paired over 8 seeds, p = 0.17); 8 seeds detect 0.43 points with 80% power",
+            "no difference shown (paired over 8 seeds, p = 0.17); 8 seeds can detect a difference of 0.43 "
+            "points with 80% power",
             UNSURE | {"difference": 0.0005},  # nobody asked for the one seen
         ),
-        ("2 seeds are too few to say", {"sizes": (2,), "p": None, "corrected": None}),
-        ("1 seed is too few to say", {"sizes": (1,), "p": None, "corrected": None}),
-        ("2 seeds of relu are too few to say", {"sizes": (5, 2), "p": None, "corrected": None}),
+        ("2 seeds are too few to compare", {"sizes": (2,), "p": None, "corrected": None}),
+        ("1 seed is too few to compare", {"sizes": (1,), "p": None, "corrected": None}),
+        ("2 seeds of relu are too few to compare", {"sizes": (5, 2), "p": None, "corrected": None}),
         ("gelu has no value to compare", {"sizes": (0, 2), "difference": None, "p": None}),
         (
             "gelu beats relu by 0.84 ± 0.31 points (paired over 8 seeds, p = 0.003); left out: 2 runs of gelu and 1 "
@@ -574,7 +579,12 @@ def test_verdict(line: str, values: dict[str, Any]) -> None:
     ("by", "n", "line"),
     [
         (0.0, 3, "no difference: all values are equal (paired over 3 seeds)"),
-        (0.25, 4, "no difference shown: 25 points without any spread (paired over 4 seeds, p = 0.12)"),
+        (
+            0.25,
+            4,
+            "no difference shown: the means differ by 25 points, but the values have no spread to test it "
+            "against (paired over 4 seeds, p = 0.12)",
+        ),
         (0.25, 8, "gelu beats relu by 25 points (paired over 8 seeds, p = 0.008)"),
     ],
 )

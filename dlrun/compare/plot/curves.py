@@ -149,6 +149,6 @@ def _said(order: Sequence[Group], colored: int, shown: Sequence[Shown]) -> tuple
         said += f" in {len(order)} groups" if len(order) > 1 else ""
     notes = [f"{colored} of {len(order)} groups in colour"] if len(order) > colored else []
     notes += ["thin: training"] if any(panel.training for panel in shown) else []
-    notes += ["dotted: fewer than n seeds go on"] if any(panel.fewer for panel in shown) else []
+    notes += ["dotted: fewer than n seeds reach this far"] if any(panel.fewer for panel in shown) else []
     notes += [f"dashed: {all_runs - runs} not completed"] if all_runs > runs else []
     return said, notes

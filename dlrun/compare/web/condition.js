@@ -33,7 +33,7 @@ class ConditionParser {
       const match = TOKEN.exec(text);
       if (!match) {
         const rest = text.slice(at).trim();
-        throw new NotUnderstood(`${rest}: ${`"'[`.includes(rest[0]) ? "not closed" : `${rest[0]} is no sign of a condition`}`);
+        throw new NotUnderstood(`${rest}: ${`"'[`.includes(rest[0]) ? "not closed" : `${rest[0]} is not part of a condition`}`);
       }
       const [kind, found] = Object.entries(match.groups).find(([, part]) => part !== undefined);
       this.tokens.push({ kind, text: found, plain: kind === "quoted" ? found.slice(1, -1).replace(/\\(.)/gs, "$1") : found });
@@ -77,7 +77,7 @@ class ConditionParser {
   }
 
   one() {
-    if (++this.depth > DEEPEST) throw new NotUnderstood(`more than ${DEEPEST} parentheses or nots within each other`);
+    if (++this.depth > DEEPEST) throw new NotUnderstood(`more than ${DEEPEST} nested parentheses or nots`);
     let test;
     if (this.take("not")) {
       const inner = this.one();
@@ -144,7 +144,7 @@ function valueOf(text) {
 function meantIn(column, value) {
   if (column.kind !== "time" || value.meant === null) return value;
   const seconds = instant(value.text);
-  if (seconds == null) throw new NotUnderstood(`${value.text}: no time`);
+  if (seconds == null) throw new NotUnderstood(`${value.text}: not a time`);
   return { text: value.text, meant: seconds };
 }
 

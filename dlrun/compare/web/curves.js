@@ -32,8 +32,8 @@ function showCurves(section) {
     logBox.querySelector("input").checked = log;
     place.replaceChildren(curvesFigure(lines, state, log, width));
     said.textContent = [
-      lines.some((line) => line.dashed) ? "Dashed: runs that did not complete; no mean has them." : "",
-      lines.some(({ n }) => Array.isArray(n) && n.some((k) => k < Math.max(...n))) ? "Dotted: fewer seeds than n go on." : "",
+      lines.some((line) => line.dashed) ? "Dashed: runs that did not complete; they are in no mean." : "",
+      lines.some(({ n }) => Array.isArray(n) && n.some((k) => k < Math.max(...n))) ? "Dotted: fewer than n seeds reach this far." : "",
     ].join(" ").trim();
   }
   const said = html("p", { class: "aside" });

@@ -27,7 +27,7 @@ function showEffects(section) {
     scatter.replaceChildren(scatterFigure(state.key, metric, width));
   }
   section.append(controls, scatter, parallel, html("p", { class: "aside" }, scaleOfShades(), " ",
-    "A line is a run; dashed lines and hollow dots are runs that did not complete.",
+    "Each line is a run; dashed lines and hollow dots are runs that did not complete.",
     keys.length > MOST_AXES ? ` The first ${MOST_AXES} of ${keys.length} keys.` : ""));
   onWidth(section, (now) => {
     width = now;

@@ -69,7 +69,7 @@ function showRuns(section) {
   ];
   const whole = table("Runs", columns, count);
   const said = html("output", {}, `${count} runs`);
-  const help = "as --where: act=relu and lr<0.01; or words";
+  const help = "as with --where: act=relu and lr<0.01; or words";
   const box = html("input", { type: "search", placeholder: help, size: 40, "aria-label": `filter runs: ${help}`, input: () => {
     const { test, wrong } = condition(box.value, columns);
     const left = whole.show(test);
