@@ -23,7 +23,7 @@ What each kind of part is called with, and what it returns::
 JAX traces all of them except ``data``. The parts in ``dlrun/models``, ``dlrun/nn``, ``dlrun/optim``,
 ``dlrun/objective``, ``dlrun/data/augment.py`` and ``dlrun/data/sources`` are examples to copy.
 
-* :data:`Count`, :data:`Positive`, :data:`NonNegative`, :data:`Rate`: types of keys: a whole number from 1 on, a number
+* :data:`Count`, :data:`Positive`, :data:`NonNegative`, :data:`Rate`: types of keys: a whole number >= 1, a number
   above 0, a number from 0 on, a number in [0, 1). Python's own types work too, and so do ``Literal`` and ``Annotated``
   with pydantic's ``Field`` or with annotated-types' ``Ge``, ``Lt`` …
 * :class:`Traced`: marks a number that is part of the training state, so that another value needs no new compilation:

@@ -89,7 +89,7 @@ def test_an_activation_that_declares_nothing_is_told_what_auto_takes(dlrun: Call
     (own_folder / "conf/act/plain.yaml").write_text("name: plain:plain\n")
     words = ("--config-dir", "conf", "--trust", "plain", "act=plain", *QUICK)
     told = "act=plain declares no initialiser, so init=auto takes lecun_normal; @activation(init=...)"
-    assert f"warning: {told} of dlrun.parts has it declare another\n" in dlrun(*words).err
+    assert f"warning: {told} of dlrun.parts declares another\n" in dlrun(*words).err
     assert "declares" not in dlrun(*words, "init=he").err
 
 

@@ -85,7 +85,7 @@ def show(setup: Setup) -> None:
     for what, text in {
         "parameters": f"{setup.parameter_count:,}: {prefixed(4 * setup.parameter_count, 'iB', 1024)} in float32",
         "training state": f"{prefixed(state, 'iB', 1024)}: parameters, statistics, optimizer",
-        "forward pass": f"{prefixed(forward, 'FLOP')} an example",
+        "forward pass": f"{prefixed(forward, 'FLOP')} per example",
         "training step": f"{prefixed(training, 'FLOP')}, batch_size={size}",
     }.items():
         console.print(f"{what:<16}{text}", soft_wrap=True)

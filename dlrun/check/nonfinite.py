@@ -33,15 +33,15 @@ def explain(
       bad: by path, which parameters and statistics are not finite, as of :func:`dlrun.program.nonfinite.nonfinite`.
       steps: the last step that is known to be good, and the latest one.
     """
-    within = f"within steps {steps[0] + 1} to {steps[1]}"
+    within = f"within steps {steps[0] + 1} to {steps[1]}" if steps[1] > steps[0] + 1 else ""
     if any(bad.values()):
         first = next(path for path, is_bad in bad.items() if is_bad)
-        return NonFinite(f"{first} became not finite {within}")
+        return NonFinite(f"{first} stopped being finite {within or f'at step {steps[1]}'}")
     at = int(state.step)
     batch = {**feed.batch(at), **setup.constants}
     batch = step.take(batch, jnp.arange(len(batch["y"])))
     what = culprit(setup, state, batch)
-    return NonFinite(f"{what} is not finite at step {at + 1}, {within}")
+    return NonFinite(", ".join(filter(None, [f"{what} is not finite at step {at + 1}", within])))
 
 
 def remedies(setup: Setup, what: str) -> str:

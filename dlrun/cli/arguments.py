@@ -25,7 +25,10 @@ def add_folders(parser: Any) -> None:
 def add_where(parser: Any) -> None:
     """Adds the flag that chooses runs by a condition, to a parser or a group of one."""
     parser.add_argument(
-        "--where", action=Also, metavar="CONDITION", help="those for which it holds: key=value, <, in, and, or, not"
+        "--where",
+        action=Also,
+        metavar="CONDITION",
+        help="only runs for which this holds: key=value, <, in, and, or, not",
     )
 
 

@@ -31,11 +31,13 @@ def parser() -> Parser:
     p.add_argument("words", nargs="*", metavar="group=option | key=value")
     p.add_argument("-h", "--help", action="store_true", help="show this help")
     p.add_argument("--version", action="version", version=f"dlrun {__version__}", help="show the version")
-    p.add_argument("-m", "--multirun", action="store_true", help="sweep: a run for every combination of the values")
-    p.add_argument("--dry-run", action="store_true", help="with -m: tell what would be trained, and make nothing")
+    p.add_argument(
+        "-m", "--multirun", action="store_true", help="sweep: train a run for every combination of the values"
+    )
+    p.add_argument("--dry-run", action="store_true", help="with -m: say what would be trained, and write nothing")
     p.add_argument(
         "--config-dir", action="append", default=[], type=Path, metavar="DIR",
-        help="a folder with your own options, laid out like conf/; may be given again; DLRUN_CONFIG_DIR may name more",
+        help="a folder with your own options, laid out like conf/; may be repeated; DLRUN_CONFIG_DIR can name more",
     )  # fmt: skip
     p.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE",
@@ -43,7 +45,7 @@ def parser() -> Parser:
     )  # fmt: skip
     p.add_argument(
         "--accept-data", action="store_true",
-        help="with resume: go on though the data changed; the best value so far counts no more",
+        help="with resume: go on although the data changed; the best value so far no longer counts",
     )  # fmt: skip
     p.add_argument("--cfg", choices=("job", "hydra", "all"), help="print the composed configuration and stop")
     p.add_argument("--resolve", action="store_true", help="with --cfg: fill in references between keys")

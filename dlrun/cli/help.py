@@ -17,13 +17,13 @@ USAGE = {
     "dlrun -m key=a,b key=range(0,5) ...": "sweep: a run for every combination",
     "dlrun -m hydra/sweeper=optuna key=interval(0,1) ...": "search for good values, with Optuna",
     "dlrun resume DIR [key=value ...]": "go on with a run or a sweep where it stopped, or for longer",
-    "dlrun compare [DIR ...] [--group-by KEY,...]": "runs side by side, groups with error bars, what differs for real",
-    "dlrun diff A B": "what two runs differ in: configuration, results, code, machine",
+    "dlrun compare [DIR ...] [--group-by KEY,...]": "runs side by side, groups with error bars, real differences",
+    "dlrun diff A B": "how two runs differ: configuration, results, code, machine",
     "dlrun show-run DIR": "a run at a glance",
     "dlrun ls [DIR ...] [--watch]": "runs, newest first",
-    "dlrun prune [DIR ...]": "deletes checkpoints by rule; says what it would do, without --delete",
+    "dlrun prune [DIR ...]": "delete checkpoints by rule; without --delete, only say what would be deleted",
     "dlrun show [GROUP | GROUP=OPTION | KEY]": "options of a group; keys of an option with type, range and default",
-    "dlrun show act=A | schedule=S [key=value ...]": "these are drawn too; with --save FILE, also to a file",
+    "dlrun show act=A | schedule=S [key=value ...]": "also draws it; with --save FILE, also to a file",
     "dlrun show model=M data=D [key=value ...]": "layers of the model on the data: shapes, parameters, operations",
 }
 
@@ -53,14 +53,15 @@ def overview(config_dirs: list[Path]) -> str:
         "Choices (* is the default):",
         *_table(choices),
         "",
-        "Keys with their defaults (dlrun show GROUP=OPTION tells those of a choice, such as optim.lr):",
+        "Keys with their defaults (for those of a choice: dlrun show GROUP=OPTION):",
         *_table(fixed),
         "",
         "Flags, anywhere among the words:",
         *_table(flags),
         "",
-        "compare, diff, show-run, ls and prune have flags of their own: dlrun compare --help",
-        "Exit codes: 0 done, 1 the run failed, 2 wrong input, nothing was made, 129, 130, 143 stopped and saved",
+        "compare, diff, show-run, ls and prune have their own flags: dlrun compare --help",
+        "Exit codes: 0 done; 1 the run failed; 2 wrong input, nothing was written;",
+        "129, 130, 143 stopped by a signal, with the state saved",
     ])  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def _described(group: str, file: Path, trust: tuple[str, ...]) -> tuple[list[tup
         try:
             signature = keys(components.resolve(group, catalogue.component(file) or file.stem, trust))
         except InvalidConfig as error:  # code of the user's own that this command may not import, or that fails
-            note = ["", "Types are not known:", *(f"  {problem}" for problem in error.problems)]
+            note = ["", "The types of these keys are not known:", *(f"  {problem}" for problem in error.problems)]
     given = {e.key.split(".")[0] for e in entries}
     left = [
         Entry(k.name, "" if k.required else shown(k.default), "") for k in signature.values() if k.name not in given

@@ -18,14 +18,15 @@ from dlrun.runs.run import Run
 REFRESH, FASTEST, SLOWEST = 2.0, 0.1, 86400.0  # seconds
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 EPILOG = """\
-A line a run: start, status, best value of the metric that chooses, directory,
-what was said on the command line. The status is running, completed, failed,
-diverged (not finite), stopped (by a signal), killed (no process works there any
-more), pruned (given up by a search), damaged (why comes last).
+Prints one line per run: start, status, best value of the metric that chooses
+the best state, directory, and what was set on the command line. The status is
+running, completed, failed, diverged (a number was not finite), stopped (by a
+signal), killed (its process is gone), pruned (given up by a search) or damaged
+(the reason comes last).
 
   dlrun ls                   all runs below outputs/
   dlrun ls SWEEP --where 'act=relu and not status=completed'
-  dlrun ls --watch           a table that moves; in a pipe, a line for all news
+  dlrun ls --watch           a live table; in a pipe, one line per change
 """
 
 
@@ -34,12 +35,12 @@ def parser() -> Parser:
     p = Parser("dlrun ls", description="Lists runs, newest first.", epilog=EPILOG)
     add_folders(p)
     add_where(p)
-    p.add_argument("--limit", type=_count, metavar="N", help="the newest N")
+    p.add_argument("--limit", type=_count, metavar="N", help="show only the newest N")
     how = p.add_mutually_exclusive_group()
     how.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     how.add_argument(
         "--watch", nargs="?", type=_seconds, const=REFRESH, metavar="SECONDS",
-        help=f"go on showing what changes, every {REFRESH:g} seconds or so many, until Ctrl-C",
+        help=f"keep showing what changes until Ctrl-C, every SECONDS seconds (default: {REFRESH:g})",
     )  # fmt: skip
     return p
 
@@ -122,5 +123,5 @@ def _seconds(text: str) -> float:
 
 def _count(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or not int(text):
-        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{show(text)}: not allowed; allowed: a whole number >= 1")
     return int(text)

@@ -39,7 +39,7 @@ def called(argv: list[str]) -> int:
     try:
         os.getcwd()
     except OSError as error:
-        raise InvalidConfig([f"working folder: {error.strerror}; allowed: one that is there"]) from None
+        raise InvalidConfig([f"working folder: {error.strerror}; allowed: a folder that exists"]) from None
     if words and words[0] in TOOLS:
         return importlib.import_module(TOOLS[words[0]]).main(words[1:])
     return dispatch(parser().read(argv))

@@ -10,7 +10,7 @@ from dlrun.errors import InvalidConfig, tell
 def require_utf8(words: list[str]) -> None:
     """Raises :class:`InvalidConfig` for words that can't be written to a file: names of folders that are no UTF-8."""
     if wrong := [word for word in words if not word.isascii() and word != word.encode(errors="ignore").decode()]:
-        raise InvalidConfig([f"{word}: no UTF-8; allowed: text in UTF-8" for word in wrong])
+        raise InvalidConfig([f"{word}: not in UTF-8; allowed: text in UTF-8" for word in wrong])
 
 
 def trust(args: argparse.Namespace) -> tuple[str, ...]:

@@ -25,18 +25,20 @@ from dlrun.runs.times import instant
 KEEP = ("best", "last", "best,last", "none")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 EPILOG = """\
-Without --failed and --unfinished, of the runs that are over: completed, pruned
-by a search, diverged. Those that are in use are never touched, nor is a state
-from which a run learns (loss=distillation) that is not over. A run that goes on
-later (dlrun resume) does so from the last state that it still has: from the
-best one it trains the steps after it once more, to the same result; without any
-a completed, stopped or pruned one can't go on, and others start over.
+Without --failed or --unfinished, only runs that are over are considered:
+completed, diverged, or pruned by a search. A run that is in use is never
+touched, nor is a state from which an unfinished run learns (loss=distillation).
+A run that is resumed later goes on from the last state that it still has: if
+only the best one is left, the steps after it are trained again, with the same
+result. Without any state, a run that was completed, stopped or pruned can't be
+resumed; any other starts over.
 
-  dlrun prune --keep best                   tells what would go: all states of
-                                            finished runs but the best
-  dlrun prune --keep best --delete          does it
-  dlrun prune --failed --keep none          all of runs that failed or diverged
-  dlrun prune --older-than 30d --keep none  all of runs that ended a month ago
+  dlrun prune --keep best                   says what it would delete: all
+                                            states but the best of finished runs
+  dlrun prune --keep best --delete          deletes them
+  dlrun prune --failed --keep none          all states of runs that failed
+  dlrun prune --older-than 30d --keep none  all states of runs that ended more
+                                            than 30 days ago
   dlrun prune SWEEP --keep best --where 'act=relu and val/accuracy<0.9'
 """
 
@@ -47,19 +49,26 @@ def parser() -> Parser:
     add_folders(p)
     which = p.add_argument_group("which runs (all of these must hold)")
     status = which.add_mutually_exclusive_group()
-    status.add_argument("--failed", action="store_true", help="those that failed or diverged")
+    status.add_argument("--failed", action="store_true", help="only runs that failed or diverged")
     status.add_argument(
-        "--unfinished", action="store_true", help="also those that failed, were stopped or killed, and may go on"
+        "--unfinished",
+        action="store_true",
+        help="also runs that failed, were stopped or killed, and can still be resumed",
     )
     which.add_argument(
-        "--older-than", type=_seconds, metavar="AGE", help="those that ended longer ago: 30d; units s, m, h, d, w"
+        "--older-than",
+        type=_seconds,
+        metavar="AGE",
+        help="only runs that ended longer ago than this, such as 30d; units: s, m, h, d, w",
     )
     add_where(which)
     what = p.add_argument_group("which states")
-    what.add_argument("--keep", type=_keep, metavar="WHICH", help="what is to stay: best, last, best,last or none")
+    what.add_argument("--keep", type=_keep, metavar="WHICH", help="which states to keep: best, last, best,last or none")
     doing = p.add_mutually_exclusive_group()
-    doing.add_argument("--delete", action="store_true", help="delete; else it only tells what it would delete")
-    doing.add_argument("--dry-run", action="store_true", help="only tell (the default)")
+    doing.add_argument(
+        "--delete", action="store_true", help="delete the states (default: only say what would be deleted)"
+    )
+    doing.add_argument("--dry-run", action="store_true", help="only say what would be deleted (the default)")
     p.add_argument("--format", choices=("table", "json"), default="table", help="default: table")
     return p
 
@@ -72,7 +81,7 @@ def main(argv: list[str]) -> int:
     """
     args = parser().read(argv)
     if args.keep is None:
-        raise InvalidConfig([f"--keep: missing: which states are to stay? allowed: {'; '.join(KEEP)}"])
+        raise InvalidConfig([f"--keep: missing; say which states to keep; allowed: {'; '.join(KEEP)}"])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # names of folders may hold anything
     folders = args.folders or [rundir.OUTPUTS]
@@ -98,7 +107,7 @@ def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
     may_go_on = Counter(run.status for run in found if run.status not in (*OVER, "running"))
     if may_go_on and not args.unfinished:
         counts = ", ".join(f"{n} {status}" for status, n in may_go_on.items())
-        tell(f"left alone, as they may go on: {counts} (--unfinished takes them too)")
+        tell(f"left alone, as they can still be resumed: {counts} (--unfinished includes them)")
     return [run for run in found if args.unfinished or run.status not in may_go_on]
 
 
@@ -141,7 +150,7 @@ def _prune(
         real = os.path.realpath(run.path)
         try:
             if not any(os.path.commonpath([real, root]) == root for root in roots):
-                raise LeftAlone("a link leads there")
+                raise LeftAlone("it is reached through a link")
             needed = {step: f"{path} learns from it" for step, path in unfinished.get(real, {}).items()}
             found = plan(run, args.keep, needed)
             if found.gone and args.delete:
@@ -162,7 +171,7 @@ def _prune(
     elif done:
         states = sum(len(p.gone) for p in done)
         counts = f"{states} {noun(states, 'state')} of {len(done)} {noun(len(done), 'run')}"
-        end = "deleted" if args.delete else "would be deleted; --delete does it"
+        end = "deleted" if args.delete else "would be deleted; --delete deletes them"
         print(f"{prefixed(sum(p.bytes for p in done), 'B'):>8}  {counts} {end}")
     elif not failed:
         tell("nothing to delete")
@@ -181,7 +190,7 @@ def _tell(found: Plan, students: dict[int, str], line: bool) -> None:
     if found.gone and line:
         print(safe(_line(found)), flush=True)
     for step in [state.step for state in found.gone if state.step in students]:
-        why = f"{students[step]} learnt from its state of step {step} and can't be resumed without"
+        why = f"{students[step]} learnt from its state of step {step} and can't be resumed without it"
         tell(f"notice: {found.folder.parent}: {why}")
 
 

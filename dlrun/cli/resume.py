@@ -38,7 +38,9 @@ def resume(words: list[str], args: argparse.Namespace) -> int:
     prepare.require_utf8(overrides)
     if (command := sweep(directory, overrides, args.config_dir)) is not None:
         if args.accept_data:
-            raise InvalidConfig(["--accept-data: not allowed for a sweep: its runs are compared; allowed: for a run"])
+            raise InvalidConfig(
+                ["--accept-data: not allowed for a sweep, whose runs must share their data; allowed: for a single run"]
+            )
         from dlrun.cli import train
 
         args.multirun = True
@@ -90,7 +92,7 @@ def configuration(directory: Path, overrides: list[str]) -> tuple[Config, list[s
     if not directory.exists():
         raise InvalidConfig([f"{directory}: no such folder"])
     if not os.path.lexists(file) and files.kind(file.parent) in (None, "folder"):
-        raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.CONFIG}"])
+        raise InvalidConfig([f"{directory}: not a run directory: it has no {rundir.CONFIG}"])
     rundir.check(directory)
     cfg, notices = trust.of_a_run(records.load(file), directory, overrides)
     for group, option in catalogue.defaults(catalogue.conf() / "config.yaml").items():
@@ -120,8 +122,8 @@ def _tell_disagreement(directory: Path, values: dict[str, Any], overrides: list[
     changed |= {"epochs", "steps"} if changed & {"epochs", "steps"} else set()
     keys = [key for key in now if trust.DECIDES.get(key.partition(".")[0]) == "directory" and key not in changed]
     for key in [key for key in keys if before.get(key, now[key]) != now[key]]:
-        said = f"{key}={show(now[key])}, and {rundir.RUN} has {show(before[key])}"
-        told = f"warning: {directory / rundir.CONFIG}: it has {said}; going on with the former"
+        said = f"{key}={show(now[key])}, but {rundir.RUN} has {show(before[key])}"
+        told = f"warning: {directory / rundir.CONFIG}: it says {said}; going on with the former"
         tell(told)
 
 
@@ -137,10 +139,10 @@ def _forbidden(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     for key in [k for k in after if before.get(k) != after[k]]:
         new = f"{key}={show(after[key])}"
         if key in SWITCHES and (before.get(key) in (None, 0)) != (after[key] in (None, 0)):
-            problems.append(f"{new}: can't be switched on or off in a resumed run, start a new one")
+            problems.append(f"{new}: can't be switched on or off in a resumed run; start a new one")
         elif not key.startswith(MAY_CHANGE) or key.endswith(".name"):
             allowed = ", ".join(m + "*" if m.endswith(".") else m for m in MAY_CHANGE)
-            problems.append(f"{new}: can't change in a resumed run, start a new one; allowed: {allowed}")
+            problems.append(f"{new}: can't be changed in a resumed run; start a new one; allowed: {allowed}")
     return problems
 
 
@@ -168,7 +170,7 @@ def _why_not(text: str) -> str:
     if group in catalogue.NOT_OF_A_RUN:
         return f"{text}: not allowed for one run; allowed: in a sweep, dlrun -m ..."
     if group == catalogue.EXPERIMENT:
-        return f"{text}: can't be chosen for a resumed run, start a new one; allowed: single keys of it"
+        return f"{text}: can't be chosen for a resumed run; start a new one; allowed: single keys of the experiment"
     if not re.fullmatch(rf"{group}=.*", text, re.DOTALL):
         return f"{text}: not allowed here; allowed: key=value"
-    return f"{text}: can't change in a resumed run, start a new one: its {group} is that of its state"
+    return f"{text}: can't be changed in a resumed run; start a new one, as the saved state belongs to its {group}"

@@ -46,7 +46,7 @@ def of_experiment_keys(overrides: list[str]) -> list[str]:
     keys = {text: _key(text) for text in overrides}
     below = {text: key.removeprefix(f"{EXPERIMENT}.") for text, key in keys.items() if key.startswith(f"{EXPERIMENT}.")}
     return [
-        f"{show(text)}: unknown key, an experiment has none of its own; allowed: {show(key)}=..."
+        f"{show(text)}: unknown key, as an experiment has none of its own; allowed: {show(key)}=..."
         for text, key in below.items()
     ]
 

@@ -110,7 +110,7 @@ def _choice(group: str, options: Any) -> tuple[str, dict[str, Any]]:
     known = ", ".join(packaged)
     if isinstance(options, str) and options in packaged:  # in a file; on the command line it is a choice
         how = f"- override /{group}: {options}"
-        raise InvalidConfig([f"{group}={options}: text where a choice is; allowed in a file: {how} in its defaults"])
+        raise InvalidConfig([f"{group}={options}: text instead of a choice; allowed in a file: {how} in its defaults"])
     if options is None:
         raise InvalidConfig([f"{group}: missing; allowed: {known}"])
     if not isinstance(options, dict):

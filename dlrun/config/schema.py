@@ -221,7 +221,7 @@ def allowed(annotation: Any) -> str:
         return ", ".join(show(a) for a in args)
     if origin in (list, tuple):
         inner = [a for a in args if a is not ...]
-        return f"a list of ({allowed(inner[0])})" if inner else "a list"
+        return f"a list, each item {allowed(inner[0])}" if inner else "a list"
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", Any: "anything"}
     names[type(None)] = "null"
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

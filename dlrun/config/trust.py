@@ -84,7 +84,7 @@ def of_a_run(cfg: Config, directory: Path, overrides: list[str]) -> tuple[Config
     for key in [key for key in values if DECIDES.get(key) == "person"]:
         said = rundir.flat({key: values.pop(key)})
         if key not in usual:
-            notices.append(f"{key}: left out of {file}, as it is no part of a run")
+            notices.append(f"{key}: ignored in {file}, as it is not part of a run")
             continue
         free = (*ANYBODYS.get(key, ()), *rundir.flat({key: usual[key]}).values())
         values[key] = said[key] if said.get(key, "") in free else usual[key]
@@ -92,7 +92,7 @@ def of_a_run(cfg: Config, directory: Path, overrides: list[str]) -> tuple[Config
         if left_out:
             yours = shlex.join(["dlrun", "resume", str(directory), *left_out])
             what = ", ".join(left_out)
-            notices.append(f"{what}: left out of {file}, as only a command may say it; if it is yours: {yours}")
+            notices.append(f"{what}: ignored in {file}, as only a command may set it; if it is yours: {yours}")
     left: Any = OmegaConf.create(values)
     return left, notices
 
@@ -114,7 +114,7 @@ def of_a_sweep(record: dict[str, Any], directory: Path, overrides: list[str], co
         again = shlex.join(["dlrun", *folders, "resume", str(directory), *overrides, *words])
         what = ", ".join([*map(show, words), *(f"--config-dir {show(d)}" for d in folders[1::2])])
         raise InvalidConfig(
-            [f"{directory / rundir.SWEEP}: {what}: only a command may say it, not a directory; if it is yours: {again}"]
+            [f"{directory / rundir.SWEEP}: {what}: only a command may set it, not a directory; if it is yours: {again}"]
         )
 
 
@@ -152,7 +152,7 @@ def _filled_in(node: Any, recorded: Any, path: str, found: list[str]) -> Any:
         return node
     if recorded is _ABSENT:
         found.append(
-            f"{path}={show(node)}: not evaluated, as a directory says it; allowed: a plain value, "
+            f"{path}={show(node)}: not evaluated, as it comes from a directory; allowed: a plain value, "
             f"in {rundir.RUN} or in its place"
         )
     return _literal(recorded)

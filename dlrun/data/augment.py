@@ -40,7 +40,9 @@ def crop(key: Array, batch: Batch, *, pad: Pixels | None = None) -> Batch:
     B, H, W, C = x.shape
     pad = H // 8 if pad is None else pad
     if pad >= min(H, W):
-        raise Unfit("pad", pad, f"be below the side of images of {H}x{W} pixels, or nothing of one may be left")
+        raise Unfit(
+            "pad", pad, f"be smaller than the side of images of {H}x{W} pixels, or nothing of an image may be left"
+        )
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     corners = jax.random.randint(key, (B, 2), 0, 2 * pad + 1)
     window = jax.vmap(lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (H, W, C)))
@@ -138,7 +140,7 @@ def noise(key: Array, batch: Batch, *, std: NonNegative = 0.1) -> Batch:
 def _images(batch: Batch, name: str) -> Array:
     """The inputs, which must be images, (B, H, W, C); raises :class:`Unfit` if they are not."""
     if batch["x"].ndim != 4:
-        raise Unfit(".augment", name, "be none, noise or mixup for inputs that are no images")
+        raise Unfit(".augment", name, "be none, noise or mixup for inputs that are not images")
     return batch["x"]
 
 

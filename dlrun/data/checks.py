@@ -54,7 +54,7 @@ def constant_inputs(data: Dataset, x: Array, whose: str) -> list[str]:
         for part in lazy.pieces(data.train.x):  # the sample may have missed a rare category
             same &= (data.train.x[part] == flat[0]).all(0)
         few = 2 * same.sum() <= len(same)
-        return [] if few else [f"{same.sum():,} of {len(same):,} features have one value in all training rows"]
+        return [] if few else [f"{same.sum():,} of {len(same):,} features have the same value in all training rows"]
     constant = (flat == flat[:, :1]).all(1)
     if flat.shape[1] == 1 or 2 * constant.sum() < n:
         return []

@@ -211,8 +211,9 @@ def _without_r2(data: Dataset) -> Iterator[str]:
     for split, spread in data.spreads.items() if data.task == "regression" else ():
         names = [name for name, one in zip(data.classes, spread, strict=True) if one == 0]
         if names:
-            rest = "" if len(names) == len(data.classes) else ": it is the mean of the others"
-            yield f"{', '.join(names[:3])}{', …' if names[3:] else ''} has one value only in {split}: no r2 there{rest}"
+            rest = "" if len(names) == len(data.classes) else ", and r2 is the mean over the others"
+            shown = f"{', '.join(names[:3])}{', …' if names[3:] else ''}"
+            yield f"{shown} has only one value in {split}, so it has no r2 there{rest}"
 
 
 def stratified(rows: Rows, amount: float, *, seed: int, key: str) -> tuple[Rows, Rows]:

@@ -100,7 +100,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if others:
             by_files = all(str(old[s][part]).startswith("files:") for s in others)
             changed.append(f"{name} of {', '.join(others)}" + (" (names, sizes or times of files)" if by_files else ""))
-    return changed or [f"{k} is computed otherwise" for k in _prepared_otherwise(before, now)]
+    return changed or [f"{k} is computed differently" for k in _prepared_otherwise(before, now)]
 
 
 def changed_since(changed: list[str]) -> str:

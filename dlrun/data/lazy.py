@@ -45,7 +45,7 @@ def require_room(size: float, what: str, instead: str) -> None:
       Unfit: about the key ``stream.memory``.
     """
     if size > _ROOM.get() * 1e9:
-        needs = f"be {math.ceil(size / 1e8) / 10:g} or more, as {what} takes so many GB as a whole; {instead}"
+        needs = f"be {math.ceil(size / 1e8) / 10:g} or more, as that is how many GB {what} takes as a whole; {instead}"
         raise Unfit(".stream.memory", _ROOM.get(), needs)
 
 

@@ -43,9 +43,9 @@ def class_numbers(train: Array, others: dict[str, Array], *, cut: bool) -> tuple
     values, counts = np.unique(train, return_counts=True)
     names = tuple(map(name, values.tolist()))
     if len(set(names)) < len(names):
-        raise ValueError("there are classes that read alike")
+        raise ValueError("there are different classes with the same name")
     if len(values) < 2:
-        raise ValueError(f"there is one class only, {_short(names[0])}, in all {len(train)} rows")
+        raise ValueError(f"there is only one class, {_short(names[0])}, in all {len(train)} rows")
     if cut and counts.min() < 2:
         alone = [k for k, count in zip(names, counts, strict=True) if count < 2]
         raise ValueError(f"there is a single row of {_listed(alone)}; a split needs two (or give task=regression)")
@@ -69,7 +69,7 @@ def check_distinct(values: Array, where: str = "") -> None:
     exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
     largest = float(values[np.nanargmax(np.abs(values))]) if not np.isnan(values).all() else 0.0
     if abs(largest) >= exact:
-        problem = f"there is {largest:.0f} as {values.dtype}{where}, which is the same for whole numbers beside it"
+        problem = f"there is {largest:.0f} as {values.dtype}{where}, which also stands for neighbouring whole numbers"
         raise ValueError(f"{problem}: give whole numbers or text")
 
 
@@ -85,7 +85,7 @@ def check_varied(train: Array) -> None:
     same = np.flatnonzero(train.min(0) == train.max(0))
     if len(same):
         where = "" if train.shape[1] == 1 else f" of y{same[0]}"
-        raise ValueError(f"there is one value only, {train[0, same[0]]:g}, in all {len(train)} rows{where}")
+        raise ValueError(f"there is only one value, {train[0, same[0]]:g}, in all {len(train)} rows{where}")
 
 
 def name(value: Any) -> str:

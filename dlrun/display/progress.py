@@ -63,7 +63,7 @@ class Progress:
             if (last := self.rows.get("val")) and last["step"] > self.told_step:
                 self._tell(last)
             if self.step < self.total:
-                self.tell(f"stopped early at step {self.step} of {self.total}: no improvement of {self.metric}")
+                self.tell(f"stopped early at step {self.step} of {self.total}: no improvement in {self.metric}")
             everything = [name for name in row if name not in (*ROW_KEYS, "loss")]
             metrics = "  ".join(_metrics(row, self._name, *everything))
             self.tell(f"test  {metrics}  ({self.chosen} state, step {row['step']})")

@@ -41,7 +41,7 @@ class AlexNet(nnx.Module):
         self.large = form == "imagenet"
         if self.large and min(height, breadth) < 63:
             raise Unfit(
-                "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet takes 63x63 and more"
+                "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet needs at least 63x63"
             )
         sizes = [channels, *(n * width for n in (1, 3, 6, 4, 4))]
         kernels = (11, 5, 3, 3, 3) if self.large else (3,) * 5

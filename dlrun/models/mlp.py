@@ -36,7 +36,7 @@ class MLP(nnx.Module):
         if widths is None:
             widths = [width or WIDTH] * (depth or DEPTH)
         elif given := [f"model.{k}={v}" for k, v in (("width", width), ("depth", depth)) if v is not None]:
-            raise Unfit("widths", widths, f"be null where {' and '.join(given)} is given, or that be null instead")
+            raise Unfit("widths", widths, f"be null when {' and '.join(given)} is given, or the other way round")
         sizes = [features(inputs, "mlp"), *widths]
         self.hidden = nnx.List([Dense(a, b, parts, rngs) for a, b in pairwise(sizes)])
         self.output = Linear(sizes[-1], outputs, kernel_init=parts.linear_init, rngs=rngs)

@@ -122,7 +122,7 @@ class ResNet(nnx.Module):
         misfits = [*_depth(depth, imagenet), *_branches(skip, zero_init, drop_path)]
         if stem == "large" and min(height, breadth) < 32:
             misfits.append(
-                Unfit("stem", stem, f"be small for images of {height}x{breadth} pixels: large takes 32x32 on")
+                Unfit("stem", stem, f"be small for images of {height}x{breadth} pixels: large needs at least 32x32")
             )
         if misfits:
             raise ExceptionGroup("resnet", misfits)
@@ -184,7 +184,7 @@ def _branches(skip: bool, zero_init: bool, drop_path: Array | float) -> list[Unf
     """Errors about options of residual branches in a network without shortcuts."""
     misfits = []
     if not skip and not (isinstance(drop_path, float) and drop_path == 0):
-        misfits.append(Unfit("skip", skip, "be true with model.drop_path: there would be nothing left of a block"))
+        misfits.append(Unfit("skip", skip, "be true with model.drop_path: nothing would be left of a block"))
     if not skip and zero_init:
         misfits.append(Unfit("skip", skip, "be true with model.zero_init: every block would give zeros"))
     return misfits

@@ -43,7 +43,7 @@ class VGG(nnx.Module):
             form = "cifar" if min(height, breadth) < SMALL else "imagenet"
         if form == "imagenet" and min(height, breadth) < 32:
             raise Unfit(
-                "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet takes 32x32 and more"
+                "form", form, f"be cifar for images of {height}x{breadth} pixels: imagenet needs at least 32x32"
             )
         conv_parts = parts if spatial_dropout else replace(parts, rate=None)
         stages = []

@@ -18,7 +18,7 @@ def image_shape(inputs: Inputs, model: str, *, at_least: int = 1) -> tuple[int, 
         raise Unfit("name", model, f"be a model for {inputs}, such as {other}: it takes images")
     height, width, channels = inputs.shape
     if min(height, width) < at_least:
-        least = f"it takes {at_least}x{at_least} and more"
+        least = f"it needs at least {at_least}x{at_least}"
         raise Unfit("name", model, f"be a model for images of {height}x{width} pixels, such as cnn: {least}")
     return height, width, channels
 

@@ -16,7 +16,7 @@ def leaks(inputs: Inputs, parts: Parts) -> list[Unfit]:
     """For causal inputs, an error about a norm by which an output would depend on later tokens; else an empty list."""
     if not inputs.causal or parts.norm.name not in MIXES_POSITIONS:
         return []
-    allowed = "be layer, rms or none for the next token: statistics over positions would see the tokens to come"
+    allowed = "be layer, rms or none for the next token: statistics over positions would see future tokens"
     return [Unfit(".norm", parts.norm.name, allowed)]
 
 

@@ -70,7 +70,7 @@ def batch_norm_misfits(plan: Plan, shapes: TrainState) -> list[str]:
     parts = "" if settings.accumulate == 1 else f" in {settings.accumulate} parts"
     return [
         f"batch_size={settings.batch_size}: not allowed{parts} with batch normalisation, "
-        f"whose statistics need 2 examples and more; allowed: larger, or {others}"
+        f"whose statistics need at least 2 examples; allowed: larger, or {others}"
     ]
 
 
@@ -89,7 +89,7 @@ def model_warnings(plan: Plan, data: Dataset, shapes: TrainState) -> list[str]:
         others = "relu and leaky_relu are for plain networks, gelu for Transformers"
         warnings.append(f"act={act} saturates, and gradients may vanish through {len(kernels)} layers; {others}")
     if of_act.init is None and plan.choices["init"].component is inits.auto:
-        how = "@activation(init=...) of dlrun.parts has it declare another"
+        how = "@activation(init=...) of dlrun.parts declares another"
         warnings.append(f"act={act} declares no initialiser, so init=auto takes lecun_normal; {how}")
     if settings.dropout and not jax.tree.leaves(nnx.filter_state(shapes.variables, Hyperparameter)):
         warnings.append(f"dropout={settings.dropout:g} does nothing: this model has no place for it")
@@ -109,7 +109,7 @@ def uneven_classes(plan: Plan, data: Dataset) -> list[str]:
     return [
         f"class {data.classes[rare]} has {counts[rare]:,} of {rows:,} training rows: always answering "
         f"{data.classes[common]} gives an accuracy of {counts[common] / rows:.2f}; "
-        "checkpoint.metric=val/macro_f1 chooses by all classes alike"
+        "checkpoint.metric=val/macro_f1 weighs all classes equally"
     ]
 
 
@@ -121,7 +121,7 @@ def device_warnings(plan: Plan, devices: list[Any]) -> list[str]:
         warnings.append(f"matmul_precision={settings.matmul_precision} does nothing {where}")
     if settings.deterministic and platform != "cpu" and len(devices) > 1:
         warnings.append(
-            f"deterministic=true: sums over {len(devices)} devices repeat to the bit only where the same devices are "
+            f"deterministic=true: sums over {len(devices)} devices give the same bits only where the same devices are "
             "connected in the same way"
         )
     return warnings

@@ -34,6 +34,6 @@ def misses(forward: core.Jaxpr, dtype: Any) -> list[str]:
     a, b = (f.str_short() for f in others[0])
     return [
         f"precision={dtype}: {len(others)} of the model's {len(every)} matrix products and convolutions are not "
-        f"computed in {dtype}, the first of {a} and {b}: an array of float32 in the model makes float32 of what it "
-        "meets"
+        f"computed in {dtype}, the first of {a} and {b}: a float32 array in the model turns "
+        "whatever it is combined with into float32"
     ]

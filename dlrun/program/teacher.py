@@ -23,7 +23,7 @@ def with_teacher(program: Program, plan: Plan, data: Dataset) -> tuple[Program, 
     if where is None:
         raise Unfit("teacher", None, "be the directory of a run to learn from")
     if data.task not in ("classification", "language_modelling"):
-        raise Unfit(".loss", "distillation", "be another loss: it compares classes, and there are none")
+        raise Unfit(".loss", "distillation", "be another loss: distillation compares classes, and there are none")
     try:
         teacher = trained_model.load(Path(os.path.expanduser(where)), plan.trust)
     except InvalidConfig as error:
@@ -40,7 +40,11 @@ def with_teacher(program: Program, plan: Plan, data: Dataset) -> tuple[Program, 
     mine, its = json.loads(json.dumps(data.preprocessing())), teacher.data
     for key in ("encoder", "tokeniser"):
         if mine.get(key) != its.get(key):
-            raise Unfit("teacher", where, f"be a run on the same data, cut alike: its {key} is another, says data.json")
+            raise Unfit(
+                "teacher",
+                where,
+                f"be a run on the same data with the same split: its {key} differs, according to data.json",
+            )
     arrays: dict[str, Any] = {"params": teacher.params, "variables": teacher.variables}
     if "input_mean" in mine:
         arrays["inputs"] = restandardised(mine, its)

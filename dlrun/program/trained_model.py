@@ -70,13 +70,11 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
     """
     run, data = atomic.read_json(directory / rundir.RUN), atomic.read_json(directory / rundir.DATA)
     if run is None or data is None:
-        raise InvalidConfig([f"{directory}: no run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
+        raise InvalidConfig([f"{directory}: not a run directory: it has no {rundir.RUN} with a {rundir.DATA}"])
     if not isinstance(run.get("config"), dict):
         raise InvalidConfig([f"{directory / rundir.RUN}: is damaged: it has no configuration"])
     if not (rundir.is_record_of_data(data) and _tells_shapes(data)):
-        raise InvalidConfig(
-            [f"{directory / rundir.DATA}: is damaged: it doesn't tell what a model of it takes and gives"]
-        )
+        raise InvalidConfig([f"{directory / rundir.DATA}: is damaged: it doesn't say what its model takes and returns"])
     checked = plan(run["config"], trust)
     inputs = Inputs(data["kind"], tuple(data["shape"]), data.get("vocabulary", 0), data["task"] == "language_modelling")
     outputs = data["vocabulary"] if inputs.causal else len(data["classes"])
@@ -89,7 +87,7 @@ def load(directory: Path, trust: tuple[str, ...] = ()) -> Trained:
     sound = manifest.sound(folder)
     best = (atomic.read_json(directory / rundir.SUMMARY) or {}).get("best/step")
     if not sound:
-        raise InvalidConfig([f"{directory}: no saved state: {rundir.CHECKPOINTS} has no sound one"])
+        raise InvalidConfig([f"{directory}: no saved state: {rundir.CHECKPOINTS} has none that is intact"])
     chosen = best if best in sound else sound[-1]
     try:
         sha256 = files.sha256(folder / str(chosen) / manifest.MANIFEST)

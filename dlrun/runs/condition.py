@@ -89,7 +89,7 @@ class _Parser:
             if match is None or match.lastgroup is None:
                 at += len(text[at:]) - len(text[at:].lstrip())
                 unclosed = text[at] in "\"'["
-                self.wrong(f"{text[at:]!r}: {'not closed' if unclosed else f'{text[at]!r} is no sign of a condition'}")
+                self.wrong(f"{text[at:]!r}: {'not closed' if unclosed else f'{text[at]!r} is not part of a condition'}")
             self.tokens.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
             at = match.end()
         self.tokens.append(_Token("end", "", end))
@@ -133,7 +133,7 @@ class _Parser:
     def one(self) -> Condition:
         self.depth += 1
         if self.depth > DEEPEST:
-            self.wrong(f"more than {DEEPEST} parentheses or nots within each other")
+            self.wrong(f"more than {DEEPEST} nested parentheses or nots")
         if self.take("not"):
             inner = self.one()
             condition: Condition = lambda run: not inner(run)  # noqa: E731

@@ -227,7 +227,7 @@ def yaml_texts(text: bytes) -> list[str]:
             if total > YAML_VALUES:
                 raise ValueError(f"it has more than {YAML_VALUES:,} values")
             if len(open_nodes) > YAML_DEPTH:
-                raise ValueError(f"it has more than {YAML_DEPTH} sections within each other")
+                raise ValueError(f"it has more than {YAML_DEPTH} nested sections")
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
     return texts

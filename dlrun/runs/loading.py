@@ -145,7 +145,7 @@ def read(path: str) -> dict[str, Any] | str:
     except OSError as error:
         return f"{rundir.RUN}: {(error.strerror or str(error)).lower()}"
     except ValueError:
-        return f"{rundir.RUN} is not sound JSON"
+        return f"{rundir.RUN} is not valid JSON"
     if not isinstance(run, dict) or not isinstance(run.get("status"), str):
         return f"{rundir.RUN} is not that of a run"
     version = run.get("format", 1)
@@ -200,7 +200,7 @@ def _runs_inside(path: str) -> str:
         return (error.strerror or str(error)).lower()
     sweep = os.path.lexists(os.path.join(path, rundir.SWEEP))
     if not names:
-        none = f"no run directory: it has no {rundir.RUN}"
+        none = f"not a run directory: it has no {rundir.RUN}"
         return "a sweep that has no run yet" if sweep else f"{none}; dlrun ls lists the runs below a folder"
     first, last = (os.path.join(path, which(names, key=natural)) for which in (min, max))
     what = "a sweep" if sweep else "a folder of runs"

@@ -76,7 +76,7 @@ def delete(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
             chosen = _plan(run, keep, needed)
             for step in chosen.kept:
                 if not manifest.verify(chosen.folder / str(step)):
-                    raise LeftAlone(f"its state of step {step}, which is to stay, is damaged")
+                    raise LeftAlone(f"its state of step {step}, which would be kept, is damaged")
             for state in chosen.gone:
                 aside = chosen.folder / state.name
                 manifest.discard(aside if state.step is None else manifest.retire(chosen.folder, state.name))
@@ -88,17 +88,17 @@ def delete(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
 def _plan(run: Run, keep: tuple[str, ...], needed: Mapping[int, str]) -> Plan:
     folder = run.directory / rundir.CHECKPOINTS
     if files.kind(folder) == "link":
-        raise LeftAlone(f"its {rundir.CHECKPOINTS} are a link")
+        raise LeftAlone(f"its {rundir.CHECKPOINTS}/ is a link")
     found = _states(folder)
     numbered = [state.step for state in found if state.step is not None]
     whole = [step for step in numbered if files.kind(folder / str(step) / manifest.MANIFEST) == "file"]
     if keep and numbered and not whole:
-        raise LeftAlone("none of its states is whole")
+        raise LeftAlone("none of its states is complete")
     kept: dict[int, str] = {}
     for which in keep if whole else ():
         step = max(whole) if which == "last" else _best(run, folder, max(whole))
         if step not in whole:
-            raise LeftAlone(f"its best state, of step {step}, is not there")
+            raise LeftAlone(f"its best state, of step {step}, is missing")
         kept[step] = f"{kept[step]}, {which}" if step in kept else which
     for step in [step for step in numbered if step in needed]:
         kept[step] = f"{kept[step]}, {needed[step]}" if step in kept else needed[step]
@@ -112,7 +112,7 @@ def _best(run: Run, folder: Path, last: int) -> int:
         try:
             step = manifest.best(folder / str(last))
         except ValueError:
-            raise LeftAlone(f"its state of step {last} does not tell which is the best") from None
+            raise LeftAlone(f"its state of step {last} does not say which one is the best") from None
     return last if step is None else step
 
 

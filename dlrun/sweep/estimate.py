@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from dlrun.display.units import clock, noun
+from dlrun.display.units import clock, counted, noun
 from dlrun.program import pytree
 from dlrun.program.compiled import CompiledProgram
 from dlrun.program.setup import Setup
@@ -51,7 +51,8 @@ def report(jobs: Sequence[Job], groups: Sequence[Group], launcher: Launcher, ove
     for i, group in enumerate(groups):
         sizes = stack_sizes(CompiledProgram(group.setups[0]), len(group.jobs), launcher)
         compilations += len(set(sizes))
-        how = f"{len(sizes)} x {sizes[0]} stacked" if sizes[0] > 1 else "one after the other"
+        many = f"up to {max(sizes)}" if len(set(sizes)) > 1 else str(sizes[0])
+        how = f"{counted(len(sizes), 'stack')} of {many}" if max(sizes) > 1 else "one after the other"
         lines.append(f"group {i}: {len(group.jobs)} {noun(len(group.jobs), 'job')}, {how}")
         lines += [f"  {job.number}  {' '.join(job.overrides)}" for job in group.jobs]
         if i < MEASURED:
@@ -67,8 +68,9 @@ def about(measured: Sequence[Cost], jobs: int, groups: int) -> str:
     compiling = sum(cost.compiling for cost in measured) / len(measured) * groups
     memory, resident = max(cost.memory for cost in measured), max(cost.resident for cost in measured)
     return (
-        f"about {clock(training)} of training steps and {clock(compiling)} of compiling one after the other, "
-        f"{memory / 1e6:,.0f} MB of memory, of which {resident / 1e6:,.0f} MB for states and data "
+        f"about {clock(training)} of training and {clock(compiling)} of compilation, "
+        "if all groups run one after the other; "
+        f"{memory / 1e6:,.0f} MB of memory, {resident / 1e6:,.0f} MB of it for states and data "
         f"(estimated from {len(measured)} {noun(len(measured), 'group')})"
     )
 

@@ -194,7 +194,7 @@ def read(directory: Path) -> dict[str, Any] | None:
         if not sound:
             raise ValueError
     except (KeyError, TypeError, ValueError):
-        raise InvalidConfig([f"{file}: can't be read: it is no sweep's record"]) from None
+        raise InvalidConfig([f"{file}: can't be read: it is not the record of a sweep"]) from None
     for entry in entries:
         try:
             files.inside(directory / entry.directory / rundir.RUN, directory)

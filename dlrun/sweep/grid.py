@@ -38,7 +38,7 @@ def sweep(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: bo
         jobs = belonging(folder, jobs)
     for axis in space.axes.values():
         for value in axis.twice:
-            tell(f"notice: {axis.text}: {value} is there more than once, and is trained once")
+            tell(f"notice: {axis.text}: {value} appears more than once, and is trained once")
     with small_footprint(launcher):
         over = {job.number for job in jobs if folder and job.number in folder.entries}
         over = {n for n in over if folder and folder.status(n) in OVER}

@@ -27,11 +27,12 @@ def names(cfg: Any, jobs: Sequence[Job], there: dict[int, Entry]) -> dict[int, s
     """
     chosen = {job.number: subdirectory(cfg, job) for job in jobs if job.number not in there}
     paths = [*map(Path, chosen.values()), *(Path(e.directory) for e in there.values())]
-    problem = next((f"{name!r} is no folder of a run's own" for name in chosen.values() if not is_name(name)), None)
+    bad = next((name for name in chosen.values() if not is_name(name)), None)
+    problem = None if bad is None else f"{bad!r} does not give each run a folder of its own"
     if len(set(paths)) < len(paths):
         problem = "the same for several runs"
     elif {parent for path in paths for parent in path.parents}.intersection(paths):
-        problem = "one run within another"
+        problem = "one run would be inside another"
     if problem:
         shown = directories.as_written(cfg, "hydra.sweep.subdir")
         raise InvalidConfig([f"hydra.sweep.subdir={shown}: {problem}; allowed: ${{hydra.job.num}}"])

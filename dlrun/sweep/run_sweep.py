@@ -71,7 +71,7 @@ def run_sweep(
         if more:
             display.note(more)
         elif idle:
-            display.note(f"nothing to do: all jobs of {folder.directory} are over")
+            display.note(f"nothing to do: all jobs of {folder.directory} are done")
         if stop.signum or any(s not in OVER for s in display.statuses.values()):
             display.note(f"go on with: dlrun resume {shlex.quote(str(folder.directory))}")
         if failed := [n for n in display.statuses if display.statuses[n] in LOST]:
@@ -137,7 +137,7 @@ def launcher_of(plans: list[Plan]) -> Launcher:
     """The launcher of the jobs. Raises :class:`InvalidConfig` if they name several, or it can't work here."""
     problems: list[str] = []
     if len({plan.choices["launcher"] for plan in plans}) > 1:
-        raise InvalidConfig(["launcher: several values; allowed: one, as it is none of a run's"])
+        raise InvalidConfig(["launcher: several values; allowed: one, as it is not part of a run"])
     with reported(problems, "launcher", fatal=True):
         return plans[0].choices["launcher"]()
     raise AssertionError

@@ -61,9 +61,7 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
         from dlrun.sweep.estimate import about, cost
 
         of = f"{options.seeds} {noun(options.seeds, 'run')}"
-        print(
-            f"{trials} {noun(trials, 'trial')} of {of}, {options.batch} {noun(options.batch, 'trial')} at a time, in:"
-        )
+        print(f"{trials} {noun(trials, 'trial')} of {of} each, {options.batch} at a time; searched:")
         for key, domain in wanted.domains.items():
             print(f"  {key}  {domain}")
         runs = trials * options.seeds
@@ -79,9 +77,9 @@ def search(request: SweepRequest, hydra: Any, problems: list[str], *, dry_run: b
         if again:
             shown = ", ".join(map(str, again[:20])) + (", ..." if len(again) > 20 else "")
             why = (
-                "a run of each is gone, failed, or not whole"
+                "a run of each is gone, failed or incomplete"
                 if len(again) > 1
-                else "a run of it is gone, failed, or not whole"
+                else "a run of it is gone, failed or incomplete"
             )
             running.display.note(f"{counted(len(again), 'trial')} to train again: {shown}: {why}")
         pruner = searching.pruner(options, aims, evaluations(setup))

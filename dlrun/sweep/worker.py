@@ -46,7 +46,7 @@ def main(file: str) -> int:
         directory = root / job["directory"]
         jobs.append(PreparedJob(job["number"], ["dlrun", *job["overrides"]], setup, directory, begun(directory)))
     if jobs and (changed := changes(unit["data"], identity_of(jobs[0].setup.data))):
-        raise InvalidConfig([f"{root}: {changed_since(changed)}; allowed: the data of then, or a new sweep"])
+        raise InvalidConfig([f"{root}: {changed_since(changed)}; allowed: the earlier data, or a new sweep"])
     left = [job for job in jobs if status(job.directory) not in OVER]
     pruner = None if unit["pruner"] is None else from_state(unit["pruner"])
     failed = False

@@ -47,4 +47,4 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _remedy() -> str:
-    return "pip install -c constraints.txt . takes versions that the tests pass with"
+    return "pip install -c constraints.txt . installs versions that the tests pass with"

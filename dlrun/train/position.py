@@ -39,9 +39,9 @@ class Position:
         wholes, numbers = (found.step, found.evaluated, found.stale), (found.lr_scale, found.seconds)
         maybe = (found.best, found.mark, found.best_step, found.rows)
         if not (all(map(_is_whole, wholes)) and all(map(_is_number, numbers))):
-            raise TypeError("numbers are missing")
+            raise TypeError("it lacks numbers")
         if any(value is not None and not _is_number(value) for value in maybe) or not _is_plateau(found.plateau):
-            raise TypeError("odd values")
+            raise TypeError("it holds values that are not numbers")
         best, mark, (flat, count) = _finite(found.best), _finite(found.mark), found.plateau
         best_step = None if best is None else found.best_step
         return replace(found, best=best, best_step=best_step, mark=mark, plateau=(_finite(flat), count))

@@ -87,7 +87,7 @@ class Record:
             return {}
         kept = rundir.keep_history(self.directory)
         files.remove(self.directory / rundir.SUMMARY)
-        told = "the best value and the patience begin anew, and rows that were trained on may be in other splits now"
+        told = "the best value and the patience start again, and rows that were trained on may be in other splits now"
         warn(f"{changed_since(start.changed)}; {told}; what was measured before is in {kept}")
         before = str(kept.relative_to(self.directory))
         return {"data": {"step": start.step, "changed": start.changed, "before": before}}

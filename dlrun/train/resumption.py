@@ -86,7 +86,7 @@ def resumption(
     except InvalidConfig as error:
         found, problems = None, error.problems
     if any_process(bool(problems)):
-        raise InvalidConfig(problems or [f"{directory}: another process can't go on"])
+        raise InvalidConfig(problems or [f"{directory}: another process of this run can't go on"])
     return found
 
 
@@ -116,7 +116,7 @@ def _found(
     if found.step is None:
         _may_start_over(directory, run, found)
     if changed and not accept_data:
-        allowed = f"start a new run, or go on all the same with {ACCEPT}: the best value so far counts no more then"
+        allowed = f"start a new run, or go on anyway with {ACCEPT}: the best value so far then no longer counts"
         raise InvalidConfig([f"{directory}: {changed_since(changed)}; {allowed}"])
     prints = rundir.read_data(directory)["fingerprint"]
     if found.step is not None and any("x" not in prints.get(split, ()) for split in ("train", "val", "test")):
@@ -155,12 +155,12 @@ def _last_state(directory: Path, fit: Callable[[dict[str, Any]], Any]) -> tuple[
                 arrays, loop = checkpoint.read(folder, step)
                 if isinstance(loop, dict) and (unknown := loop.keys() - asdict(Position()).keys()):
                     other = f"another version of dlrun saved it, with {', '.join(sorted(unknown))}"
-                    raise InvalidConfig([f"{directory}: the state of step {step} can't be taken up: {other}"])
+                    raise InvalidConfig([f"{directory}: the state of step {step} can't be used: {other}"])
                 at = Position.saved(loop)
                 if at.step != step:
                     raise TypeError(f"it is that of step {at.step}")
             except (checkpoint.CheckpointError, TypeError) as error:
-                misfit = misfit or f"the state of step {step} can't be taken up: {error}"
+                misfit = misfit or f"the state of step {step} can't be used: {error}"
             else:
                 try:
                     fit(arrays)
@@ -215,9 +215,13 @@ def _goes_on(setup: Setup, directory: Path, run: dict[str, Any], found: Resumpti
         raise InvalidConfig([f"{key}={getattr(settings, key)}: not allowed: {where}; allowed: {allowed}"])
     if not asked:
         return not complete
-    why = f"this is at its end, step {at.step}"
+    why = f"the run is already at its end, step {at.step}"
     if at.stale >= patience:
         ended = at.stale >= (old.get("early_stop.patience") or math.inf)
-        by = "early stopping ended this" if ended else f"early_stop.patience={patience} ends this where it stands,"
+        by = (
+            "early stopping ended this run"
+            if ended
+            else f"early_stop.patience={patience} ends this run where it stands,"
+        )
         why = f"{by} at step {at.step} of {total}, {at.stale} evaluations without an improvement"
     raise InvalidConfig([f"{' '.join(asked)}: nothing would be trained: {why}; allowed: {allowed}"])

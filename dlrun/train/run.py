@@ -39,4 +39,4 @@ def train_alone(setup: Setup, directory: Path, **how: Any) -> int:
 
 def notice(shown: Notes, signal_name: str) -> None:
     """Tells the person that a signal was received, since saving may take a moment."""
-    shown.note(f"{signal_name}: saving the state and stopping; once more to stop at once")
+    shown.note(f"{signal_name}: saving the state and stopping; send it again to stop at once")

@@ -113,7 +113,7 @@ class Sinks:
             self.sinks.pop(name, None)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             reason = reason if len(reason) <= 200 else reason[:197] + "..."
-            text = f"log.sinks={name}: failed and is left out from here on; the run goes on: {reason}"
+            text = f"log.sinks={name}: failed and gets no more rows; the run goes on: {reason}"
             self.warn(text)
 
 

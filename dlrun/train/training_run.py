@@ -200,7 +200,8 @@ class TrainingRun:
         self.tested = self.at.step if self.at.best_step is None else self.at.best_step
         if self.at.best_step is None:
             self.progress.chosen = "last"
-            self.progress.warn(f"no evaluation has a finite {self.setup.metric}: no state is best, testing the last")
+            why = f"no evaluation has a finite {self.setup.metric}: no state is the best"
+            self.progress.warn(f"{why}, so the last one is tested")
         if self.tested == self.at.step:
             return None
         arrays = self.keeper.held(self.tested)
@@ -262,7 +263,7 @@ class TrainingRun:
             if (lost := (start.at.rows or 0) - kept - damaged) > 0:
                 self.progress.warn(
                     f"{rundir.METRICS} lacks {lost:,} of the {counted(start.at.rows or 0, 'row')} up to step {last}: "
-                    "they were lost, as in a power cut; curves and comparisons go without them"
+                    "they were lost, perhaps in a power cut; curves and comparisons do without them"
                 )
             start.at = start.at.written(kept)
         self.at = start.at
@@ -273,7 +274,8 @@ class TrainingRun:
     def _saved_best(self) -> dict[str, np.ndarray]:
         """The best state from the disk; where it can't be read, the last one."""
         if not self.keeper.is_sound(self.tested):
-            self.progress.warn(f"the best state, of step {self.tested}, is incomplete or damaged; testing the last one")
+            bad = f"the best state, of step {self.tested}, is incomplete or damaged"
+            self.progress.warn(f"{bad}; the last one is tested instead")
             self.tested, self.progress.chosen = self.at.step, "last"
         return self.keeper.read(self.tested)
 

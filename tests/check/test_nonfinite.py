@@ -99,6 +99,20 @@ def test_the_quantity_the_layer_and_the_step_are_named(dlrun, broken, what, name
     assert manifest.sound(run.directory / "checkpoints")[-1] == 20
 
 
+def test_a_step_that_is_known_is_said_once(dlrun, broken):
+    words = (
+        *broken,
+        "model.what=layer",
+        "epochs=null",
+        "steps=26",
+        "log.plot=false",
+        "eval.every=24steps",
+        "log.every=1",
+    )
+    error = dlrun(*words).run["error"]
+    assert error.endswith("is not finite at step 25"), error
+
+
 def test_skipping_goes_on_up_to_a_limit(dlrun):
     words = (*QUICK, "epochs=3", "optim=sgd", "optim.lr=1e30", "norm=none", "schedule=constant", "on_nonfinite=skip")
     few = dlrun(*words, "max_skipped=5")

@@ -196,7 +196,7 @@ MESSAGES = {
     "activation=gelu": "activation: unknown key (did you mean 'act'?)",
     "model.dropout=0.1": "model.dropout: unknown key (did you mean 'dropout'?); known: widths, width, depth",
     "depth=3": "depth: unknown key (did you mean 'model.depth'?)",
-    "model.depth=3 model.widths=[8]": "model.widths=[8]: must be null where model.depth=3 is given, or that be null",
+    "model.depth=3 model.widths=[8]": "model.widths=[8]: must be null when model.depth=3 is given, or the other way",
     "-m hydra/launcher=joblib": "hydra/launcher=joblib: unknown option; known: basic; "
     "others need a plugin of Hydra's, such as hydra-joblib-launcher",
     "show lr": "lr: unknown group or key (did you mean 'optim.lr'?); known: ",
@@ -210,7 +210,7 @@ MESSAGES = {
     "model=mlp,cnn": "model=mlp,cnn: several values need a sweep: dlrun -m model=mlp,cnn",
     "model=transformer model.heads=5": "model.heads=5: must divide model.width=64",
     "model=transformer model.patch=3": "model.patch=3: must divide the image of 8x8 pixels: 1, 2, 4, 8",
-    "batch_size=1": "batch_size=1: not allowed with batch normalisation, whose statistics need 2 examples and more; "
+    "batch_size=1": "batch_size=1: not allowed with batch normalisation, whose statistics need at least 2 examples; "
     "allowed: larger, or norm=layer",
     "model.name=net:Net": "model.name=net:Net: not trusted; if the code is yours, allow importing it: --trust net",
     "+act._target_=os.system": "act._target_=os.system: not allowed; a configuration holds values, nothing to import",
@@ -274,7 +274,7 @@ def test_convolution_on_rows_of_features(dlrun: Callable, own_folder: Path, monk
         done = dlrun(*data, f"model={model}")
         assert done.code == 2
         assert f"model.name={model}: must be a model for rows of 4 features, such as mlp: it takes images" in done.err
-        assert "augment=flip_crop: must be none, noise or mixup for inputs that are no images" in done.err
+        assert "augment=flip_crop: must be none, noise or mixup for inputs that are not images" in done.err
     assert not (own_folder / "outputs").exists()
 
 

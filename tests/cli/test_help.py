@@ -146,7 +146,7 @@ def mine() -> Path:
 def test_show_and_help_tell_of_the_users_own_options(mine: Path, dlrun):
     assert "mynet" in dlrun("--help", "--config-dir", "mine").out
     assert "My net." in dlrun("show", "model", "--config-dir", "mine").out
-    assert f"allowed: a list of ({allowed(Count)})" in dlrun("show", "model=small", "--config-dir", "mine").out
+    assert f"allowed: a list, each item {allowed(Count)}" in dlrun("show", "model=small", "--config-dir", "mine").out
 
 
 def test_the_users_own_code_is_imported_only_when_trusted(mine: Path, dlrun, monkeypatch: pytest.MonkeyPatch):

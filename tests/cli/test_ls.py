@@ -77,7 +77,7 @@ def test_json_has_a_record_a_run(dlrun):
         "command": "dlrun act=gelu",
     }  # fmt: skip
     assert (stopped["status"], stopped["best"]) == ("stopped", 0.75)
-    assert (damaged["status"], damaged["damage"]) == ("damaged", "run.json is not sound JSON")
+    assert (damaged["status"], damaged["damage"]) == ("damaged", "run.json is not valid JSON")
     assert len(json.loads(dlrun("ls", "--format", "json", "--limit", "1").out)) == 1
     assert json.loads(dlrun("ls", "--format", "json", "--where", "status=failed").out) == []
     assert dlrun("ls", "--format", "json", "--watch").code == 2
@@ -201,7 +201,7 @@ def test_some_of_them(dlrun):
     outcome = dlrun("ls", "--where", "status=failed")
     assert (outcome.code, outcome.out) == (0, "")
     assert outcome.err.splitlines() == [
-        "skipped: outputs/2: run.json is not sound JSON",
+        "skipped: outputs/2: run.json is not valid JSON",
         "no runs below outputs for which status=failed holds",
     ]
 
@@ -209,8 +209,8 @@ def test_some_of_them(dlrun):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--limit", "0"], "--limit: 0: not allowed; allowed: a whole number from 1 on"),
-        (["--limit", "1e3"], "--limit: 1e3: not allowed; allowed: a whole number from 1 on"),
+        (["--limit", "0"], "--limit: 0: not allowed; allowed: a whole number >= 1"),
+        (["--limit", "1e3"], "--limit: 1e3: not allowed; allowed: a whole number >= 1"),
         (["--watch=0"], "--watch: 0: not allowed; allowed: 0.1 to 86400 seconds"),
         (["--watch=soon"], "--watch: soon: not allowed; allowed: 0.1 to 86400 seconds"),
         (["--watch", "nowhere"], "nowhere: no such folder"),

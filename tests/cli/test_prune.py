@@ -98,7 +98,7 @@ def test_a_look_tells_and_deletes_nothing(dlrun):
         assert [line.strip() for line in outcome.out.splitlines()] == [
             f"{prefixed(size['a'], 'B')}  outputs/a  deletes 10, 30; keeps 20 (best)",
             f"{prefixed(size['b'], 'B')}  outputs/b  deletes 1, 2 … 7 (7 states); keeps 8 (best)",
-            f"{total}  9 states of 2 runs would be deleted; --delete does it",
+            f"{total}  9 states of 2 runs would be deleted; --delete deletes them",
         ]
     assert tree(Path("outputs")) == before
     assert not list(Path("outputs").rglob(rundir.LOCK))
@@ -129,7 +129,7 @@ def test_which_runs(words: list[str], runs: str, dlrun):
     outcome = dlrun("prune", "--keep", "none", "--delete", *words)
     assert outcome.code == 0
     assert [status for status in STATUSES if not left(Path("outputs") / status)] == [*runs.split()]
-    may = "left alone, as they may go on: 1 failed, 1 killed, 1 stopped (--unfinished takes them too)\n"
+    may = "left alone, as they can still be resumed: 1 failed, 1 killed, 1 stopped (--unfinished includes them)\n"
     assert (may == outcome.err) == (words == [])
 
 
@@ -158,7 +158,7 @@ def test_older_ones(dlrun):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "--keep: missing: which states are to stay? allowed: best; last; best,last; none"),
+        ([], "--keep: missing; say which states to keep; allowed: best; last; best,last; none"),
         (["--failed"], "--keep: missing"),
         (
             ["--keep", "beste"],
@@ -241,7 +241,7 @@ def test_links_are_not_followed(dlrun):
     before = tree(Path("elsewhere")), tree(Path("moved"))
     outcome = dlrun("prune", "--keep", "none", "--delete")
     assert outcome.err.splitlines() == [
-        "left alone: outputs/b: its checkpoints are a link", "left alone: outputs/c: a link leads there"
+        "left alone: outputs/b: its checkpoints/ is a link", "left alone: outputs/c: it is reached through a link"
     ]  # fmt: skip
     assert (tree(Path("elsewhere")), tree(Path("moved")), left(run)) == (*before, [])
     assert dlrun("prune", "--keep", "none", "--delete", "outputs/c").code == 0, "by its name it is meant"
@@ -299,9 +299,9 @@ def test_what_is_to_stay_must_be_there(dlrun):
     outcome = dlrun("prune", "--keep", "best", "--delete")
     assert (outcome.code, outcome.out) == (0, "")
     assert outcome.err.splitlines() == [
-        "left alone: outputs/damaged: its state of step 20, which is to stay, is damaged",
-        "left alone: outputs/pruned: its best state, of step 20, is not there",
-        "left alone: outputs/torn: none of its states is whole",
+        "left alone: outputs/damaged: its state of step 20, which would be kept, is damaged",
+        "left alone: outputs/pruned: its best state, of step 20, is missing",
+        "left alone: outputs/torn: none of its states is complete",
         "nothing to delete",
     ]
     assert left(kept) == [10, 30]
@@ -326,7 +326,7 @@ def test_the_best_of_a_run_without_summary(dlrun):
     (odd / manifest.MANIFEST).write_text(manifest.manifest(odd))
     outcome = dlrun("prune", "--keep", "best", "--unfinished", "--delete")
     assert outcome.code == 0
-    assert outcome.err == "left alone: outputs/odd: its state of step 30 does not tell which is the best\n"
+    assert outcome.err == "left alone: outputs/odd: its state of step 30 does not say which one is the best\n"
     assert [left(Path("outputs", name)) for name in ("stopped", "diverged", "damaged")] == [[10], [30], [10]]
 
 
@@ -370,7 +370,7 @@ def test_states_that_others_learnt_from(dlrun):
     made("teacher")
     student("student")
     assert dlrun("prune", "--keep", "best").err == ""
-    said = "outputs/student learnt from its state of step 20 and can't be resumed without"
+    said = "outputs/student learnt from its state of step 20 and can't be resumed without it"
     assert dlrun("prune", "--keep", "last").err == f"notice: outputs/teacher: {said}\n"
 
 

@@ -255,7 +255,7 @@ def test_layers_of_an_mlp_counted_by_hand(dlrun):
     ]
     assert "parameters      1,374: 5.37 KiB in float32\n" in totals
     forward = 2 * (64 * 16 + 16 * 12 + 12 * 10) + (16 + 12 + 10) + (16 + 12)  # products, biases, relu
-    assert f"forward pass    {forward / 1000:.3g} kFLOP an example\n" in totals
+    assert f"forward pass    {forward / 1000:.3g} kFLOP per example\n" in totals
     assert totals.endswith("batch_size=32\n")
     assert not list(Path.cwd().iterdir())
 

@@ -103,7 +103,7 @@ def test_words_that_are_no_text(dlrun: Callable, own_folder: Path, words: list[s
     (own_folder / "\udcff").mkdir()
     done = dlrun(*words)
     assert (done.code, done.out) == (2, "")
-    assert done.err.endswith("\\udcff': no UTF-8; allowed: text in UTF-8\n") or "\\udcff: no UTF-8" in done.err
+    assert done.err.endswith("\\udcff': not in UTF-8; allowed: text in UTF-8\n") or "\\udcff: not in UTF-8" in done.err
     assert os.listdir(own_folder) == ["\udcff"]
 
 
@@ -127,7 +127,7 @@ def test_a_working_folder_that_was_deleted(dlrun: Callable, own_folder: Path) ->
     for words in ([], ["-m", "seed=0,1"], ["ls"], ["compare"], ["resume", "x"], ["show", "act=gelu"], ["--cfg", "job"]):
         done = dlrun(*words)
         assert (done.code, done.out) == (2, "")
-        assert done.err == "error: working folder: No such file or directory; allowed: one that is there\n"
+        assert done.err == "error: working folder: No such file or directory; allowed: a folder that exists\n"
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_uneven_classes_are_told_with_the_metric_to_choose(prepared: Any, tmp_pa
     told = prepared(words).warnings
     assert told == [
         "class yes has 12 of 288 training rows: always answering no gives an accuracy of 0.96; "
-        "checkpoint.metric=val/macro_f1 chooses by all classes alike"
+        "checkpoint.metric=val/macro_f1 weighs all classes equally"
     ]
     assert prepared([*words, "checkpoint.metric=val/macro_f1"]).warnings == []
 

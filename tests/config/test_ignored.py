@@ -54,7 +54,8 @@ MISWRITTEN = {
 
 OTHERS = {
     "experiment/section": (HEADER + "experiment:\n  epochs: 7\n", "experiment: a section that nothing reads (epochs)"),
-    "experiment/text": (HEADER + "act: gelu\n", "act=gelu: text where a choice is; allowed in a file: - override /act"),
+    "experiment/text": (HEADER + "act: gelu\n", "act=gelu: text instead of a choice; allowed in a file: - "
+        "override /act"),
     "experiment/key": (HEADER + "override /act: gelu\n", "override /act: unknown key"),
     "experiment/plain": (HEADER + "defaults:\n  - /act: gelu\n", "To override a value use 'override act: gelu'"),
     "experiment/relative": (HEADER + "defaults:\n  - act: gelu\n", "Could not find 'experiment/act/gelu'"),
@@ -180,7 +181,7 @@ def test_keys_typed_below_the_choice(dlrun: Callable, sign: str) -> None:
     for words in (["{}"], ["--cfg", "job", "{}"], ["show", "act=gelu", "{}"], ["-m", "seed=0,1", "{}"]):
         word = f"{sign}experiment.epochs=7"
         done = dlrun(*(w.format(word) for w in words))
-        refused(done, f"{word}: unknown key, an experiment has none of its own; allowed: epochs=...")
+        refused(done, f"{word}: unknown key, as an experiment has none of its own; allowed: epochs=...")
     refused(dlrun("-m", f"{sign}experiment.optim.lr=0.1,0.2"), "allowed: optim.lr=...")
 
 
@@ -223,7 +224,7 @@ def test_resumed_runs(dlrun: Callable, finished: Callable) -> None:
     run = finished(*QUICK).directory
     before = contents(run)
     done = dlrun("resume", str(run), "experiment.epochs=7")
-    assert "experiment.epochs=7: unknown key, an experiment has none" in done.err
+    assert "experiment.epochs=7: unknown key, as an experiment has none" in done.err
     assert "experiment=digits_cnn" in dlrun("resume", str(run), "experiment=digits_cnn").err
     assert contents(run) == before
     config = run / ".hydra/config.yaml"

@@ -119,8 +119,8 @@ def test_a_model_that_leaves_the_precision_that_was_asked_for_is_told_of(dlrun: 
     told = [line for line in dlrun(*words, "precision=bfloat16").err.splitlines() if "precision=" in line]
     assert told == [
         "warning: precision=bfloat16: 1 of the model's 2 matrix products and convolutions are not computed in "
-        "bfloat16, the first of float32[32,8] and float32[8,10]: an array of float32 in the model makes float32 of "
-        "what it meets"
+        "bfloat16, the first of float32[32,8] and float32[8,10]: a float32 array in the model turns "
+        "whatever it is combined with into float32"
     ]
     assert "precision=" not in dlrun(*words).err
     for model in (("transformer", "model.width=8", "model.heads=2", "model.depth=1"), ("cnn", "model.channels=[4]")):

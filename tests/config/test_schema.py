@@ -67,9 +67,10 @@ def test_allowed(key: str, value: Any) -> None:
         ("rate", 1 - 1e-12, "group.rate=0.999999999999: not allowed; allowed: a number in [0, 1) or null, in float32"),
         ("decay", -1, "group.decay=-1: not allowed; allowed: a number >= 0"),
         ("widths", [1, "a"], "group.widths[1]=a: not allowed; allowed: a whole number in [1, 2^31)"),
-        ("widths", 3, "group.widths=3: not allowed; allowed: a list of (a whole number in [1, 2^31))"),
+        ("widths", 3, "group.widths=3: not allowed; allowed: a list, each item a whole number in [1, 2^31)"),
         ("widths", [2**31], "group.widths[0]=2147483648: not allowed; allowed: a whole number in [1, 2^31)"),
-        ("widths", [-1, 0], "group.widths=[-1, 0]: not allowed; allowed: a list of (a whole number in [1, 2^31))"),
+        ("widths", [-1, 0], "group.widths=[-1, 0]: not allowed; allowed: a list, each item a whole number in "
+            "[1, 2^31)"),
         ("kind", "smal", "group.kind=smal: not allowed (did you mean 'small'?); allowed: big, small"),
         ("on", 1, "group.on=1: not allowed; allowed: true or false"),
         ("name", 3, "group.name=3: not allowed; allowed: text or null"),

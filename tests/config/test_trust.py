@@ -55,7 +55,7 @@ def test_what_a_person_decides_is_left_out_of_a_directory(run: Path, key: str) -
         cfg, problems, notices = resume.configuration(run, [])
         assert composition.plain(cfg)[0].get(key) == USUAL.get(key)
         assert problems == []
-        assert [f"left out of {file}" in line for line in notices] == [True]
+        assert [f"ignored in {file}" in line for line in notices] == [True]
 
 
 def test_what_a_directory_decides_stays_without_a_word(run: Path) -> None:
@@ -95,7 +95,7 @@ def test_no_resolver_of_a_directory_is_evaluated(
     done = dlrun("resume", str(run))
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"error: run/.hydra/config.yaml: log.project={text}: not evaluated, as a directory says it; "
+        f"error: run/.hydra/config.yaml: log.project={text}: not evaluated, as it comes from a directory; "
         "allowed: a plain value, in run.json or in its place\n"
     )
     assert contents(run) == before
@@ -155,7 +155,7 @@ def test_what_a_person_decides_is_not_taken_from_a_sweeps_record(
     before = contents(own_folder)
     done = dlrun("resume", "sweep")
     assert (done.code, done.out) == (2, "")
-    assert "only a command may say it, not a directory; if it is yours: dlrun resume sweep " in done.err
+    assert "only a command may set it, not a directory; if it is yours: dlrun resume sweep " in done.err
     assert len(done.err.splitlines()) == 1
     assert contents(own_folder) == before
     typed = word.lstrip("+") if word.startswith("++") else word

@@ -160,7 +160,9 @@ def test_crop_is_a_window_of_the_padded_image() -> None:
 def test_a_crop_keeps_some_of_the_image(f) -> None:
     with pytest.raises(Unfit) as error:
         f(jax.random.key(0), {"x": jnp.ones((2, 9, 6, 1)), "y": LABELS[:2]}, pad=6)
-    expected = "augment.pad=6: must be below the side of images of 9x6 pixels, or nothing of one may be left"
+    expected = (
+        "augment.pad=6: must be smaller than the side of images of 9x6 pixels, or nothing of an image may be left"
+    )
     assert error.value.at("augment") == expected
 
 

@@ -152,20 +152,20 @@ SOUND = None
 """Not to be refused: bytes of any kind are text, and a shorter text is one."""
 NO_ARRAYS = f"must be {arrays.WHAT}; "
 NO_ARRAY = "must hold arrays that can be read: x can't: "
-NO_NUMPY = f"{NO_ARRAY}it holds Python objects, or is no NumPy file"
+NO_NUMPY = f"{NO_ARRAY}it holds Python objects, or is not a NumPy file"
 NO_TABLE = "must be a CSV or Parquet file with a header: "
-ONE_COLUMN, NO_UTF8 = f"{NO_TABLE}it has one column", f"{NO_TABLE}it is no text in UTF-8: byte 12"
+ONE_COLUMN, NO_UTF8 = f"{NO_TABLE}it has one column", f"{NO_TABLE}it is not text in UTF-8: byte 12"
 NO_TEXT = "must be a file of text, or a folder of them, that can be read: "
 NO_IMAGE = "must hold images that can be read: d/cat/3.png "
-NO_IDX = f"must hold sound IDX files: d/{idx.NAMES[0]} "
-NO_GZ = f"must hold sound IDX files: d/{idx.NAMES[1]}.gz "
+NO_IDX = f"must hold valid IDX files: d/{idx.NAMES[0]} "
+NO_GZ = f"must hold valid IDX files: d/{idx.NAMES[1]}.gz "
 NO_FOLDER = "d: must be a folder that exists"
-LINK = "it is a link to nowhere, which is not there"
+LINK = "it is a link to nowhere, which does not exist"
 EIO = "Input/output error"
 
 
 def cifar_lines(name: str) -> list[str | None]:
-    no = f"must hold sound CIFAR files: d/{name}: "
+    no = f"must hold valid CIFAR files: d/{name}: "
     end = f"{no}Compressed file ended before the end-of-stream marker"
     gz = f"{no}Not a gzipped file"
     return [NO_FOLDER, NO_FOLDER, NO_FOLDER, no, f"{no}{EIO}", end, gz, gz]
@@ -173,33 +173,33 @@ def cifar_lines(name: str) -> list[str | None]:
 
 EXPECTED: dict[str, list[str | None]] = {
     "archive": [
-        "it is not there", LINK, f"{NO_ARRAYS}it holds nothing", f"{NO_ARRAYS}reading failed: it is empty",
+        "it does not exist", LINK, f"{NO_ARRAYS}it holds nothing", f"{NO_ARRAYS}reading failed: it is empty",
         f"{NO_ARRAYS}reading failed: {EIO}", *[f"{NO_ARRAYS}reading failed: File is not a zip file"] * 3,
     ],
     "folder": [
-        "it is not there", LINK, "reading failed: File is not a zip file", f"{NO_ARRAY}No data left in file",
+        "it does not exist", LINK, "reading failed: File is not a zip file", f"{NO_ARRAY}No data left in file",
         f"{NO_ARRAY}{EIO}", f"{NO_ARRAY}mmap length is greater than file size", NO_NUMPY, NO_NUMPY,
     ],
     "csv": [
-        "it is not there", LINK, f"{NO_TABLE}it is a folder", f"{NO_TABLE}it is empty",
+        "it does not exist", LINK, f"{NO_TABLE}it is a folder", f"{NO_TABLE}it is empty",
         f"{NO_TABLE}it can't be read: {EIO}", "has 2 cells, the header 3", ONE_COLUMN, NO_UTF8,
     ],
     "parquet": [
-        "it is not there", LINK, f"{NO_TABLE}it is a folder", f"{NO_TABLE}it is empty",
+        "it does not exist", LINK, f"{NO_TABLE}it is a folder", f"{NO_TABLE}it is empty",
         f"{NO_TABLE}it can't be read: {EIO}", f"{NO_TABLE}it is broken: ", ONE_COLUMN, NO_UTF8,
     ],
     "images": [
-        "it is not there", LINK, "it is a file", f"{NO_IMAGE}is empty",
-        f"{NO_IMAGE}can't: {EIO}", f"{NO_IMAGE}is no image", f"{NO_IMAGE}is no image", f"{NO_IMAGE}is no image",
+        "it does not exist", LINK, "it is a file", f"{NO_IMAGE}is empty",
+        f"{NO_IMAGE}can't: {EIO}", *[f"{NO_IMAGE}is not an image"] * 3,
     ],
     "text": [
-        "it is not there", LINK, "data.pattern=*.py: must match files below d.txt: none does",
+        "it does not exist", LINK, "data.pattern=*.py: must match files below d.txt: none does",
         "must hold text: the file is empty", f"{NO_TEXT}{EIO}", SOUND, SOUND, SOUND,
     ],
     "texts": [
-        "it is not there", LINK, "must hold text for a row of 8 tokens", SOUND,
+        "it does not exist", LINK, "must hold text for a row of 8 tokens", SOUND,
         f"{NO_TEXT}{EIO}", SOUND, SOUND,
-        "must hold text in UTF-8 for tokens=characters: byte 12 of 2.txt is none; bytes are for all",
+        "must hold text in UTF-8 for tokens=characters: byte 12 of 2.txt is not; tokens=bytes takes any file",
     ],
     "mnist": [
         NO_FOLDER, NO_FOLDER, NO_FOLDER, f"{NO_IDX}is empty", f"{NO_IDX}can't be read ({EIO})",
@@ -254,16 +254,16 @@ NAN = np.where(np.arange(N)[:, None] == 5, np.nan, NUMBERS)
 HOLE = np.where(CLASSES == 0, np.nan, CLASSES)
 ONE = np.zeros(N, int)
 VALUES: dict[str, tuple[str, Callable[[], Any], str]] = {
-    "archive, one class": ("archive", lambda: archive(ONE), "there is one class only, 0, in all 24 rows"),
-    "folder, one class": ("folder", lambda: folder(ONE), "there is one class only, 0, in all 24 rows"),
-    "csv, one class": ("csv", lambda: csv(ONE), "there is one class only, 0, in all 24 rows"),
-    "parquet, one class": ("parquet", lambda: columns(ONE), "there is one class only, 0, in all 24 rows"),
+    "archive, one class": ("archive", lambda: archive(ONE), "there is only one class, 0, in all 24 rows"),
+    "folder, one class": ("folder", lambda: folder(ONE), "there is only one class, 0, in all 24 rows"),
+    "csv, one class": ("csv", lambda: csv(ONE), "there is only one class, 0, in all 24 rows"),
+    "parquet, one class": ("parquet", lambda: columns(ONE), "there is only one class, 0, in all 24 rows"),
     "images, one class": ("images", lambda: pictures(("cat",)), "d has only the class cat"),
-    "mnist, one class": ("mnist", lambda: idx_files(np.full(20, 7)), f"d/{idx.NAMES[1]} has no label but 7"),
+    "mnist, one class": ("mnist", lambda: idx_files(np.full(20, 7)), f"d/{idx.NAMES[1]} has no label other than 7"),
     "cifar, one class": (
         "cifar10",
         lambda: cifar_files(cifar10, test_batch=members_of(labels=[3] * 4)),
-        "test_batch has no labels but 3",
+        "test_batch has no labels other than 3",
     ),
     "mnist, out of range": ("mnist", lambda: idx_files(DIGITS + 1), f"d/{idx.NAMES[1]} has the label 10, beyond 9"),
     "cifar, out of range": (

@@ -48,7 +48,8 @@ CONSTANT: dict[str, tuple[str, np.ndarray, str | None]] = {
     "a single pixel": ("image", PICTURES[:, :1, :1, :1], None),
     "rows": ("rows", ROWS, None),
     "rows all the same": ("rows", np.stack([ROWS[0]] * 40), "the training rows are all the same"),
-    "most features": ("rows", changed(ROWS, ALL, slice(6)), "6 of 10 features have one value in all training rows"),
+    "most features": ("rows", changed(ROWS, ALL, slice(6)), "6 of 10 features have the same value in all "
+        "training rows"),
     "half of the features": ("rows", changed(ROWS, ALL, slice(5)), None),
     "one feature": ("rows", ROWS[:, :1], None),
     "rows of zeros": ("rows", changed(ROWS, slice(30)), None),
@@ -85,7 +86,7 @@ def test_rare_features_are_no_constants() -> None:
     x[:, :20] = RANDOM.normal(size=(20_000, 20))
     assert told(x, "rows") == []
     x[:, 20:290] = 5
-    assert told(x, "rows") == ["270 of 300 features have one value in all training rows"]
+    assert told(x, "rows") == ["270 of 300 features have the same value in all training rows"]
 
 
 @pytest.mark.parametrize("source", [digits.digits, synthetic.synthetic, text.text])
@@ -98,7 +99,7 @@ def test_arrays_on_the_command_line(dlrun, own_folder: Path) -> None:
     assert arrays.arrays(path="x.npz").warnings == ()
     done = dlrun("data=arrays", "data.path=x.npz", "batch_size=8", "model.widths=[4]", "epochs=1", "log.plot=false")
     assert done.code == 0, done.err
-    assert "warning: 9 of 10 features have one value in all training rows" in done.err.splitlines()
+    assert "warning: 9 of 10 features have the same value in all training rows" in done.err.splitlines()
 
 
 @pytest.mark.parametrize(("white", "beyond"), [(65535, 0), (4095, 0), (4094, 1), (255, 6)])

@@ -158,15 +158,15 @@ def test_what_changed_is_named():
         "class 'c' is new; class 'b' is gone": record(classes=("a", "c")),
         "classes are in another order": record(classes=("b", "a")),
         "shape was [2], is [3]": {**before, "shape": [3]},
-        "input_mean is computed otherwise": {**before, "input_mean": [0.0, 0.01]},
-        "input_std is computed otherwise": {**before, "input_std": [1.0, 1.01]},
+        "input_mean is computed differently": {**before, "input_mean": [0.0, 0.01]},
+        "input_std is computed differently": {**before, "input_std": [1.0, 1.01]},
     }
     for words, now in cases.items():
         assert "; ".join(changes(before, now)) == words
     assert not changes(before, {**before, "input_mean": [0.0, 1e-4], "later": 1}), "another library may round otherwise"
     assert not changes({}, before)
     encoder = {"columns": [{"kind": "number", "name": "a", "median": 1.0}]}
-    for median, words in ((1.0, []), (2.0, ["encoder is computed otherwise"])):
+    for median, words in ((1.0, []), (2.0, ["encoder is computed differently"])):
         now = {"encoder": {"columns": [{"kind": "number", "name": "a", "median": median, "later": 1}]}}
         assert changes({"encoder": encoder}, now) == words
 
@@ -383,7 +383,7 @@ def test_where_data_comes_from_may_not_change(run, dlrun):
     for override in ("data.path=e.npz", "split.seed=1", "split.val=0.2", "stream.fingerprint=content"):
         done = dlrun("resume", "run", override, "epochs=3", "--accept-data")
         assert (done.code, done.out) == (2, "")
-        assert done.err.startswith(f"error: {override}: can't change in a resumed run"), done.err
+        assert done.err.startswith(f"error: {override}: can't be changed in a resumed run"), done.err
     done = dlrun("data=arrays", "data.path=d.npz", *SMALL, "--accept-data")
     assert done.err == "error: --accept-data: not allowed here; allowed: dlrun resume DIR --accept-data\n"
     assert files(run.directory) == before
@@ -457,10 +457,13 @@ def test_a_sweep_does_not_mix_data(sweep, dlrun, monkeypatch):
         done = dlrun(*words)
         assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done.err
         assert done.err.startswith("error: sweep/0: the data changed since this was started: targets of ")
-        assert done.err.endswith("allowed: the data of then, or a new sweep\n")
+        assert done.err.endswith("allowed: the earlier data, or a new sweep\n")
         assert files(Path("sweep")) == before
     done = dlrun("resume", "sweep", "seed=0,1,2", "--accept-data")
-    assert done.err == "error: --accept-data: not allowed for a sweep: its runs are compared; allowed: for a run\n"
+    assert (
+        done.err == "error: --accept-data: not allowed for a sweep, whose runs must share their data; allowed: for a "
+        "single run\n"
+    )
     save(*arrays())
     assert dlrun("resume", "sweep", "seed=0,1,2").code == 0
     assert statuses(Path("sweep")) == ["completed"] * 3
@@ -476,7 +479,7 @@ def test_a_sweep_one_of_whose_runs_accepted_other_data_does_not_go_on(sweep, dlr
         for words in (("resume", "sweep", "seed=range(0,3)"), (*sweep, "seed=0,1,2")):
             done = dlrun(*words)
             assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done.err
-            assert done.err.startswith("error: sweep/1: not of the data of sweep/0: targets of "), done.err
+            assert done.err.startswith("error: sweep/1: not trained on the same data as sweep/0: targets of "), done.err
             assert files(Path("sweep")) == before
     swapped()
     assert dlrun("resume", "sweep/1", "epochs=3", "--accept-data").code == 0

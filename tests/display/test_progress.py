@@ -107,7 +107,7 @@ def test_the_last_evaluation_and_an_early_stop_are_told(capsys: pytest.CaptureFi
         p.row({**val(10), "split": "test"})
     lines = told(capsys)
     assert [line.split("  epoch")[0] for line in lines[:2]] == ["step      10/1000000", "step      30/1000000"]
-    assert lines[2] == "stopped early at step 30 of 1000000: no improvement of val/loss"
+    assert lines[2] == "stopped early at step 30 of 1000000: no improvement in val/loss"
     assert lines[3] == "test  loss 0.2500  accuracy 0.5000  (best state, step 10)"
 
 

@@ -194,10 +194,11 @@ def test_norms(model: str, norm: str) -> None:
 @pytest.mark.parametrize(
     ("model", "values", "lines"),
     [
-        ("mlp", {"widths": [3], "depth": 3}, ["model.widths=[3]: must be null where"]),
-        ("mlp", {"widths": [3], "width": 3}, ["model.widths=[3]: must be null where"]),
+        ("mlp", {"widths": [3], "depth": 3}, ["model.widths=[3]: must be null when"]),
+        ("mlp", {"widths": [3], "width": 3}, ["model.widths=[3]: must be null when"]),
         ("cnn", {"channels": [1, 1, 1, 1]}, ["model.channels=[1, 1, 1, 1]: must have at most 3 stages for"]),
-        ("lenet", {}, ["model.name=lenet: must be a model for images of 8x8 pixels, such as cnn: it takes 12x12 and"]),
+        ("lenet", {}, ["model.name=lenet: must be a model for images of 8x8 pixels, such as cnn: it needs at "
+            "least 12x12"]),
         ("alexnet", {"form": "imagenet"}, ["model.form=imagenet: must be cifar for images of 8x8"]),
         ("vgg", {"form": "imagenet"}, ["model.form=imagenet: must be cifar for images of 8x8"]),
         ("resnet", {"depth": 9}, ["model.depth=9: must be 6 n + 2 (8, 14, 20, 26, 32, 38, 44, 56, 110, ...), or"]),

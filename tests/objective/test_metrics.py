@@ -145,9 +145,10 @@ def test_a_constant_target_has_no_r2() -> None:
     assert of_others == pytest.approx(reference.r2_score(y[:USED, 0], guess[:USED, 0]), rel=1e-4)
     assert np.isnan(reported(one, guess[:, 1:], y[:, 1:])[0]["r2"])
     assert both.warnings == tuple(
-        f"b has one value only in {s}: no r2 there: it is the mean of the others" for s in ("val", "test")
+        f"b has only one value in {s}, so it has no r2 there, and r2 is the mean over the others"
+        for s in ("val", "test")
     )
-    assert one.warnings == tuple(f"a has one value only in {s}: no r2 there" for s in ("val", "test"))
+    assert one.warnings == tuple(f"a has only one value in {s}, so it has no r2 there" for s in ("val", "test"))
 
 
 def test_language_modelling_counts_bits_a_character() -> None:

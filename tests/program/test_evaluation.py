@@ -196,7 +196,9 @@ def test_without_any_finite_evaluation_the_last_state_is_tested_and_that_is_said
     assert run.summary["test/accuracy"] > 0
     rates = [row["lr"] for row in splits(run, "train")]
     assert rates == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
-    assert "warning: no evaluation has a finite val/accuracy: no state is best, testing the last" in run.err
+    assert (
+        "warning: no evaluation has a finite val/accuracy: no state is the best, so the last one is tested" in run.err
+    )
     assert run.err.splitlines()[-1].endswith("(last state, step 60)")
     (read,) = load([run.directory])
     assert read.metric("val/accuracy") is None

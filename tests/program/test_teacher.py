@@ -120,7 +120,7 @@ def test_a_teacher_of_rows_that_were_encoded_otherwise(dlrun, own_folder):
     (own_folder / "t.csv").write_text("n,c,y\n" + "".join(lines).replace("c", "d"))
     refused = dlrun(*again)
     assert refused.code == 2
-    assert "must be a run on the same data, cut alike: its encoder is another" in refused.err
+    assert "must be a run on the same data with the same split: its encoder differs" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_teacher_of_rows_that_were_encoded_otherwise(dlrun, own_folder):
         ("", "loss.teacher=null: must be the directory of a run to learn from"),
         (
             "loss.teacher=nowhere",
-            "loss.teacher=nowhere: must hold a model that can be rebuilt; nowhere: no run directory",
+            "loss.teacher=nowhere: must hold a model that can be rebuilt; nowhere: not a run directory",
         ),
         ("loss.teacher=DIR data=wine", "must be a run on the same data: it takes images of 8x8x1"),
         ("loss.teacher=DIR data=diabetes", "loss=distillation: must be another loss"),

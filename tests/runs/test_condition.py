@@ -123,9 +123,9 @@ def test_what_is_no_time_is_told(value: str, sign: str):
         ("seed=<3", "'<' after 'seed=': expected a value"),
         ("act='gelu", '"\'gelu": not closed'),
         ("model.widths=[16", "'[16': not closed"),
-        ("seed!3", "'!3': '!' is no sign of a condition"),
-        ("(" * 100_000 + "seed=3", "more than 50 parentheses or nots within each other"),
-        ("not " * 100_000 + "seed=3", "more than 50 parentheses or nots within each other"),
+        ("seed!3", "'!3': '!' is not part of a condition"),
+        ("(" * 100_000 + "seed=3", "more than 50 nested parentheses or nots"),
+        ("not " * 100_000 + "seed=3", "more than 50 nested parentheses or nots"),
         ("__import__('os').system('true')=1", "__import__: no such column"),
     ],
 )

@@ -231,7 +231,7 @@ def test_what_is_no_run_is_left_out_with_a_reason():
         assert reasons.pop("odd") == "format x is not known to this dlrun, which reads up to 1"
         assert reasons.pop("folder") == reasons.pop("pipe") == "run.json is not a regular file"
         assert len(reasons) == len(DAMAGES)
-        assert set(reasons.values()) == {"run.json is not sound JSON", "run.json is not that of a run"}
+        assert set(reasons.values()) == {"run.json is not valid JSON", "run.json is not that of a run"}
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES[:5], None])

@@ -124,7 +124,7 @@ REFUSED = {
     "launcher.vmap=true,false": ["launcher"],
     "launcher=nope": ["launcher=nope: "],
     "launcher.worker=2": ["launcher.worker: unknown key (did you mean 'workers'?)"],
-    "seed=range(0,200) optim.lr=range(0.001,0.1,0.001)": ["20000 runs; allowed: at most launcher.max_jobs=10000"],
+    "seed=range(0,200) optim.lr=range(0.001,0.1,0.001)": ["20000 jobs; allowed: at most launcher.max_jobs=10000"],
     "seed=0,1,2 launcher.max_jobs=2": ["launcher.max_jobs"],
     "seed=range(3,3)": ["seed=range(3,3)"],
     "optim.lr=interval(0,1)": ["optim.lr=interval(0,1)"],
@@ -136,12 +136,14 @@ REFUSED = {
     "seed=0,1 hydra.sweep.dri=x": ["hydra.sweep.dri: unknown key (did you mean 'dir'?); known: dir, subdir"],
     "seed=0,1 hydra.sweeep.dir=x": ["hydra.sweeep: unknown key (did you mean 'sweep'?); known: "],
     "seed=0,1 hydra.sweeper.n_trials=3": ["hydra.sweeper.n_trials: unknown key; known to hydra/sweeper=basic: "],
-    "seed=0 hydra.sweep.subdir=.": ["hydra.sweep.subdir=.: '.' is no folder of a run's own; allowed: ${hydra.job.num}"],
-    "seed=0 hydra.sweep.subdir=..": ["hydra.sweep.subdir=..: '..' is no folder of a run's own"],
-    "seed=0,1 hydra.sweep.subdir=../${hydra.job.num}": ["'../0' is no folder of a run's own"],
-    "seed=0,1 hydra.sweep.subdir=/tmp/${hydra.job.num}": ["'/tmp/0' is no folder of a run's own"],
-    "seed=0 hydra.sweep.subdir=sweep.json": ["'sweep.json' is no folder of a run's own"],
-    "log.project=a,a/b hydra.sweep.subdir=${log.project}": ["one run within another"],
+    "seed=0 hydra.sweep.subdir=.": [
+        "hydra.sweep.subdir=.: '.' does not give each run a folder of its own; allowed: ${hydra.job.num}"
+    ],
+    "seed=0 hydra.sweep.subdir=..": ["hydra.sweep.subdir=..: '..' does not give each run a folder of its own"],
+    "seed=0,1 hydra.sweep.subdir=../${hydra.job.num}": ["'../0' does not give each run a folder of its own"],
+    "seed=0,1 hydra.sweep.subdir=/tmp/${hydra.job.num}": ["'/tmp/0' does not give each run a folder of its own"],
+    "seed=0 hydra.sweep.subdir=sweep.json": ["'sweep.json' does not give each run a folder of its own"],
+    "log.project=a,a/b hydra.sweep.subdir=${log.project}": ["one run would be inside another"],
     "seed=0,1 hydra.sweep.subdir=x": ["hydra.sweep.subdir=x: the same for several runs"],
 }
 
@@ -161,7 +163,7 @@ def test_what_is_wrong_with_any_job_is_told_before_anything_is_made(given, dlrun
 def test_values_that_are_given_twice_are_trained_once_and_told(dlrun):
     done = dlrun("-m", *SMALL, "epochs=1", "seed=0,0,1")
     assert done.code == 0, done.err
-    assert "notice: seed=0,0,1: 0 is there more than once, and is trained once\n" in done.err
+    assert "notice: seed=0,0,1: 0 appears more than once, and is trained once\n" in done.err
     assert statuses(done.directory) == ["completed"] * 2
 
 
@@ -252,14 +254,14 @@ def test_dry_run_tells_and_makes_nothing(dlrun, own_folder):
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == "4 jobs"
-    assert [line for line in lines if line.startswith("group")] == [f"group {i}: 2 jobs, 1 x 2 stacked" for i in (0, 1)]
+    assert [line for line in lines if line.startswith("group")] == [f"group {i}: 2 jobs, 1 stack of 2" for i in (0, 1)]
     jobs = [line for line in lines if line.startswith("  ")]
     assert [line.split()[0] for line in jobs] == list("0123")
     assert all(f"seed={i % 2}" in line for i, line in enumerate(jobs))
     assert "2 groups, 2 compilations of the training step" in lines
     assert re.fullmatch(
-        r"about \d+:\d\d of training steps and \d+:\d\d of compiling one after the other, "
-        r"[1-9][\d,]* MB of memory, of which \d MB for states and data \(estimated from 2 groups\)",
+        r"about \d+:\d\d of training and \d+:\d\d of compilation, if all groups run one after the other; "
+        r"[1-9][\d,]* MB of memory, \d MB of it for states and data \(estimated from 2 groups\)",
         lines[-1],
     )
     alone = dlrun("--dry-run", *SMALL)

@@ -105,7 +105,7 @@ def test_a_damaged_record_is_refused(damage, there, dlrun, tmp_path):
         done = dlrun(*command)
         assert (done.code, done.out) == (2, "")
         assert len(done.err.splitlines()) == 1
-        assert "sweep.json: can't be read: it is no sweep's record" in done.err
+        assert "sweep.json: can't be read: it is not the record of a sweep" in done.err
     assert contents(tmp_path) == before
 
 
@@ -169,7 +169,7 @@ def test_a_complete_sweep_is_left_as_it_is(how, there, dlrun, own_folder):
     before = files(own_folder / "sweep")
     done = dlrun("resume", "sweep", *how)
     assert (done.code, done.out) == (0, "sweep\n"), done.err
-    assert done.err.endswith("nothing to do: all jobs of sweep are over\n")
+    assert done.err.endswith("nothing to do: all jobs of sweep are done\n")
     assert files(own_folder / "sweep") == before
     edit(own_folder / "sweep" / "sweep.json", status="running")  # killed once all runs were done
     assert dlrun("resume", "sweep").code == 0

@@ -104,15 +104,15 @@ def test_a_wrong_search_makes_nothing(given, dlrun, own_folder):
 def test_dry_run_tells_the_space_and_makes_nothing(dlrun, own_folder):
     done = dlrun(*SEARCH, *HALVING, "--dry-run")
     assert done.code == 0, done.err
-    assert done.out.splitlines()[0] == "8 trials of 1 run, 4 trials at a time, in:"
+    assert done.out.splitlines()[0] == "8 trials of 1 run each, 4 at a time; searched:"
     assert done.out.splitlines()[1].split()[0] == "optim.lr"
     assert re.fullmatch(
-        r"about .* of training steps and .* MB of memory, .* \(estimated from 1 group\)", done.out.splitlines()[2]
+        r"about .* of training and .* MB of memory, .* \(estimated from 1 group\)", done.out.splitlines()[2]
     )
     grid = dlrun(
         "-m", "--dry-run", *SMALL, "hydra/sweeper=optuna", "hydra.sweeper.sampler=grid", "act=relu,gelu", "seed=0,1"
     )
-    assert grid.out.splitlines()[0] == "4 trials of 1 run, 8 trials at a time, in:"
+    assert grid.out.splitlines()[0] == "4 trials of 1 run each, 8 at a time; searched:"
     assert list(own_folder.iterdir()) == []
 
 
@@ -172,7 +172,7 @@ def test_what_a_search_lost_is_trained_again(lose, more, finished, dlrun):
     kept = {run: contents(run) for n, run in enumerate(runs(done.directory)) if n not in lost}
     again = dlrun("resume", str(done.directory))
     assert again.code == 0, again.err
-    assert "2 trials to train again: 0, 5: a run of each is gone, failed, or not whole\n" in again.err
+    assert "2 trials to train again: 0, 5: a run of each is gone, failed or incomplete\n" in again.err
     assert {run: contents(run) for run in kept} == kept
     assert record(done.directory)["status"] == "completed"
     if not more:  # what a pruner decides depends on what it knows by then

@@ -46,7 +46,9 @@ def sealed(folder: Path, loop: str | None, *, arrays: bool = True) -> None:
     (folder / manifest.MANIFEST).write_text(manifest.manifest(folder))
 
 
-@pytest.mark.parametrize("content", ["text", "no position", "deep", "odd values", "of another step"])
+@pytest.mark.parametrize(
+    "content", ["text", "no position", "deep", "it holds values that are not numbers", "of another step"]
+)
 def test_a_sound_manifest_around_wrong_content_falls_back_to_the_state_before(content, run, newest, dlrun):
     whole = digest(run)
     with safe_open(newest / manifest.STATE, framework="np") as opened:
@@ -54,7 +56,11 @@ def test_a_sound_manifest_around_wrong_content_falls_back_to_the_state_before(co
     if content == "text":
         sealed(newest, None, arrays=False)
     else:
-        of_another = {"no position": None, "deep": "[" * 100_000, "odd values": json.dumps({**loop, "plateau": 3})}
+        of_another = {
+            "no position": None,
+            "deep": "[" * 100_000,
+            "it holds values that are not numbers": json.dumps({**loop, "plateau": 3}),
+        }
         sealed(newest, of_another.get(content, json.dumps({**loop, "step": loop["step"] - 1})))
     resumed = dlrun("resume", str(run))
     assert resumed.code == 0, resumed.err
@@ -115,7 +121,7 @@ def test_a_configuration_that_is_not_that_of_the_run_is_said(run, newest, dlrun)
     config.write_text(config.read_text().replace("dropout: 0.1", "dropout: 0.3"))
     resumed = dlrun("resume", str(run), "checkpoint.keep=2")
     assert resumed.code == 0, resumed.err
-    said = f"warning: {config}: it has dropout=0.3, and run.json has 0.1; going on with the former"
+    said = f"warning: {config}: it says dropout=0.3, but run.json has 0.1; going on with the former"
     assert [line for line in resumed.err.splitlines() if "run.json" in line] == [said]
 
 

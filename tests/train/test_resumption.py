@@ -44,11 +44,14 @@ def copied(there, own_folder):
 REFUSED = {
     ("done", "epochs=2"): "epochs=2: not allowed: the state is of step 20, epoch 4; allowed: with epochs=5 or more",
     ("done", "steps=19"): "steps=19: not allowed: the state is of step 20, epoch 4; allowed: with steps=21 or more",
-    ("done", "optim.lr=0.5"): "optim.lr=0.5: nothing would be trained: this is at its end, step 20; "
+    ("done", "optim.lr=0.5"): "optim.lr=0.5: nothing would be trained: the run is already at its end, step 20; "
     "allowed: with epochs=5 or more",
     ("done", "eval.every=2epochs log.every=7"): "eval.every=2epochs log.every=7: nothing would be trained",
     ("done", "devices=1"): "devices=1: nothing would be trained",
-    ("early", "optim.lr=0.5"): "optim.lr=0.5: nothing would be trained: early stopping ended this at step 15 of 40, "
+    (
+        "early",
+        "optim.lr=0.5",
+    ): "optim.lr=0.5: nothing would be trained: early stopping ended this run at step 15 of 40, "
     "2 evaluations without an improvement; allowed: with early_stop.patience=3 or more, or null",
     ("early", "epochs=30"): "epochs=30: nothing would be trained: early stopping",
     ("early", "early_stop.min_delta=0"): "early_stop.min_delta=0: nothing would be trained: early stopping",
@@ -80,7 +83,7 @@ def test_what_is_advised_is_allowed(name, overrides, copied, dlrun):
     advice = done.err.partition("; allowed: with ")[2]
     told = [part.split()[0].rstrip(",") for part in advice.split(" and ")]
     assert told == [word for word in remedy if word != "optim.lr=0.5"], done.err
-    assert ("early stopping ended this" in done.err) <= (name == "early"), done.err
+    assert ("early stopping ended this run" in done.err) <= (name == "early"), done.err
     step = 20 if name == "late" else 15
     done = dlrun("resume", str(run), *remedy)
     assert done.code == 0, done.err
@@ -119,7 +122,7 @@ def test_a_run_that_was_killed_while_it_was_tested_is_ended(there, copied, dlrun
     before = files(run)
     refused = dlrun("resume", str(run), "optim.lr=0.5")
     assert (refused.code, refused.out) == (2, "")
-    assert "optim.lr=0.5: nothing would be trained: this is at its end" in refused.err
+    assert "optim.lr=0.5: nothing would be trained: the run is already at its end" in refused.err
     assert files(run) == before
     done = dlrun("resume", str(run), "devices=1")
     assert done.code == 0, done.err
@@ -182,7 +185,7 @@ def test_a_state_of_another_version_is_told(copied, dlrun):
     before = files(run)
     done = dlrun("resume", str(run), "epochs=5")
     assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
-    assert "done: the state of step 20 can't be taken up" in done.err
+    assert "done: the state of step 20 can't be used" in done.err
     assert files(run) == before
 
 

@@ -183,7 +183,7 @@ def read(file: Path, delimiter: str = "auto", missing: Missing = MISSING) -> Tab
     words = {"", *(str(v) for v in missing if isinstance(v, str) or not math.isfinite(v))}
     table = Table(file, {k: _without(column, words) for k, column in columns.items()}, place, spelled)
     if len(names) < 2:
-        raise ValueError(f"it has one column, {names[0]!r:.40}; a table has a target and others")
+        raise ValueError(f"it has one column, {names[0]!r:.40}; a table needs a target and other columns")
     if len(table) == 0:
         raise ValueError("there are no rows below the header")
     return table
@@ -201,7 +201,7 @@ def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callab
     try:
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8: byte {error.start}") from None
+        raise ValueError(f"it is not text in UTF-8: byte {error.start}") from None
     declared = SEPARATOR.match(text)
     if declared is not None:
         text = text[declared.end() :]
@@ -216,7 +216,7 @@ def _csv(content: bytes, delimiter: str) -> tuple[list[str], list[Array], Callab
                 records.append([cell.strip() for cell in record])
                 lines.append(reader.line_num + before)
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num + before} is no CSV: {error}") from None
+        raise ValueError(f"line {reader.line_num + before} is not CSV: {error}") from None
     (names, *rows), lines = records, lines[1:]
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
@@ -238,7 +238,10 @@ def _delimiter(text: str) -> str:
     most = max((even or {delimiter: n[0] for delimiter, n in widths.items()}).items(), key=lambda pair: pair[1])
     ways = [key for key, delimiter in DELIMITERS.items() if even.get(delimiter) == most[1]]
     if len(ways) > 1:
-        raise ValueError(f"{' and '.join(ways)} cut it into as many cells; data.delimiter={ways[0]} says which does")
+        raise ValueError(
+            f"{' and '.join(ways)} each divide its lines into the same number of cells; "
+            f"data.delimiter={ways[0]} says which one to use"
+        )
     return most[0]
 
 

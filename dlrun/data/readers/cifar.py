@@ -72,7 +72,7 @@ def dataset(source: Source, layout: Layout, *, folder: str | None, download: boo
             raise ValueError(f"no {missing[0]}")
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         where = getattr(error, "filename", None) or path
-        raise Unfit("folder", folder, f"hold sound CIFAR files: {where}: {reason(error)}") from None
+        raise Unfit("folder", folder, f"hold valid CIFAR files: {where}: {reason(error)}") from None
     parts = [contents[name] for name in layout.train]
     train = Rows(np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts]))
     return Dataset("image", contents[layout.meta], train=train, test=contents[layout.test])
@@ -101,7 +101,7 @@ def rows(name: str, raw: bytes, layout: Layout) -> Rows:
     if min(y) < 0 or max(y) >= layout.classes:
         raise ValueError(f"{name} has {layout.labels} beyond 0 to {layout.classes - 1}")
     if min(y) == max(y):
-        raise ValueError(f"{name} has no {layout.labels} but {max(y)}")
+        raise ValueError(f"{name} has no {layout.labels} other than {max(y)}")
     return Rows(np.ascontiguousarray(x.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)), np.array(y, np.int32))
 
 

@@ -21,9 +21,9 @@ def named(path: str | None, what: str, key: str = "path") -> Path:
     if not os.path.exists(place):
         folder = place.parent
         beside = os.listdir(folder) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
-        there = "it is not there" if folder.is_dir() else f"there is no folder {folder}"
+        there = "it does not exist" if folder.is_dir() else f"there is no folder {folder}"
         if place.is_symlink():
-            there, beside = f"it is a link to {os.readlink(place)}, which is not there", []
+            there, beside = f"it is a link to {os.readlink(place)}, which does not exist", []
         raise Unfit(key, path, f"name {what}: {there}{nearest(place.name, beside)}")
     if not place.is_dir() and not place.is_file():  # a device or a pipe may never end
         raise Unfit(key, path, f"name {what}: it is neither a file nor a folder")

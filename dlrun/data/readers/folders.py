@@ -73,7 +73,7 @@ def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) 
         return {"train": root}
     for split, several in named.items():
         if len(several) > 1:
-            raise Unfit("path", path, f"hold one folder a split: {_listed(several)} are both {split}")
+            raise Unfit("path", path, f"hold one folder per split: {_listed(several)} are both {split}")
     splits = {split: name for split, (name, *_) in ((s, n) for s, n in named.items() if n)}
     classes = _folders(root / splits["train"])
     for name in names:
@@ -87,7 +87,7 @@ def _splits(root: Path, names: list[str], path: str | None, left: Counter[str]) 
         if len(splits) == 1:
             train = root / splits["train"]
             why = f"{train.name}/ holds folders, as a split does, and {name}/ beside it images, as a class does"
-            raise Unfit("path", path, f"hold splits or classes: {why}; for the first alone name {train}")
+            raise Unfit("path", path, f"hold splits or classes: {why}; for the first alone, name {train}")
         left["images in folders beside the splits"] += images
     return {split: root / name for split, name in splits.items()}
 
@@ -139,7 +139,7 @@ def _images(folder: Path, left: Counter[str]) -> list[str]:
             elif kind != "folder":
                 left[kind] += 1
             elif (which := _identity(folder / name)) in seen:
-                left["folders met before"] += 1
+                left["folders seen before"] += 1
             else:
                 seen.add(which)
                 todo.append(name)
@@ -149,7 +149,7 @@ def _images(folder: Path, left: Counter[str]) -> list[str]:
 def _strays(folder: Path, left: Counter[str]) -> list[str]:
     """Names of the folders in a folder; files in it are counted as left out."""
     kinds = {entry.name: _kind(entry) for entry in _entries(folder)}
-    reasons = {"image": "images in no class's folder"}
+    reasons = {"image": "images outside the class folders"}
     left.update(reasons.get(kind, kind) for kind in kinds.values() if kind != "folder")
     return [name for name, kind in kinds.items() if kind == "folder"]
 

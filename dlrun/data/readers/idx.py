@@ -53,7 +53,7 @@ def dataset(
         train = _rows(images, labels, shape, len(classes))
         test = _rows(test_images, test_labels, shape, len(classes))
     except ValueError as error:
-        raise Unfit("folder", folder, f"hold sound IDX files: {error}") from None
+        raise Unfit("folder", folder, f"hold valid IDX files: {error}") from None
     return Dataset("image", classes, train=train, test=test)
 
 
@@ -64,7 +64,7 @@ def _rows(images: Path, labels: Path, shape: tuple[int, int], classes: int) -> R
     if y.max() >= classes:
         raise ValueError(f"{labels} has the label {y.max()}, beyond {classes - 1}")
     if y.min() == y.max():
-        raise ValueError(f"{labels} has no label but {y.max()}")
+        raise ValueError(f"{labels} has no label other than {y.max()}")
     return Rows(x[..., None], y.astype(np.int32))
 
 

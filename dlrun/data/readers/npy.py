@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
     """Why reading failed, on one line."""
     text = str(error)
     if "pickle" in text or "magic string" in text:
-        return "it holds Python objects, or is no NumPy file"
+        return "it holds Python objects, or is not a NumPy file"
     return files.reason(error)
 
 
@@ -80,7 +80,9 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
             return np.memmap(str(archive.filename), dtype, "r", offset, shape or (1,), order).reshape(shape)
         of = Path(str(archive.filename)).name
         lazy.require_room(
-            needed, f"{info.filename} of {of} unpacked", "numpy.savez packs nothing: it is read in pieces"
+            needed,
+            f"{info.filename} of {of} unpacked",
+            "numpy.savez does not compress, and its files are read in pieces",
         )
         array = lazy.aligned(shape[::-1] if fortran else shape, dtype)
         flat = array.reshape(-1)

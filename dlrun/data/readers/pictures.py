@@ -66,7 +66,7 @@ def head(file: str) -> Head | str:
             frames = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             return Head(_depth(image), image.has_transparency_data, frames)
     except UnidentifiedImageError:
-        return "is no image, or of a kind that can't be read" if os.path.getsize(file) else "is empty"
+        return "is not an image, or of a kind that can't be read" if os.path.getsize(file) else "is empty"
     except Exception as error:  # a damaged file can make a reader fail in any way
         return f"can't: {files.reason(error)}"
 
@@ -118,11 +118,11 @@ def _opened(file: str) -> Iterator[ImageFile.ImageFile]:
 def _unfit(image: ImageFile.ImageFile) -> str | None:
     """Why the pixels that Pillow gives would be wrong, though it reports no error; None if they are right."""
     if image.mode == "LAB":
-        return "has colours as LAB"
+        return "has LAB colours"
     if image.format == "TIFF":
         bits = np.max(_tag(image, BITSPERSAMPLE))
         if bits == 8 and np.any(np.equal(_tag(image, SAMPLEFORMAT), 2)):
-            return "has bytes with a sign"
+            return "has signed bytes"
         if bits > 8 and _tag(image, PLANAR_CONFIGURATION) == 2:
             return "has colours of more than 8 bits one after the other: save it with those of a pixel side by side"
     if image.mode == "RGB" and _ppm_maximum(image) > 255 and image.tile[0].codec_name == "ppm_plain":
@@ -188,7 +188,7 @@ def _deep(image: ImageFile.ImageFile, file: str, form: Form) -> np.ndarray:
     raw = _rawmode(image)
     bands = _colours(image, file, raw) if image.mode in ("RGB", "RGBA") else _grey(image, raw)
     if not np.isfinite(bands).all():
-        raise ValueError("there are pixels that are no finite numbers")
+        raise ValueError("there are pixels that are not finite")
     if bands.shape[-1] in (2, 4):
         bands, alpha = bands[..., :-1], bands[..., -1:] / 65535
         share = 1 if raw.startswith("RGBa") else alpha  # the colours in the file are already multiplied by it

@@ -123,9 +123,9 @@ def _receive(url: str, file: File, part: FileIO, pace: Pace) -> None:
         if response.status != 206:
             have = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise Failed("sends another part than the one asked for")
+            raise Failed("sent a different part from the one asked for")
         if response.length is not None and have + response.length != file.size:
-            raise Failed(f"has {have + response.length} bytes in place of {file.size}")
+            raise Failed(f"has {have + response.length} bytes instead of {file.size}")
         part.truncate(have)
         with _shown(file, have, url) as advance:
             while have < file.size:

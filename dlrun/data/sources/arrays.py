@@ -18,10 +18,10 @@ WHAT = "an .npz file, or a folder of .npy files, that holds x and y, or x_train,
 VOCABULARY = 2**20  # tokens at most: an embedding of more would not fit into memory
 CLASSES = 100  # floats that are whole numbers may be meant as classes if they have no more different values than this
 TAKES = {
-    "classification": "data.task=classification takes it for classes",
-    "multilabel": "data.task=multilabel takes it for labels",
+    "classification": "data.task=classification treats it as classes",
+    "multilabel": "data.task=multilabel treats it as labels",
 }
-MEANT = "and this is meant if you say data.task="
+MEANT = "or confirm with data.task="
 FAR = 16  # a split whose numbers are more than this many times as large was probably scaled differently
 NEGATIVE = 0.01  # up to this share of another split's numbers may be below 0 by noise
 FAINT = 0.05  # noise may go this far below 0, as a share of training's largest number
@@ -63,7 +63,7 @@ def arrays(*, path: Text | None = None, task: Task = "auto", kind: Kind = "auto"
     vocabulary = _vocabulary(inputs, path) if form == "tokens" else 0
     xs = []
     for name, x in inputs.items():
-        with _named(f"sound numbers in {name}", path):
+        with _named(f"valid numbers in {name}", path):
             xs.append(_inputs(x, form, vocabulary))
     warnings = list(_scales({name: x for name, (x, _) in parts.items()}, path)) if form != "tokens" else []
     ys = {names[k][1]: y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for k, (_, y) in parts.items()}
@@ -163,7 +163,7 @@ def _inputs(x: Array, kind: Form, vocabulary: int) -> Array:
 
 def _vocabulary(xs: dict[str, Array], path: str | None) -> int:
     for name, x in xs.items():
-        with _named(f"sound numbers in {name}", path):
+        with _named(f"valid numbers in {name}", path):
             if x.dtype.kind not in "iu":
                 raise ValueError(f"tokens are whole numbers, not {'floats' if x.dtype.kind == 'f' else x.dtype}")
             if x.min() < 0 or x.max() >= VOCABULARY:
@@ -245,7 +245,7 @@ def _targets(
       cut: whether validation or test rows are cut from training rows.
     """
     (first, train), *rest = ys.items()
-    kind, others, use = train.dtype.kind, dict(rest), "targets of use in {}".format
+    kind, others, use = train.dtype.kind, dict(rest), "usable targets in {}".format
     for name, y in others.items():
         if y.shape[1:] != train.shape[1:] or (y.dtype.kind in "US") != (kind in "US"):
             form = f"{y.dtype} {_shape(y)}, than in training, {_shape(train)}"
@@ -288,9 +288,9 @@ def _classes(first: str, ys: dict[str, Array], path: str | None, *, cut: bool) -
     try:
         return targets.class_numbers(ys[first], others, cut=cut)
     except targets.Unseen as error:  # its message names the array
-        raise Unfit("path", path, f"hold targets of use: {error}") from None
+        raise Unfit("path", path, f"hold usable targets: {error}") from None
     except ValueError as error:
-        raise Unfit("path", path, f"hold targets of use in {first}: {error}") from None
+        raise Unfit("path", path, f"hold usable targets in {first}: {error}") from None
 
 
 def _shape(x: Array) -> str:

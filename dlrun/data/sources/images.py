@@ -175,11 +175,11 @@ def _warnings(found: Found, facts: dict[str, Any], path: str | None) -> tuple[st
     taken, lines = sum(counts["taken"].values()), []
     if left := [f"{why} {n:,}" for why, n in counts["left_out"].items()]:
         more = [f"and {len(left) - SHOWN} other kinds"] if len(left) > SHOWN else []
-        lines.append(f"{taken:,} images taken; left out: {', '.join([*left[:SHOWN], *more])}")
+        lines.append(f"{taken:,} images used; left out: {', '.join([*left[:SHOWN], *more])}")
     if n := counts["in_inner_folders"]:
-        lines.append(f"{n:,} of {taken:,} images lie in folders within the folder of their class, and belong to it")
+        lines.append(f"{n:,} of {taken:,} images lie in subfolders of their class's folder, and belong to that class")
     if n := counts["several_frames"]:
-        lines.append(f"{n:,} of {taken:,} images have several frames; the first is taken")
+        lines.append(f"{n:,} of {taken:,} images have several frames; the first is used")
     if n := counts["transparent"]:
-        lines.append(f"{n:,} of {taken:,} images may be transparent, and are laid over data.background={below}")
+        lines.append(f"{n:,} of {taken:,} images may be transparent, and are placed on data.background={below}")
     return *found.doubts, *(f"data.path={path}: {line}" for line in lines)

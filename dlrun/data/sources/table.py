@@ -18,7 +18,7 @@ from dlrun.data.readers.numerals import DATE, LIKE, Point, decimal_sign, mostly,
 from dlrun.errors import Unfit, nearest
 
 WHAT = "a CSV or Parquet file with a header"
-BE, HOLD = f"be {WHAT}", "hold cells of use"
+BE, HOLD = f"be {WHAT}", "hold usable cells"
 CLASSES = 20  # whole numbers with more different values than this are numbers to predict
 OFTEN = 10  # with up to 10·CLASSES values and at least 10 rows for each, they may still be classes: dlrun warns
 POINTS: dict[str, Point] = {"point": ".", "comma": ","}
@@ -85,7 +85,7 @@ def table(
         columns = {k: whole.text(k) if k in categorical else whole.column(k) for k in used}
         for k, column in columns.items():
             if column.dtype != object:
-                _check_digits(whole, k, column, f"data.categorical=[{k}] takes them for names")
+                _check_digits(whole, k, column, f"data.categorical=[{k}] treats them as names")
     numeric = {k: column.dtype != object for k, column in columns.items()}
     words = [k for k in used if not numeric[k] and k not in categorical]
     _check_few_names(whole, words, drop)
@@ -170,11 +170,11 @@ def _check_few_names(table: Table, names: list[str], drop: Iterable[str]) -> Non
             cell = next(cell for cell in there if _is_date(cell[0]) or _is_like_number(cell[0]))
             told = f"{table.at(name, cell)}, and {len(different) - 1} other values, neither numbers nor names"
             hint = "; dates become numbers as, say, days since the first" if dates else ""
-            allowed = f"data.categorical=[{name}] takes each for a name{hint}"
+            allowed = f"data.categorical=[{name}] treats each as a name{hint}"
             raise Unfit("drop", list(drop), f"have {name}: {told}; {allowed}")
     if many:
-        several = f"{', '.join(many)}, whose names are mostly of one row each"
-        raise Unfit("drop", list(drop), f"have {several}; data.categorical has those to be used all the same")
+        several = f"{', '.join(many)}, where most names occur in a single row"
+        raise Unfit("drop", list(drop), f"have {several}; data.categorical lists those to use anyway")
 
 
 def _spread(table: Table, names: Iterable[str]) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _targets(
 
 def _numbers(tables: list[Table], target: str) -> list[Array]:
     first, *others = [table.numbers(target) for table in tables]
-    _check_digits(tables[0], target, first, "data.task=classification takes them for classes")
+    _check_digits(tables[0], target, first, "data.task=classification treats them as classes")
     return targets.numbers(first, others)
 
 
@@ -266,7 +266,7 @@ def _check_names(table: Table, target: str) -> None:
     different = len({cell for cell, _ in there})
     if different > CLASSES and mostly(there, lambda cell: LIKE.match(cell) is not None):
         said = f"and {different - 1} other values, neither numbers nor names"
-        raise ValueError(f"{table.at(target, there[0])}, {said}; data.task=classification takes each for a class")
+        raise ValueError(f"{table.at(target, there[0])}, {said}; data.task=classification treats each as a class")
 
 
 def _look_like_classes(table: Table, target: str) -> bool:
@@ -282,4 +282,4 @@ def _guessed(y: Array, target: str) -> Iterator[str]:
     different = len(np.unique(y))
     if (y == np.round(y)).all() and different <= min(OFTEN * CLASSES, len(y) / OFTEN):
         said = f"{target} has {different} different whole numbers and is predicted as a number"
-        yield f"{said}; data.task=classification takes them for classes, data.task=regression says this is meant"
+        yield f"{said}; data.task=classification treats them as classes, data.task=regression confirms this"

@@ -198,12 +198,18 @@ def _tokeniser(kind: str, vocabulary: int, splits: dict[str, dict[str, bytes]], 
             try:
                 content.decode()
             except UnicodeDecodeError as error:
-                where = f"byte {error.start} of {name or path} is none"
-                raise Unfit("path", path, f"hold text in UTF-8 for tokens={kind}: {where}; bytes are for all") from None
+                where = f"byte {error.start} of {name or path} is not"
+                raise Unfit(
+                    "path", path, f"hold text in UTF-8 for tokens={kind}: {where}; tokens=bytes takes any file"
+                ) from None
     if kind == "characters":
         return Characters.fit(training)
     if not BytePairs.installed():
-        raise Unfit("tokens", kind, "be bytes or characters without the package tokenizers: pip install 'dlrun[text]'")
+        raise Unfit(
+            "tokens",
+            kind,
+            "be bytes or characters, as the package tokenizers is not installed: pip install 'dlrun[text]'",
+        )
     return BytePairs.fit(training, vocabulary)
 
 

@@ -83,7 +83,7 @@ def same_data(groups: Sequence[Group], there: dict[str, list[tuple[Path, dict[st
             problems.append(mixed)
         elif changed := [(run, words) for run, before in runs if (words := changes(before, now))]:
             run, words = changed[0]
-            problems.append(f"{run}: {changed_since(words)}; allowed: the data of then, or a new sweep")
+            problems.append(f"{run}: {changed_since(words)}; allowed: the earlier data, or a new sweep")
     if problems:
         raise InvalidConfig(dict.fromkeys(problems))
 
@@ -98,7 +98,7 @@ def _mixed(runs: list[tuple[Path, dict[str, Any]]]) -> str:
     if not others:
         return ""
     shown = ", ".join(str(run) for run, _ in others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    return f"{shown}: not of the data of {path}: {'; '.join(others[0][1])}; allowed: a new sweep"
+    return f"{shown}: not trained on the same data as {path}: {'; '.join(others[0][1])}; allowed: a new sweep"
 
 
 def identity_of(data: Dataset) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Space:
         for text in [*params, *overrides]:
             override, problem = parse(text, hydra)
             if override is not None and override.of_hydra and override.sweeps:
-                override, problem = None, f"{text}: not allowed; allowed: one value, as it is none of a run's"
+                override, problem = None, f"{text}: not allowed; allowed: one value, as it is not part of a run"
             if override is None:
                 self.problems += [f"hydra.sweeper.params: {problem}"] if text in params else []
             elif override.of_hydra:
@@ -77,10 +77,10 @@ class Space:
         problems = [*problems, *self.problems, *(p for axis in self.axes.values() for p in axis.problems)]
         if any(axis.problems for axis in self.axes.values()):
             raise InvalidConfig(dict.fromkeys(problems))
-        runs = math.prod(axis.count for axis in self.axes.values())
-        if runs > max_jobs:
+        jobs = math.prod(axis.count for axis in self.axes.values())
+        if jobs > max_jobs:
             command = " ".join(axis.text for axis in self.axes.values())
-            problems.append(f"-m {show(command)}: {runs} runs; allowed: at most launcher.max_jobs={max_jobs}")
+            problems.append(f"-m {show(command)}: {jobs} jobs; allowed: at most launcher.max_jobs={max_jobs}")
             raise InvalidConfig(dict.fromkeys(problems))
         values = {name: [self._setting(axis.override, e) for e in axis.elements] for name, axis in self.axes.items()}
         points = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
@@ -167,7 +167,7 @@ class Axis:
         except (ValueError, ArithmeticError):
             allowed = "range(start,stop,step) of finite numbers, the step not 0"
             return [f"{self.text}: not allowed; allowed: {allowed}"]
-        return [f"{self.text}: no runs, as it has no values"] if empty else []
+        return [f"{self.text}: gives no jobs, as it has no values"] if empty else []
 
     @property
     def twice(self) -> list[str]:
@@ -217,4 +217,4 @@ def worded(lines: dict[str, list[int]], points: list[dict[str, str]]) -> list[st
                 values = ",".join(text.partition("=")[2] for text in itertools.islice(here, 3))
                 where.append(f"{name}={values}{',...' if len(here) > 3 else ''}")
         told.append(f"{' '.join(where)}: {line}" if where and len(jobs) < len(points) else line)
-    return told if len(told) <= MOST else [*told[:MOST], "... and more: these are the first"]
+    return told if len(told) <= MOST else [*told[:MOST], "... and more; these are the first"]

@@ -37,9 +37,9 @@ class Ray(Launcher):
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("ray") is None:
-            raise Unfit("name", "ray", "be local without the package ray: pip install 'dlrun[ray]'")
+            raise Unfit("name", "ray", "be local, as the package ray is not installed: pip install 'dlrun[ray]'")
         if self.address is not None and not answers(self.address):
-            raise Unfit("address", self.address, "be of a Ray that runs: nothing answers there")
+            raise Unfit("address", self.address, "be the address of a running Ray cluster: nothing answers there")
 
     @contextlib.contextmanager
     def _opened(self, units: Sequence[Path], command: Sequence[str]) -> Iterator[Start]:

@@ -49,7 +49,9 @@ class Submitit(Launcher):
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("submitit") is None:
-            raise Unfit("name", "submitit", "be local without the package submitit: pip install 'dlrun[submitit]'")
+            raise Unfit(
+                "name", "submitit", "be local, as the package submitit is not installed: pip install 'dlrun[submitit]'"
+            )
         if self.cluster == "slurm" and not shutil.which("srun"):
             raise Unfit("cluster", "slurm", "be auto or local where there is no SLURM: srun is not found")
 

@@ -160,7 +160,7 @@ def search_space(overrides: list[str], params: dict[str, Any] | None = None, hyd
             found.append(f"{o.text}: has no key; allowed: key=value")
         elif o.sweeps:
             if times.count(_key(o)) > 1:
-                found.append(f"{_key(o)}: given {times.count(_key(o))} times; allowed: once, as it is searched")
+                found.append(f"{_key(o)}: given {times.count(_key(o))} times; allowed: once in a search")
             try:
                 domains[o.name] = _domain(o)
             except (ValueError, HydraError) as error:
@@ -201,7 +201,7 @@ def _domain(override: Override) -> Domain:
     if not texts:
         raise ValueError("no values; allowed: at least one")
     if twice := next((text for text in texts if texts.count(text) > 1), None):
-        raise ValueError(f"{twice} is there twice; allowed: different values")
+        raise ValueError(f"{twice} appears twice; allowed: different values")
     return Options(texts)
 
 

@@ -109,7 +109,7 @@ def objectives(options: Optuna, main: Objective, known: Iterable[str]) -> list[O
         elif mode not in ("", "min", "max"):
             wrong.append(f"hydra.sweeper.metric={name}: not allowed; allowed: min:{metric} or max:{metric}")
         elif metric in [o.metric for o in found]:
-            wrong.append(f"hydra.sweeper.metric: {metric} is there twice; allowed: different metrics")
+            wrong.append(f"hydra.sweeper.metric: {metric} appears twice; allowed: different metrics")
         else:
             usual = main.mode if metric == main.metric else better(metric)
             found.append(Objective(metric, "min" if (mode or usual) == "min" else "max"))

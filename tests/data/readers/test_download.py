@@ -190,9 +190,9 @@ FAULTS = {
     "403": ({"status": 403}, "HTTP 403"),
     "corrupt": ({"files": {"/a.gz": CORRUPT}}, "wrong checksum"),
     "corrupt, size unknown": ({"files": {"/a.gz": CORRUPT}, "sized": False}, "wrong checksum"),
-    "another page": ({"files": {"/a.gz": b"<html>"}}, f"has 6 bytes in place of {len(BODY)}"),
+    "another page": ({"files": {"/a.gz": b"<html>"}}, f"has 6 bytes instead of {len(BODY)}"),
     "another page, size unknown": ({"files": {"/a.gz": b"<html>"}, "sized": False}, "broke off after 6 of"),
-    "larger": ({"files": {"/a.gz": BODY + b"!"}}, f"has {len(BODY) + 1} bytes in place of"),
+    "larger": ({"files": {"/a.gz": BODY + b"!"}}, f"has {len(BODY) + 1} bytes instead of"),
     "empty": ({"files": {"/a.gz": b""}}, "has 0 bytes"),
     "empty, size unknown": ({"files": {"/a.gz": b""}, "sized": False}, "broke off after 0 of"),
     "breaks off at once": ({"cuts": [0]}, "broke off after 0 of"),
@@ -390,7 +390,7 @@ def test_a_server_that_sends_another_part(site: Site, second: Site, places: dict
     places["home"].mkdir(parents=True)
     (places["home"] / "a.gz.part").write_bytes(BODY[:700])
     site.shift = 1
-    assert f"{site.host}: sends another part than the one asked for" in refused(source(site))
+    assert f"{site.host}: sent a different part from the one asked for" in refused(source(site))
     (path,) = find(source(site, second), None, download=True)
     assert path.read_bytes() == BODY
     assert second.ranges_asked == ["bytes=700-"]

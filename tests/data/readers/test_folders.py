@@ -78,7 +78,7 @@ def test_a_split_may_be_a_link(own_folder: Path) -> None:
 
 
 SUSPECT: dict[str, tuple[list[str], str]] = {
-    "two of one": ([*classes("train", "val", "valid")], "hold one folder a split: val/ and valid/ are both val"),
+    "two of one": ([*classes("train", "val", "valid")], "hold one folder per split: val/ and valid/ are both val"),
     "in two cases": ([*classes("train", "Train")], "Train/ and train/ are both train"),
     "another name": ([*classes("train", "test2")], "test2/ looks like one; call it test/ or val/"),
     "another name, with all three": (
@@ -96,7 +96,7 @@ SUSPECT: dict[str, tuple[list[str], str]] = {
     ),
     "classes beside train": (
         ["train/steam", "train/diesel", "car"],
-        "car/ beside it images, as a class does; for the first alone name x/train",
+        "car/ beside it images, as a class does; for the first alone, name x/train",
     ),
     "test without classes": (
         [*classes("train"), "test"], "in each split: test/ has none; to cut it from training, name x/train"
@@ -132,7 +132,7 @@ def test_other_folders_beside_splits_are_counted(own_folder: Path) -> None:
     (own_folder / "x/notes").mkdir()
     data = load()
     assert data.facts["files"]["left_out"] == {"images in folders beside the splits": 2}
-    assert data.warnings == ("data.path=x: 8 images taken; left out: images in folders beside the splits 2",)
+    assert data.warnings == ("data.path=x: 8 images used; left out: images in folders beside the splits 2",)
 
 
 def test_classes_that_hold_the_same_folders_are_doubted(own_folder: Path) -> None:
@@ -157,7 +157,7 @@ def test_folders_within_a_class_belong_to_it(own_folder: Path) -> None:
     np.testing.assert_array_equal(data.train.y, [0, 0, 0, 0, 1, 1])
     assert data.facts["files"]["in_inner_folders"] == 4
     assert data.warnings == (
-        "data.path=x: 4 of 6 images lie in folders within the folder of their class, and belong to it",
+        "data.path=x: 4 of 6 images lie in subfolders of their class's folder, and belong to that class",
     )
 
 
@@ -176,7 +176,7 @@ def test_what_is_left_out_is_counted_by_reason(own_folder: Path) -> None:
     data = load()
     left = {
         ".json": 4, ".db": 2, "without a suffix": 2, ".heic": 2, ".gz": 2, ".csv": 1, "hidden": 7, "broken links": 4,
-        "neither files nor folders": 2, "images in no class's folder": 2,
+        "neither files nor folders": 2, "images outside the class folders": 2,
     }  # fmt: skip
     assert data.facts["files"] == {
         "taken": {"train": 4, "test": 4}, "left_out": left,
@@ -184,7 +184,7 @@ def test_what_is_left_out_is_counted_by_reason(own_folder: Path) -> None:
     }  # fmt: skip
     assert list(data.facts["files"]["left_out"].values()) == sorted(left.values(), reverse=True)
     (line,) = data.warnings
-    assert line.startswith("data.path=x: 8 images taken; left out: hidden 7, ")
+    assert line.startswith("data.path=x: 8 images used; left out: hidden 7, ")
     assert line.endswith(", and 2 other kinds")
 
 
@@ -199,7 +199,7 @@ def test_links_are_followed_and_loops_are_not(own_folder: Path) -> None:
     assert [name for name in names(data) if name.startswith("a/")] == [
         "a/0.png", "a/1.png", "a/link/inner/1.png", "a/up/b/0.png", "a/up/b/1.png", "a/y.png",
     ]  # fmt: skip
-    assert data.facts["files"]["left_out"] == {"folders met before": 2}
+    assert data.facts["files"]["left_out"] == {"folders seen before": 2}
 
 
 def test_a_folder_that_can_not_be_read_is_named(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,8 +224,8 @@ def test_frames_and_transparency_are_counted(own_folder: Path) -> None:
     counts = data.facts["files"]
     assert (counts["several_frames"], counts["transparent"]) == (1, 1)
     assert data.warnings == (
-        "data.path=x: 1 of 6 images have several frames; the first is taken",
-        "data.path=x: 1 of 6 images may be transparent, and are laid over data.background=black",
+        "data.path=x: 1 of 6 images have several frames; the first is used",
+        "data.path=x: 1 of 6 images may be transparent, and are placed on data.background=black",
     )
     assert data.facts["background"] == "black"
 
@@ -305,7 +305,7 @@ def test_dark_images_of_16_bits_are_learnt(dlrun, own_folder: Path) -> None:
     assert streamed.code == 0, streamed.err
     assert streamed.summary["test/accuracy"] == 1.0
     assert digest(streamed.directory) == digest(resident.directory)
-    assert "warning: data.path=x: 60 images taken; left out: .json 1" in streamed.err.splitlines()
+    assert "warning: data.path=x: 60 images used; left out: .json 1" in streamed.err.splitlines()
     kept = json.loads((streamed.directory / "data.json").read_text())
     assert kept["files"]["left_out"] == {".json": 1}
     assert kept["depth"] == {"16 bits": 60}

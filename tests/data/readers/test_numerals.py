@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a comma for a point": (sheet(index("{0},5"), CLASS), {"decimal": "point"}, "line 2 has '0,5' in column x, where numbers"),  # noqa: E501
     "units": (sheet(("45%", "0.5"), CLASS), {}, "column x has '45%' at line 2 and '0.5' at line 3, of different units"),
     "currencies": (sheet(("$5", "5 €"), CLASS), {}, "column x has '$5' at line 2 and '5 €' at line 3, of different"),
-    "dates": (sheet(index("2024-01-{1:02}"), CLASS), {}, "drop=[]: must have x: column x has '2024-01-01' at line 2, and 23 other values, neither numbers nor names; data.categorical=[x] takes each"),  # noqa: E501
+    "dates": (sheet(index("2024-01-{1:02}"), CLASS), {}, "drop=[]: must have x: column x has '2024-01-01' at line 2, and 23 other values, neither numbers nor names; data.categorical=[x] treats each"),  # noqa: E501
     "times": (sheet(index("{0}:30"), CLASS), {}, "column x has '0:30' at line 2, and 23 other values"),
     "with a unit": (sheet(index("{0} kg"), CLASS), {}, "column x has '0 kg' at line 2, and 23 other values"),
     "dates to predict": (sheet(CLASS, lambda i: f"{i % 22 + 1}.1.2024", n=66), {}, "column y has '1.1.2024' at line 2, and 21 other values, neither numbers nor names; data.task=classification"),  # noqa: E501
@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "nan is none": (sheet(("1", "nan", "3"), CLASS), {"missing": ["x"]}, "line 3 has 'nan' in column x, where numbers"),
     "large": (sheet(lambda i: str(BIG[i]), CLASS), {}, f"column x has numbers from {2**53} to {2**53 + 4}, too large to be told apart in float64: subtract {2**53}"),  # noqa: E501
     "large to predict": (sheet(CLASS, lambda i: str(BIG[i] + i)), {"task": "regression"}, "column y has numbers from"),
-    "two ways": ("a,b;c\n1,2;3\n4,5;6\n", {"target": "c"}, "comma and semicolon cut it into as many cells; data.delimiter=comma says which does"),  # noqa: E501
+    "two ways": ("a,b;c\n1,2;3\n4,5;6\n", {"target": "c"}, "comma and semicolon each divide its lines into the same number of cells; data.delimiter=comma says which one to use"),  # noqa: E501
 }  # fmt: skip
 
 
@@ -234,7 +234,9 @@ def test_floats_that_stand_for_several_whole_numbers_are_no_names(place: str) ->
     parquet.write_table(pyarrow.table({"x": x, "y": y}), "t.pq")
     parquet.write_table(pyarrow.table({"x": x, "y": floats}), "test.pq")
     given = {"categorical": ["x"]} if "category" in place else {"test_path": "test.pq"}
-    with pytest.raises(Unfit, match=f"there is {2**53 + 4} as float64 in .*, which is the same for whole numbers"):
+    with pytest.raises(
+        Unfit, match=f"there is {2**53 + 4} as float64 in .*, which also stands for neighbouring whole numbers"
+    ):
         table(path="t.pq", target="y", task="classification", missing=[-1], **given)  # pyright: ignore
 
 
@@ -245,7 +247,10 @@ def test_advice_on_large_numbers_is_taken(kind: str, column: str) -> None:
     parquet.write_table(pyarrow.table(values | {column: pyarrow.array(np.array(BIG).astype(kind))}), "t.pq")
     with pytest.raises(Unfit) as error:
         table(path="t.pq", target="y", task="regression")
-    said = {"x": ", or data.categorical=[x] takes them for names", "y": ", or data.task=classification takes them"}
+    said = {
+        "x": ", or data.categorical=[x] treats them as names",
+        "y": ", or data.task=classification treats them as classes",
+    }
     assert f"too large to be told apart in float64: subtract {2**53} from them" in str(error.value)
     assert [advice in str(error.value) for advice in said.values()] == [kind == "int64" and column == k for k in said]
     if kind == "int64":

@@ -15,7 +15,7 @@ from tests.conftest import QUICK
 from tests.data.sources.test_arrays import TWO, N, X, Y, load, saved
 
 HOT = np.eye(3)[Y]
-SAID = "data.task={} takes it for {}, and this is meant if you say data.task={}"
+SAID = "data.task={} treats it as {}, or confirm with data.task={}"
 
 
 # Targets
@@ -91,7 +91,9 @@ def test_floats_that_stand_for_several_whole_numbers_are_no_labels(dtype: Any, f
         return arrays(path=saved(x_train=X, x_test=X, **ys), task="classification").classes
 
     assert of(first - 1)[-1] == str(first - 1)
-    with pytest.raises(Unfit, match=f"there is {first} as {np.dtype(dtype)}.*, which is the same for whole numbers"):
+    with pytest.raises(
+        Unfit, match=f"there is {first} as {np.dtype(dtype)}.*, which also stands for neighbouring whole numbers"
+    ):
         of(first)
 
 

@@ -280,8 +280,8 @@ NAN, INF, HOLE = X.copy(), X.copy(), X.copy()
 NAN[5, 1], INF[7, 2], HOLE[3, 0] = np.nan, -np.inf, 1e301
 TWO = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
 WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
-    "nothing": (lambda: None, "", "it is not there"),
-    "near": (lambda: np.savez("b.npz", x=X), "", "it is not there (did you mean 'b.npz'?)"),
+    "nothing": (lambda: None, "", "it does not exist"),
+    "near": (lambda: np.savez("b.npz", x=X), "", "it does not exist (did you mean 'b.npz'?)"),
     "no path": (lambda: None, "data.path=null", "data.path=null: must name an .npz file"),
     "no folder": (lambda: None, "data.path=nope/a.npz", "there is no folder nope"),
     "empty file": (content(b""), "", "reading failed: it is empty"),
@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "single": (single, "", "it is a single array: name its folder"),
     "empty archive": (broken(), "", "it holds nothing"),
     "empty folder": (folder(), "", "it holds nothing"),
-    "text in a folder": (folder(x=b"text", y=b"text"), "", "x can't: it holds Python objects, or is no NumPy file"),
+    "text in a folder": (folder(x=b"text", y=b"text"), "", "x can't: it holds Python objects, or is not a NumPy file"),
     "empty in a folder": (folder(x=b"", y=b""), "", "x can't"),
     "other names": (broken(data=X, target=Y), "", "it holds data, target"),
     "no y": (broken(x=X), "", "must hold y: it holds x"),
@@ -325,10 +325,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "fractional tokens": (broken(x=X, y=Y), "data.kind=tokens", "tokens are whole numbers, not floats"),
     "negative tokens": (broken(x=Y[:, None] - 1, y=Y), "data.kind=tokens", "tokens are from 0 to 1048575, not -1"),
     "huge tokens": (broken(x=Y[:, None] << 40, y=Y), "data.kind=tokens", "tokens are from 0 to 1048575"),
-    "one class": (broken(x=X, y=Y * 0 + 7), "", "in y: there is one class only, 7, in all 24 rows"),
-    "one text": (broken(x=X, y=np.full(N, "cat")), "", "there is one class only, cat, in all 24 rows"),
-    "one number": (broken(x=X, y=X[:, 0] * 0 + 2.5), "", "in y: there is one value only, 2.5, in all 24 rows"),
-    "one number of two": (broken(x=X, y=X[:, :2] * [1, 0] + 3), "", "one value only, 3, in all 24 rows of y1"),
+    "one class": (broken(x=X, y=Y * 0 + 7), "", "in y: there is only one class, 7, in all 24 rows"),
+    "one text": (broken(x=X, y=np.full(N, "cat")), "", "there is only one class, cat, in all 24 rows"),
+    "one number": (broken(x=X, y=X[:, 0] * 0 + 2.5), "", "in y: there is only one value, 2.5, in all 24 rows"),
+    "one number of two": (broken(x=X, y=X[:, :2] * [1, 0] + 3), "", "only one value, 3, in all 24 rows of y1"),
     "single row": (broken(x=X, y=np.where(Y + X[:, 0] == Y[0] + X[0, 0], 9, Y)), "", "a single row of class 9"),
     "numbers as classes": (broken(x=X, y=np.arange(N)), "", "a single row of each of 24 classes (0, 1, 2, …)"),
     "unknown class": (broken(**{**TWO, "y_test": Y + 1}), "", "there is class 3 in y_test that no training row has"),
@@ -361,27 +361,30 @@ HOT2, Y3 = np.stack([Y > 0, Y > 1], 1).astype(int), np.zeros((N, 2, 2), int)
 THREE = {**TWO, "x_val": X, "y_val": Y}
 REAL = {**THREE, "y_train": X[:, 0], "y_val": X[:, 1], "y_test": X[:, 2]}
 NAMED: dict[str, tuple[dict[str, np.ndarray], dict[str, Any], str]] = {
-    "x_val": ({**THREE, "x_val": NAN}, {}, "sound numbers in x_val: row 5 has nan"),
-    "x_train": ({**THREE, "x_train": NAN}, {}, "sound numbers in x_train: row 5 has nan"),
-    "x_train alone": ({"x_train": NAN, "y_train": Y}, {}, "sound numbers in x_train: row 5 has nan"),
-    "y_test": ({**REAL, "y_test": NAN[:, 1]}, {}, "targets of use in y_test: row 5 has nan"),
-    "y_train": ({**REAL, "y_train": NAN[:, 1]}, {}, "targets of use in y_train: row 5 has nan"),
-    "constant": ({**REAL, "y_train": X[:, 0] * 0}, {}, "targets of use in y_train: there is one value only, 0"),
-    "one class": ({**THREE, "y_train": Y * 0}, {}, "targets of use in y_train: there is one class only, 0"),
-    "unknown class": ({**THREE, "y_val": Y + 1}, {}, "of use: there is class 3 in y_val that no training row"),
+    "x_val": ({**THREE, "x_val": NAN}, {}, "valid numbers in x_val: row 5 has nan"),
+    "x_train": ({**THREE, "x_train": NAN}, {}, "valid numbers in x_train: row 5 has nan"),
+    "x_train alone": ({"x_train": NAN, "y_train": Y}, {}, "valid numbers in x_train: row 5 has nan"),
+    "y_test": ({**REAL, "y_test": NAN[:, 1]}, {}, "usable targets in y_test: row 5 has nan"),
+    "y_train": ({**REAL, "y_train": NAN[:, 1]}, {}, "usable targets in y_train: row 5 has nan"),
+    "constant": ({**REAL, "y_train": X[:, 0] * 0}, {}, "usable targets in y_train: there is only one value, 0"),
+    "one class": ({**THREE, "y_train": Y * 0}, {}, "usable targets in y_train: there is only one class, 0"),
+    "unknown class": ({**THREE, "y_val": Y + 1}, {}, "usable targets: there is class 3 in y_val that no training row"),
     "another form": ({**THREE, "y_val": X[:, :2] > 0}, {}, "of one form: y_val is of another form, bool (24, 2)"),
     "labels": (
-        {**THREE, "y_train": HOT2, "y_val": HOT2 * 2, "y_test": HOT2}, {}, "of use in y_val: its shape is (24, 2)"
+        {**THREE, "y_train": HOT2, "y_val": HOT2 * 2, "y_test": HOT2}, {}, "usable targets in y_val: its shape "
+            "is (24, 2)"
     ),
-    "fractions": ({**REAL, "y_train": Y, "y_val": Y * 1.0}, {"task": "classification"}, "of use in y_test: there are"),
-    "axes": ({**THREE, "y_train": Y3, "y_val": Y3, "y_test": Y3}, {}, "of use in y_train: its shape is (24, 2, 2)"),
+    "fractions": ({**REAL, "y_train": Y, "y_val": Y * 1.0}, {"task": "classification"}, "usable targets in "
+        "y_test: there are"),
+    "axes": ({**THREE, "y_train": Y3, "y_val": Y3, "y_test": Y3}, {}, "usable targets in y_train: its shape is "
+        "(24, 2, 2)"),
     "text": (
         {k: v.astype(str) if k[0] == "y" else v for k, v in THREE.items()}, {"task": "regression"},
-        "targets of use in y_train: there is text",
+        "usable targets in y_train: there is text",
     ),
     "tokens": (
         {**dict.fromkeys(THREE, Y[:, None]), **{k: Y for k in THREE if k[0] == "y"}, "x_val": Y[:, None] - 1},
-        {"kind": "tokens"}, "sound numbers in x_val: tokens are from 0 to 1048575, not -1",
+        {"kind": "tokens"}, "valid numbers in x_val: tokens are from 0 to 1048575, not -1",
     ),
     "axis": ({**THREE, "x_train": X[:, 0]}, {}, "hold x_train of shape (n, features)"),
     "channels": ({"x_train": np.zeros((N, 3, 8, 8)), "y_train": Y}, {}, "last, (n, H, W, C); x_train is (24, 3"),
@@ -407,7 +410,7 @@ def test_errors_name_no_key_twice() -> None:
     with pytest.raises(Unfit) as error:
         load(NAN)
     assert error.value.at("data") == (
-        "data.path=a.npz: must hold sound numbers in x: row 5 has nan; numbers must be finite and up to 1e+300"
+        "data.path=a.npz: must hold valid numbers in x: row 5 has nan; numbers must be finite and up to 1e+300"
     )
 
 

@@ -192,7 +192,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda root: split(root, lambda p: (remove(p, "red"), (p / "red").mkdir())), "{root}/test/red has none"
     ),
     "empty file": (lambda root: (root / "red" / "a.png").write_bytes(b""), "{root}/red/a.png is empty"),
-    "not an image": (lambda root: (root / "red" / "a.jpg").write_bytes(b"x" * 99), "{root}/red/a.jpg is no image"),
+    "not an image": (lambda root: (root / "red" / "a.jpg").write_bytes(b"x" * 99), "{root}/red/a.jpg is not an image"),
     "two of them": (
         lambda root: [(root / "red" / f"{c}.png").write_bytes(b"x") for c in "ab"], "be read, and 1 more"
     ),
@@ -218,7 +218,7 @@ def test_bad_input_creates_nothing(dlrun, own_folder: Path) -> None:
     before = sorted(own_folder.rglob("*"))
     for words, message in (
         ((), "data.path=null: must name a folder"),
-        (("data.path=nowhere",), "it is not there"),
+        (("data.path=nowhere",), "it does not exist"),
         (("data.path=file",), "it is a file"),
         ((f"data.path={root}", "data.size=0"), "data.size=0: not allowed"),
         ((f"data.path={root}", "data.channels=cmyk"), "allowed: rgb, gray"),

@@ -131,7 +131,7 @@ def test_classes() -> None:
 BROKEN_IDX = {
     "missing": (f"{X}.gz", None, f"hold {X}.gz "),
     "labels missing": (TEST_Y, None, f"hold {TEST_Y}.gz "),
-    "empty": (Y, b"", f"sound IDX files: .*{Y} is empty"),
+    "empty": (Y, b"", f"valid IDX files: .*{Y} is empty"),
     "header alone": (Y, idx_file(LABELS)[:6], f"{Y} is not one of n unsigned bytes"),
     "no values": (Y, idx_file(LABELS[:0]), f"{Y} is not one of n unsigned bytes"),
     "truncated": (Y, idx_file(LABELS)[:-1], "is not one of n unsigned bytes, or is cut off"),
@@ -150,7 +150,7 @@ BROKEN_IDX = {
     "fewer labels": (Y, idx_file(LABELS[:59]), f"{X}.gz has 60 images, .*{Y} 59 labels"),
     "fewer test images": (f"{TEST_X}.gz", gzip.compress(idx_file(IMAGES[:7])), "has 7 images, .* 60 labels"),
     "label out of range": (TEST_Y, idx_file(LABELS + (LABELS == 9)), f"{TEST_Y} has the label 10, beyond 9"),
-    "one label": (Y, idx_file(LABELS * 0 + 4), f"{Y} has no label but 4"),
+    "one label": (Y, idx_file(LABELS * 0 + 4), f"{Y} has no label other than 4"),
     "a folder": (Y, "folder", f"hold {Y}.gz "),
 }
 
@@ -415,7 +415,7 @@ def test_broken_cifar_archives(module: ModuleType, archived: Callable[..., Path]
     content, message = BROKEN_CIFAR[case]
     folder = archived(module, content(module))
     line = refused(module, folder)
-    assert f"must hold sound CIFAR files: {folder / ARCHIVE[module]}: " in line
+    assert f"must hold valid CIFAR files: {folder / ARCHIVE[module]}: " in line
     assert re.search(message, line), line
 
 

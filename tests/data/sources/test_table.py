@@ -367,7 +367,7 @@ def test_dates_are_said_to_become_names_and_many_are_refused(write: Callable[[in
         f"column day has {write(1).strip(chr(34))!r:.30} at line 2, a date: each of 12 becomes a feat"
     )
     with pytest.raises(
-        Unfit, match=r"neither numbers nor names; data.categorical=\[day\] takes each for a name; dates be"
+        Unfit, match=r"neither numbers nor names; data.categorical=\[day\] treats each as a name; dates be"
     ):
         load(dated(write, 25), "y")
     assert not any("date" in line for line in load(dated(write, 12), "y", categorical=["day"]).warnings)
@@ -398,21 +398,22 @@ def test_another_word_among_numbers_is_refused_with_the_remedy() -> None:
 HEAD, *LINES = PEOPLE.splitlines(keepends=True)
 SECOND = "data.target=bought data.test_path=test.csv"
 BE = "data.path=t.csv: must be a CSV or Parquet file with a header"
-HELD = "data.path=t.csv: must hold cells of use"
+HELD = "data.path=t.csv: must hold usable cells"
 GOOD = text(PEOPLE)
 WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "no path": (GOOD, "data.path=null", "data.path=null: must name a CSV or Parquet file with a header"),
-    "missing": (lambda: None, PLAIN, "data.path=t.csv: must name a CSV or Parquet file with a header: it is not there"),
-    "near": (lambda: Path("tt.csv").write_text(PEOPLE), PLAIN, "it is not there (did you mean 'tt.csv'?)"),
+    "missing": (lambda: None, PLAIN, "data.path=t.csv: must name a CSV or Parquet file with a header: it does "
+        "not exist"),
+    "near": (lambda: Path("tt.csv").write_text(PEOPLE), PLAIN, "it does not exist (did you mean 'tt.csv'?)"),
     "folder": (lambda: Path("t.csv").mkdir(), PLAIN, f"{BE}: it is a folder"),
     "empty": (text(""), PLAIN, f"{BE}: it is empty"),
     "blank": (text("\n \n"), PLAIN, f"{BE}: it is empty"),
     "header alone": (text(HEAD), PLAIN, f"{BE}: there are no rows below the header"),
-    "binary": (binary(b"\x89PNG\r\n\x1a\n\xff\x00"), PLAIN, f"{BE}: it is no text in UTF-8: byte 0"),
+    "binary": (binary(b"\x89PNG\r\n\x1a\n\xff\x00"), PLAIN, f"{BE}: it is not text in UTF-8: byte 0"),
     "broken Parquet": (binary(b"PAR1" + b"x" * 99 + b"PAR1"), PLAIN, f"{BE}: it is broken:"),
     "cut Parquet": (binary(b"PAR1"), PLAIN, f"{BE}: it is broken:"),
     "not a table": (text("hello\nworld\n"), PLAIN, f"{BE}: it has one column, 'hello'"),
-    "quote": (text(HEAD + 'a,"31,red,true,0,yes\n' + LINES[1]), PLAIN, f"{BE}: line 3 is no CSV: unexpected end"),
+    "quote": (text(HEAD + 'a,"31,red,true,0,yes\n' + LINES[1]), PLAIN, f"{BE}: line 3 is not CSV: unexpected end"),
     "short row": (text(PEOPLE + "g,3\n"), PLAIN, f"{BE}: line 8 has 2 cells, the header 6"),
     "long row": (text(HEAD + "\n" + LINES[0][:-1] + ",x\n"), PLAIN, f"{BE}: line 3 has 7 cells, the header 6"),
     "twice": (text(PEOPLE.replace("age", "name")), PLAIN, f"{BE}: there are 2 columns named 'name'"),
@@ -423,25 +424,25 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "large": (text(PEOPLE.replace("33,", "1e301,")), PLAIN, "line 6 has 1e+301 in column age"),
     "empty column": (text("a,b,bought\n,1,y\n,2,n\n"), PLAIN, "column a is empty; data.drop=[a] leaves it out"),
     "lists": (nested, PLAIN, "column l is empty"),
-    "names": (names, PLAIN, "data.drop=[]: must have name, whose names are mostly of one row each"),
+    "names": (names, PLAIN, "data.drop=[]: must have name, where most names occur in a single row"),
     "no target": (GOOD, "", "data.target=null: must name a column: 'name', 'age', 'colour', 'married', 'children'"),
     "other target": (GOOD, "data.target=bougt", "data.target=bougt: must name a column (did you mean 'bought'?)"),
     "other drop": (GOOD, f"{PLAIN} data.drop=[nmae]", "data.drop=nmae: must name a column (did you mean 'name'?)"),
     "drop target": (GOOD, f"{PLAIN} data.drop=[bought]", "data.drop=bought: must not name the target"),
     "other categorical": (GOOD, f"{PLAIN} data.categorical=[kids]", "data.categorical=kids: must name a column: "),
     "nothing left": (GOOD, f"{PLAIN} data.drop=[name,age,colour,married,children]", "leave a column beside the target"),
-    "drop is text": (GOOD, f"{PLAIN} data.drop=name", "data.drop=name: not allowed; allowed: a list of (text)"),
+    "drop is text": (GOOD, f"{PLAIN} data.drop=name", "data.drop=name: not allowed; allowed: a list, each item text"),
     "target missing": (text(PEOPLE.replace("0,no", "0,")), PLAIN, "data.target=bought: must be a column to predict: it is empty at line 5 of t.csv"),  # noqa: E501
     "targets missing": (text(PEOPLE.replace("no\n", "\n")), PLAIN, "it is empty at line 3 and 2 more rows of t.csv"),
-    "one class": (text(PEOPLE.replace("no\n", "yes\n")), PLAIN, "there is one class only, yes, in all 6 rows"),
-    "one number": (text(PEOPLE.replace("no\n", "yes\n").replace("yes", "1.5")), PLAIN, "there is one value only, 1.5, in all 6 rows"),  # noqa: E501
+    "one class": (text(PEOPLE.replace("no\n", "yes\n")), PLAIN, "there is only one class, yes, in all 6 rows"),
+    "one number": (text(PEOPLE.replace("no\n", "yes\n").replace("yes", "1.5")), PLAIN, "there is only one value, 1.5, in all 6 rows"),  # noqa: E501
     "single row": (text(PEOPLE + "g,30,red,true,1,maybe\n"), PLAIN, "there is a single row of class maybe; a split"),
     "text to predict": (GOOD, f"{PLAIN} data.task=regression", "line 2 has 'yes' in column bought, where numbers"),
     "few words to predict": (GOOD, "data.target=age", "data.target=age: must be a column to predict: it is empty"),
     "no test file": (GOOD, SECOND, "data.test_path=test.csv: must name a CSV or Parquet file"),
     "empty test file": (held_out(""), SECOND, "data.test_path=test.csv: must be a CSV or Parquet file with a header: it is empty"),  # noqa: E501
     "columns of tests": (held_out("name,bought\na,yes\n"), SECOND, "have the columns of data.path; it lacks 'age'"),
-    "word in tests": (held_out(HEAD + "a,old,red,true,0,yes\n"), SECOND, "data.test_path=test.csv: must hold cells of use: line 2 has 'old' in column age"),  # noqa: E501
+    "word in tests": (held_out(HEAD + "a,old,red,true,0,yes\n"), SECOND, "data.test_path=test.csv: must hold usable cells: line 2 has 'old' in column age"),  # noqa: E501
     "class in tests": (held_out(HEAD + "a,3,red,true,0,maybe\n"), SECOND, "there is class maybe in test.csv that no training row has"),  # noqa: E501
     "no target in tests": (held_out(HEAD + "a,3,red,true,0,\n"), SECOND, "it is empty at line 2 of test.csv"),
     "too few rows": (text(HEAD + "".join(LINES[:4])), f"{PLAIN} split.test=4", "split.test=4: must leave rows"),

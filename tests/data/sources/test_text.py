@@ -305,7 +305,7 @@ def latin() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
-    "missing": (lambda: None, "data.path=t", "must name a file of text, or a folder of them: it is not there"),
+    "missing": (lambda: None, "data.path=t", "must name a file of text, or a folder of them: it does not exist"),
     "no folder": (lambda: None, "data.path=a/b.txt", "there is no folder a"),
     "empty folder": (lambda: Path("t").mkdir(), "data.path=t", "data.pattern=*.py: must match files below t: none"),
     "no match": (write("t/a.txt", b"x"), "data.path=t", "must match files below t: none does; there are 1 *.txt"),
@@ -347,7 +347,8 @@ def test_byte_pairs_without_their_package(dlrun: Callable, monkeypatch: pytest.M
     done = dlrun("data=text", f"data.path={folder()}", "data.tokens=bpe", "model=transformer")
     assert done.code == 2
     assert done.err.splitlines() == [
-        "error: data.tokens=bpe: must be bytes or characters without the package tokenizers: pip install 'dlrun[text]'"
+        "error: data.tokens=bpe: must be bytes or characters, as the package tokenizers is not installed: pip "
+        "install 'dlrun[text]'"
     ]
 
 

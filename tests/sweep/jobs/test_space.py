@@ -234,16 +234,16 @@ REFUSED = {
     "optim.lr=interval(0,1)": "optim.lr=interval(0,1): has no list of values for a grid; allowed: a,b or range(0,5); "
     "hydra/sweeper=optuna searches intervals",
     "optim.lr=tag(log,interval(1e-4,1e-1))": "optim.lr=tag(log,interval(1e-4,1e-1)): has no list of values",
-    "seed=range(3,3)": "seed=range(3,3): no runs, as it has no values",
-    "act=relu,gelu seed=range(0,-2)": "seed=range(0,-2): no runs",
-    "norm=glob(z*)": "norm=glob(z*): no runs",
+    "seed=range(3,3)": "seed=range(3,3): gives no jobs, as it has no values",
+    "act=relu,gelu seed=range(0,-2)": "seed=range(0,-2): gives no jobs",
+    "norm=glob(z*)": "norm=glob(z*): gives no jobs",
     "seed=range(0,5,0)": "seed=range(0,5,0): not allowed; allowed: range(start,stop,step)",
     "seed=range(0,inf)": "seed=range(0,inf): not allowed; allowed: range(start,stop,step)",
-    "seed=range(0,10001)": "-m seed=range(0,10001): 10001 runs; allowed: at most launcher.max_jobs=10000",
-    "seed=range(0,1000000000) act=relu,gelu": "-m seed=range(0,1000000000) act=relu,gelu: 2000000000 runs; allowed:",
+    "seed=range(0,10001)": "-m seed=range(0,10001): 10001 jobs; allowed: at most launcher.max_jobs=10000",
+    "seed=range(0,1000000000) act=relu,gelu": "-m seed=range(0,1000000000) act=relu,gelu: 2000000000 jobs; allowed:",
     "seed=range(0,1000000000000000000000000)": "-m seed=range(0,1000000000000000000000000): 100000000000000",
-    "optim.lr=range(0,1,1e-9)": "-m optim.lr=range(0,1,1e-9): 1000000000 runs; allowed: at most launcher.max_jobs",
-    "seed=shuffle(range(0,1000000000))": "-m seed=shuffle(range(0,1000000000)): 1000000000 runs",
+    "optim.lr=range(0,1,1e-9)": "-m optim.lr=range(0,1,1e-9): 1000000000 jobs; allowed: at most launcher.max_jobs",
+    "seed=shuffle(range(0,1000000000))": "-m seed=shuffle(range(0,1000000000)): 1000000000 jobs",
     "sede=1,2": "sede: unknown key (did you mean 'seed'?)",
     "seed=1,2 dropout=2": "dropout=2: not allowed; allowed: a number in [0, 1)",
     "seed=1,x act=relu,gelu": "seed=x: not allowed; allowed: a whole number in [0, 2^32)",
@@ -278,7 +278,7 @@ def test_no_more_problems_than_one_can_read(hydra: Any) -> None:
     said = refusal(hydra, "seed=range(-1000,0)", max_jobs=1000)
     assert len(said) == 21
     assert said[0].startswith("seed=-1000: not allowed")
-    assert said[-1] == "... and more: these are the first"
+    assert said[-1] == "... and more; these are the first"
 
 
 def test_problems_of_params(own_folder: Path) -> None:
