@@ -98,11 +98,13 @@ def _record(run: Run, metric: str, value: float | None) -> dict[str, Any]:
 def _print(rows: Sequence[tuple[str, ...]]) -> None:
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    directory_ends = sum(widths[:4]) + 6
     for row in rows:
         line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        # On a terminal a long command is cut, its directory never.
-        print(line if columns is None or len(line) <= columns else cut(line, max(columns, sum(widths[:4]) + 6)))
+        if len(line) > columns:  # on a terminal a long command is cut, or left out; its directory never
+            line = cut(line, columns) if columns > directory_ends + 2 else line[:directory_ends].rstrip()
+        print(line)
 
 
 def _words(argv: list[str]) -> list[str]:

@@ -62,8 +62,8 @@ schedule.warmup: -1 | nan | null
 schedule.warm: 1
 model.widths: 3 | [1,a] | [1,-1] | [0] | [1.5] | [[1]] | abc | {a:1} | [64,2147483648]
 model.widths.a: 1
-model.width: 3
-model.depth: 3
+model.width: 0 | a | -3
+model.depth: 0 | a
 model.act: relu
 norm.momentum: 1 | -1 | x | nan
 norm.epsilon: 0 | -1e-5 | null

@@ -63,6 +63,14 @@ def test_a_line_tells_start_status_metric_directory_and_choices(dlrun):
     assert cells(listed(dlrun)[0]) == [here, "completed", "val/accuracy 0.8750", str(folder), "act=gelu"]
 
 
+@pytest.mark.parametrize("columns", [30, 70, 75, 200])
+def test_a_terminal_of_any_width_shows_whole_directories(columns: int, dlrun, monkeypatch):
+    folders = [str(made(f"a-folder-with-a-long-name/{n}")) for n in (8, 19)]
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert {cells(line)[3] for line in listed(dlrun)} == set(folders)
+
+
 def test_json_has_a_record_a_run(dlrun):
     made("a")
     made("b", status="stopped", start="2026-01-02T11:00:00+0000")
