@@ -32,7 +32,7 @@ def main(phase: str, words: list[str]) -> int:
     if phase == "compile":
         waiting(SingleState, "start")
     elif phase == "train":
-        waiting(SingleState, "advance", lambda step, until: 0 < step)
+        waiting(SingleState, "advance", lambda step, _: step > 0)
     elif phase == "evaluate":
         waiting(SingleState, "evaluate")
     elif phase == "save":
