@@ -31,10 +31,14 @@ def text(cfg: Config, part: str, *, resolve: bool) -> str:
 def load(file: Path) -> Config:
     """A configuration that was written to a run directory. Raises :class:`InvalidConfig` where it can't be read."""
     try:
-        content = files.read(file)
-        files.yaml_texts(content)
+        content = files.start(file, files.YAML_BYTES + 1)
+        files.yaml_texts(content)  # refuses a file that goes on
         cfg = OmegaConf.load(io.StringIO(content.decode()))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except files.Refused as error:
+        raise InvalidConfig([f"{file}: can't be read: it {error.strerror}"]) from None
+    except OSError as error:
+        raise InvalidConfig([f"{file}: can't be read: {(error.strerror or str(error)).lower()}"]) from None
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
         raise InvalidConfig([f"{file}: can't be read: {error_line(error)}"]) from None
     if not isinstance(cfg, Config) or not cfg:
         raise InvalidConfig([f"{file}: can't be read: it holds no keys"])

@@ -34,7 +34,7 @@ DECIDES: dict[str, Who] = {
     "log": "directory",  # sinks write into the directory, or to the account that this machine's environment names
     "distributed": "person",  # a coordinator is a machine to talk to
     "compile_cache": "person",  # native code is loaded from there; auto and null are anybody's
-    "launcher": "person",  # shell commands and accounts of a cluster; the counts of launcher=local are anybody's
+    "launcher": "person",  # shell commands, accounts of a cluster; launcher=local with small counts is anybody's
     "hydra": "person",  # search paths, loggers, launchers; the sweeper and the names of jobs are anybody's
 }
 """Who decides each key at the top level of a configuration, where a directory that is resumed says something else than
@@ -42,10 +42,14 @@ the default. Likewise the folders of ``--config-dir`` and the packages of ``--tr
 ANYBODYS: dict[str, tuple[Any, ...]] = {"compile_cache": ("auto", None)}
 """Values of a person's keys that a directory may give all the same."""
 ANYBODYS_WORDS = re.compile(
-    r"compile_cache=(auto|null)$|launcher=local$|launcher\.(workers|vmap|chunk|max_jobs|fail_fast|retries)=\w+$"
-    r"|hydra/sweeper=\w+$|hydra\.sweeper\.[a-z_.]+=|hydra\.sweep\.subdir="
+    r"compile_cache=(auto|null)$|launcher=local$|launcher\.(vmap|chunk|fail_fast)=\w+$"
+    r"|launcher\.(workers|retries)=(\d\d?|null)$|hydra\.sweeper\.n_trials=\d{1,4}$"
+    r"|hydra/sweeper=\w+$|hydra\.sweeper\.(?!n_trials=)[a-z_.]+=|hydra\.sweep\.subdir="
 )
-"""Words of a person's keys that a sweep's record may hold all the same."""
+"""Words of a person's keys that a sweep's record may hold all the same.
+
+It may not lift ``launcher.max_jobs``, nor ask for so many processes, attempts or trials that the command has no end.
+"""
 LOGGING = re.compile(
     r"ext://sys\.std(out|err)|logging\.(StreamHandler|FileHandler|NullHandler|Formatter)|colorlog\.ColoredFormatter"
     r"|logging\.handlers\.(TimedRotatingFileHandler|RotatingFileHandler)"

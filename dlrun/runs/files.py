@@ -80,6 +80,12 @@ def too_large(file: str | os.PathLike[str], most: int) -> Refused:
     return Refused(file, f"is larger than {most >> 20} MiB", errno.EFBIG)
 
 
+def start(file: str | os.PathLike[str], most: int) -> bytes:
+    """The first bytes of a file, at most ``most``."""
+    with reader(file) as f:
+        return f.read(most)
+
+
 def end(file: str | os.PathLike[str], most: int) -> bytes:
     """The last bytes of a file, at most ``most``."""
     with reader(file) as f:

@@ -148,9 +148,8 @@ def read(path: str) -> dict[str, Any] | str:
         return f"{rundir.RUN} is not valid JSON"
     if not isinstance(run, dict) or not isinstance(run.get("status"), str):
         return f"{rundir.RUN} is not that of a run"
-    version = run.get("format", 1)
-    if not isinstance(version, int) or version > rundir.FORMAT:
-        return f"format {version} is not known to this dlrun, which reads up to {rundir.FORMAT}"
+    if (unknown := rundir.unknown_format(run)) is not None:
+        return unknown
     facts = rundir.flat({key: value for key, value in run.items() if key not in NOT_FACTS})
     command = run.get("command")
     if "data" in facts:  # in a column's name ``data`` stands for ``data.name``

@@ -14,7 +14,7 @@ from dlrun.runs import files
 from dlrun.runs.atomic import jsonable, read_json, write_json
 from dlrun.runs.metric_names import SPLITS
 
-FORMAT = 1  # version of run.json
+FORMAT = 1  # version of run.json and sweep.json
 OUTPUTS = "outputs"  # where runs are made and looked for by default
 
 CONFIG = ".hydra/config.yaml"
@@ -59,7 +59,8 @@ def create(directory: Path) -> bool:
 def check(directory: Path, names: tuple[str, ...] = FILES, folders: tuple[str, ...] = FOLDERS) -> None:
     """Raises :class:`InvalidConfig` where a name of ours is not what it should be: a link, a pipe, a folder for a file.
 
-    Whoever is about to write in a directory that may be anybody's calls this first.
+    So it does where a later dlrun wrote the directory. Whoever is about to write in one that may be anybody's calls this
+    first.
 
     Args:
       names, folders: what must be regular files, and folders, if it is there.
@@ -70,8 +71,18 @@ def check(directory: Path, names: tuple[str, ...] = FILES, folders: tuple[str, .
         if there not in (None, wanted) and files.kind((directory / name).parent) != "link":
             is_now = files.LINK if there == "link" else f"is not a {'regular file' if wanted == 'file' else wanted}"
             problems.append(f"{directory / name}: {is_now}; nothing was changed")
+    for name in [name for name in (RUN, SWEEP) if name in names and not problems]:
+        unknown = unknown_format(read_json(directory / name) or {})
+        problems += [] if unknown is None else [f"{directory}: {unknown}"]
     if problems:
         raise InvalidConfig(problems)
+
+
+def unknown_format(record: dict[str, Any]) -> str | None:
+    """Says that a later dlrun wrote a run.json or sweep.json, which this one can't read; None if it can."""
+    version = record.get("format", 1)
+    known = isinstance(version, int) and version <= FORMAT
+    return None if known else f"format {version} is not known to this dlrun, which reads up to {FORMAT}"
 
 
 def remove_parts(directory: Path) -> None:

@@ -133,6 +133,10 @@ WORDS = [
     "launcher=submitit",
     'launcher.setup=["touch x"]',
     "launcher.workers=${oc.env:SECRET}",
+    "launcher.max_jobs=1000000000",
+    "launcher.workers=5000",
+    "launcher.retries=1000000000",
+    "hydra.sweeper.n_trials=1000000000",
     "hydra/launcher=joblib",
     "hydra.searchpath=[/elsewhere]",
     "hydra.sweeper._target_=os.system",
@@ -212,6 +216,33 @@ def test_what_would_fill_the_memory_is_refused(run: Path, bomb: str) -> None:
     del record["config"]
     (run / rundir.RUN).write_text(json.dumps(record))
     assert [one.config for one in loading.load([str(run)])] == [{}]
+
+
+def test_a_file_of_any_size_is_refused_with_the_same_line(dlrun: Callable, run: Path) -> None:
+    file = run / rundir.CONFIG
+    for size in (3 * 2**20, 2**30):
+        with file.open("wb") as f:
+            f.truncate(size)  # holds no blocks on the disk
+        done = dlrun("resume", str(run))
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"error: {file}: can't be read: it has more than 1,048,576 bytes\n"
+
+
+def test_what_a_later_version_wrote_is_left_as_it_is(dlrun: Callable, run: Path, swept: Path, own_folder: Path) -> None:
+    shutil.copytree(swept, own_folder / "sweep")
+    shutil.copytree(swept, own_folder / "other")
+    for directory, name, named in (
+        ("run", "run.json", "run"),
+        ("sweep", "sweep.json", "sweep"),
+        ("other", "0/run.json", "other/0"),
+    ):
+        file = Path(directory, name)
+        file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+        before = contents(own_folder)
+        done = dlrun("resume", directory)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"error: {named}: format 99 is not known to this dlrun, which reads up to 1\n"
+        assert contents(own_folder) == before
 
 
 def test_aliases_within_bounds_are_read() -> None:
