@@ -9,14 +9,14 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
 from dlrun.display.units import noun, prefixed
 from dlrun.errors import InvalidConfig, nearest, safe, show, tell
 from dlrun.runs import loading, rundir
-from dlrun.runs.prune import LeftAlone, Plan, delete, plan
+from dlrun.runs.prune import LeftAlone, Needed, Plan, Student, delete, plan, students
 from dlrun.runs.run import Run
 from dlrun.runs.runs import Runs
 from dlrun.runs.status import FAILED, OVER
@@ -90,11 +90,8 @@ def main(argv: list[str]) -> int:
         tell(f"skipped: {path}: {why}")
     if not runs:
         tell(f"no runs below {', '.join(folders)}")
-        return 0 if args.format == "table" else _prune([], {}, {}, args, [])
-    # A student may lie elsewhere: what is known of are those in the same folders, and where runs usually are.
-    every = [*runs, *(loading.load() if args.folders and os.path.isdir(rundir.OUTPUTS) else [])]
-    students = _students(every), _students(run for run in every if run.status not in OVER)
-    return _prune(_chosen(runs, args), *students, args, [os.path.realpath(folder) for folder in folders])
+        return 0 if args.format == "table" else _prune([], Needed([]), Needed([]), args, [])
+    return _prune(_chosen(runs, args), *_students(runs, folders), args, [os.path.realpath(f) for f in folders])
 
 
 def _chosen(runs: Runs, args: argparse.Namespace) -> list[Run]:
@@ -122,27 +119,38 @@ def _ended(run: Run) -> float:
     return wrote
 
 
-def _students(runs: Iterable[Run]) -> dict[str, dict[int, str]]:
-    """The runs that were distilled from a state of another run, by that run's directory and the state's step."""
-    found: dict[str, dict[int, str]] = {}
-    for run in runs:
-        teacher, step = run.config.get("loss.teacher"), run.facts.get("teacher.step")
-        if isinstance(teacher, str) and isinstance(step, int):
-            found.setdefault(os.path.realpath(os.path.expanduser(teacher)), {})[step] = run.path
-    return found
+def _students(runs: Runs, folders: list[str]) -> tuple[Needed, Needed]:
+    """What all known students need, and what those need that are not over; prints of which runs this is not known.
+
+    A student may lie elsewhere: what is known of are those in the same folders, and where runs usually are, here and
+    around each folder.
+    """
+    places = [rundir.OUTPUTS]
+    for folder in folders:
+        path = Path(os.path.abspath(folder))
+        places += [str(above) for above in path.parents if above.name == rundir.OUTPUTS]
+    more = loading.load(places) if (places := [p for p in places if os.path.isdir(p)]) else Runs([], {})
+    every, lost = [*runs, *more], []
+    for path in {os.path.realpath(path): path for path in [*more.skipped, *runs.skipped]}.values():
+        teacher = (config := loading.configuration(path, {})).get("loss.teacher")
+        lost += [Student(path, teacher)] if isinstance(teacher, str) else []
+        if not config and os.path.lexists(os.path.join(path, rundir.CONFIG)):
+            tell(f"warning: {path}: {rundir.CONFIG} can't be read either, so states that it learns from may be deleted")
+    unfinished = students(run for run in every if run.status not in OVER)
+    return Needed([*students(every), *lost]), Needed([*unfinished, *lost])
 
 
 def _prune(
     runs: list[Run],
-    students: dict[str, dict[int, str]],
-    unfinished: dict[str, dict[int, str]],
+    students: Needed,
+    unfinished: Needed,
     args: argparse.Namespace,
     roots: list[str],
 ) -> int:
     """Deletes states of each run, or tells which would be; problems of one run do not stop the others.
 
     Args:
-      students, unfinished: all runs that learnt from a state of these, and those of them that are not over.
+      students, unfinished: what all runs that have a teacher need of these, and what those need that are not over.
     """
     done: list[Plan] = []
     failed = False
@@ -151,7 +159,8 @@ def _prune(
         try:
             if not any(os.path.commonpath([real, root]) == root for root in roots):
                 raise LeftAlone("it is reached through a link")
-            needed = {step: f"{path} learns from it" for step, path in unfinished.get(real, {}).items()}
+            learnt = students.of(run)
+            needed = {step: f"{path} learns from it" for step, path in unfinished.of(run).items()}
             found = plan(run, args.keep, needed)
             if found.gone and args.delete:
                 found = delete(run, args.keep, needed)
@@ -163,7 +172,7 @@ def _prune(
             tell(f"error: {run.path}: {text}")
         else:
             done += [found] if found.gone else []
-            _tell(found, students.get(real, {}), args.format == "table")
+            _tell(found, needed, learnt, args.format == "table")
     if args.format == "json":
         from dlrun.display.page import print_json
 
@@ -185,10 +194,13 @@ def _record(plan: Plan) -> dict[str, Any]:
     return {"directory": str(plan.folder.parent), "bytes": plan.bytes, "deletes": gone, "keeps": kept}
 
 
-def _tell(found: Plan, students: dict[int, str], line: bool) -> None:
-    """Prints a line of what is deleted, if it is to be one, and which students need it."""
+def _tell(found: Plan, needed: dict[int, str], students: dict[int, str], line: bool) -> None:
+    """Prints a line of what is deleted, if it is to be one, and which students need what goes, or is
+    all that could go."""
     if found.gone and line:
         print(safe(_line(found)), flush=True)
+    if not found.gone and (only := [f"{step} ({why})" for step, why in found.kept.items() if why == needed.get(step)]):
+        tell(f"left alone: {found.folder.parent}: keeps {', '.join(only)}")
     for step in [state.step for state in found.gone if state.step in students]:
         why = f"{students[step]} learnt from its state of step {step} and can't be resumed without it"
         tell(f"notice: {found.folder.parent}: {why}")

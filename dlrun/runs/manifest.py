@@ -111,6 +111,14 @@ def manifest(folder: Path) -> str:
     return "".join(f"{_sha256(folder / name)}  {name}\n" for name in names if not name.endswith(MANIFEST))
 
 
+def identity(folder: Path) -> str | None:
+    """SHA-256 of a state's manifest, which no other state has; None where it can't be read."""
+    try:
+        return hashlib.sha256(files.read(folder / MANIFEST)).hexdigest()
+    except OSError:
+        return None
+
+
 def best(folder: Path) -> int | None:
     """Which step was best when this one was saved; None before the first evaluation. Raises ValueError if unsound."""
     try:

@@ -4,7 +4,8 @@ A state is renamed before it is deleted, so that whenever the process is killed,
 """
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,71 @@ from dlrun.runs.run import Run
 
 class LeftAlone(Exception):
     """No state of a run may be deleted; the message says why."""
+
+
+class Student(NamedTuple):
+    """A run that learns from a state of another one, its teacher.
+
+    Args:
+      path: its directory.
+      teacher: the teacher's directory, as ``loss.teacher`` says.
+      step, sha256: which state that is, and of its manifest; None where that is not known: it may be any of them.
+    """
+
+    path: str
+    teacher: str
+    step: int | None = None
+    sha256: str | None = None
+
+
+def students(runs: Iterable[Run]) -> list[Student]:
+    """Those of the runs that have a teacher."""
+    found = []
+    for run in runs:
+        step, sha256 = run.facts.get("teacher.step"), run.facts.get("teacher.sha256")
+        if isinstance(teacher := run.config.get("loss.teacher"), str):
+            step = step if isinstance(step, int) else None
+            found.append(Student(run.path, teacher, step, sha256 if isinstance(sha256, str) else None))
+    return found
+
+
+class Needed:
+    """Which states of a run its students need.
+
+    Nobody recorded from which folder a relative ``loss.teacher`` was meant. So it may be any run whose path ends like
+    that, or that has it below this folder or one that the student lies in; or a state of the recorded SHA-256 wherever.
+    """
+
+    def __init__(self, students: Iterable[Student]):
+        self._places: dict[str, set[Student]] = defaultdict(set)
+        self._sums: dict[str, set[Student]] = defaultdict(set)
+        for student in students:
+            teacher = os.path.expanduser(student.teacher)
+            known = teacher.rpartition("}")[2] if "${" in teacher else teacher
+            if not os.path.isabs(teacher):
+                ends = os.path.normpath(known.lstrip("/")).split("/")
+                if end := "/".join(part for part in ends if part not in ("", ".", "..")):
+                    self._places[end].add(student)
+            for folder in (Path(), *Path(os.path.abspath(student.path)).parents):
+                self._places[os.path.realpath(folder / teacher)].add(student)
+            if student.sha256 is not None:
+                self._sums[student.sha256].add(student)
+
+    def of(self, run: Run) -> dict[int, str]:
+        """The directory of a student that needs it, by step of the run's states."""
+        if not self._places:
+            return {}
+        real, folder = os.path.realpath(run.path), run.directory / rundir.CHECKPOINTS
+        parts = [place.strip("/").split("/") for place in (real, os.path.abspath(run.path))]
+        ends = {"/".join(names[i:]) for names in parts for i in range(len(names))}
+        near = {student for place in {real, *ends} for student in self._places.get(place, ())}
+        found: dict[int, str] = {}
+        for step in manifest.steps(folder):
+            same = self._sums.get(manifest.identity(folder / str(step)) or "", set()) if self._sums else set()
+            mine = same | {student for student in near if student.step in (None, step)}
+            if mine:
+                found[step] = min(student.path for student in mine)
+        return found
 
 
 class State(NamedTuple):

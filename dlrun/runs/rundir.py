@@ -59,8 +59,8 @@ def create(directory: Path) -> bool:
 def check(directory: Path, names: tuple[str, ...] = FILES, folders: tuple[str, ...] = FOLDERS) -> None:
     """Raises :class:`InvalidConfig` where a name of ours is not what it should be: a link, a pipe, a folder for a file.
 
-    So it does where a later dlrun wrote the directory. Whoever is about to write in one that may be anybody's calls this
-    first.
+    So it does where a later dlrun wrote the directory. Whoever is about to write in one that may be anybody's calls
+    this first.
 
     Args:
       names, folders: what must be regular files, and folders, if it is there.

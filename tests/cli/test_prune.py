@@ -389,6 +389,59 @@ def test_a_state_that_a_run_still_learns_from_stays(status: str, folders: tuple[
     assert left(teacher) == [30]
 
 
+@pytest.mark.parametrize("folders", ["project/outputs", "project/outputs/teacher"])
+@pytest.mark.parametrize("teacher", ["outputs/teacher", "../project/outputs/teacher", "${oc.env:HOME}/teacher"])
+@pytest.mark.parametrize("damage", [None, "lost", "damaged"])
+def test_a_student_is_found_from_any_folder(folders: str, teacher: str, damage: str | None, dlrun):
+    made("teacher")
+    config = {"loss": {"name": "distillation", "teacher": teacher}}
+    run = made("day/student", status="stopped", config=config, teacher={"step": 20, "sha256": "x"}, steps=())
+    damaged(run, config, damage)
+    Path("project").mkdir()
+    Path("outputs").rename("project/outputs")
+    outcome = dlrun("prune", folders, "--keep", "none", "--delete")
+    assert outcome.code == 0
+    assert left(Path("project/outputs/teacher")) == ([20] if damage is None else [10, 20, 30])
+    assert "project/outputs/day/student learns from it" in outcome.out + outcome.err
+
+
+def damaged(run: Path, config: dict, how: str | None) -> None:
+    """Loses or damages a run.json, though not what Hydra wrote."""
+    (run / rundir.CONFIG).parent.mkdir()
+    (run / rundir.CONFIG).write_text(json.dumps(config))
+    if how == "damaged":
+        (run / rundir.RUN).write_text("{")
+    elif how == "lost":
+        (run / rundir.RUN).unlink()
+
+
+def test_a_teacher_that_was_moved_is_known_by_its_state(dlrun):
+    moved = made("moved")
+    sha256 = manifest.identity(moved / rundir.CHECKPOINTS / "10")
+    config = {"loss": {"name": "distillation", "teacher": "/elsewhere/teacher"}}
+    made("student", status="stopped", config=config, teacher={"step": 10, "sha256": sha256}, steps=())
+    assert dlrun("prune", "--keep", "last", "--delete").code == 0
+    assert left(moved) == [10, 30]
+
+
+def test_a_student_whose_teacher_nobody_knows_is_told_of(dlrun):
+    run = made("student", status="stopped")
+    damaged(run, {}, "damaged")
+    (run / rundir.CONFIG).write_text("{")
+    made("teacher")
+    outcome = dlrun("prune", "--keep", "last")
+    said = "warning: outputs/student: .hydra/config.yaml can't be read either, so states that it learns from may be"
+    assert f"{said} deleted\n" in outcome.err
+
+
+def test_why_the_only_state_stays_is_told(dlrun):
+    made("teacher", steps=(20,))
+    student("student", status="stopped")
+    outcome = dlrun("prune", "outputs/teacher", "--keep", "none", "--delete")
+    said = "left alone: outputs/teacher: keeps 20 (outputs/student learns from it)\nnothing to delete\n"
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", said)
+
+
 WORDS = (*QUICK, "epochs=3", "dropout=0.2", "checkpoint.metric=val/loss", "checkpoint.mode=max", "schedule=constant")
 
 
