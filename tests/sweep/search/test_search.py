@@ -160,7 +160,7 @@ def test_probes_hold_every_end() -> None:
         ("a=tag(int,interval(0.5,3))", "not whole"),
         ("a=tag(logarithmic,interval(1,3))", "unknown tag logarithmic; known: log, int"),
         ("a=tag(log,choice(1,2))", "tag log is for numbers"),
-        ("a=1,1", "1 is there twice"),
+        ("a=1,1", "1 appears twice"),
         ("a=1,2 a=3", "a: given 2 times; allowed: once"),
         ("+a=1,2 a=interval(0,1)", "a: given 2 times"),
         ("a=glob(zzz*)", "no values"),
@@ -246,7 +246,7 @@ def test_objectives() -> None:
         with pytest.raises(InvalidConfig) as refused:
             found(metric)
         assert refused.value.problems[0].startswith(says)
-    with pytest.raises(InvalidConfig, match="val/loss is there twice"):
+    with pytest.raises(InvalidConfig, match="val/loss appears twice"):
         found(["val/loss", "max:val/loss"])
     with pytest.raises(
         InvalidConfig, match=r"goes by val/bits_per_character, .*; allowed: checkpoint.metric=val/loss$"
