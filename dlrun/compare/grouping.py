@@ -1,7 +1,9 @@
 """Puts runs into groups, and finds the group that the others are compared with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dlrun.compare import surroundings
 from dlrun.compare.as_typed import as_json, group_name, unused
@@ -25,10 +27,13 @@ def grouped(
 ) -> Groups:
     """Groups runs, and chooses the baseline.
 
+    A group whose runs were trained on several data sets is split by these, as a mean over them would mean nothing.
+
     Args:
       keys: columns; by default all that differ but the seeds.
       baseline: the name of a group, or a condition that holds for its runs; ``best`` for the best of those with enough
-        values to be tested, or with as many as any group has; by default the first of those.
+        values to be tested, or with as many as any group has; by default the first of those, if possible one whose
+        data set another group has, too.
       by: the quantity that tells which is the best, and whose values are counted; None to count completed runs.
 
     Raises:
@@ -37,11 +42,14 @@ def grouped(
     """
     differing = [*runs.grouping, *(key for key in runs.differing if key.endswith(SEEDS))]
     names = runs.grouping if keys is None else list(dict.fromkeys(runs.column(key) for key in keys))
+    data = surroundings.data_sets(runs)
+    parts, split = _parts(runs, names, data)
     groups: dict[str, Group] = {}
-    for values, members in runs.groups(names).items():
-        named = dict(zip(names, values, strict=True))
+    for values, members in parts:
+        named = values | {key: _hashable(members[0].config.get(key)) for key in split}
         name = unused(group_name(named, members[0]), groups)
         groups[name] = Group(name, named, members)
+    names = [*names, *split]
     # The keys of a chosen option follow from the choice: they don't tell which runs belong together.
     chosen = tuple(key.removesuffix("name") for key in names if key.endswith(".name"))
     left = [key for key in differing if key not in names and not key.startswith(chosen)]
@@ -50,16 +58,38 @@ def grouped(
     others = {key: lacking.pop(key, None) for key in left if key not in seeds}
     others |= {k: v for k, v in lacking.items() if any(v != run.config.get(k, v) for run in runs) and k not in seeds}
     seeded = [replace(group, seeds=tuple(seeds)) for group in groups.values()]
-    data = surroundings.data_sets(runs)
-    across = keys is not None and any(key in names for key in surroundings.SET)
     best = baseline == BEST and BEST not in groups
     if best:
         against = _best(seeded, by, data)
     elif baseline is not None:
         against = _baseline(seeded, runs, baseline)
     else:
-        against = _testable(seeded, by)[0] if len(seeded) > 1 else None
-    return Groups(names, seeded, against, seeds, others, data, across, by if best else None)
+        against = _first(seeded, by, data) if len(seeded) > 1 else None
+    return Groups(names, seeded, against, seeds, others, data, split, by if best else None)
+
+
+def _parts(
+    runs: Runs, names: Sequence[str], data: Mapping[Run, str]
+) -> tuple[list[tuple[dict[str, Hashable], Runs]], list[str]]:
+    """The values and runs of each group, of one data set each, and further keys that tell parts of a group apart."""
+    parts, further = [], set()
+    for values, members in runs.groups(names).items():
+        sets, named = dict.fromkeys(data[run] for run in members), dict(zip(names, values, strict=True))
+        parts += [(named, members.of(run for run in members if data[run] == name)) for name in sets]
+        if len(sets) > 1:
+            further |= {key for key in surroundings.SET if len({as_json(run, key) for run in members}) > 1}
+    return parts, [key for key in surroundings.SET if key in further and key not in names]
+
+
+def _hashable(value: Any) -> Hashable:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _first(groups: list[Group], by: Quantity | None, data: Mapping[Run, str]) -> Group:
+    """The first group that can be tested, if possible one whose data set another group has, too."""
+    sets = Counter(data[group.runs[0]] for group in groups)
+    testable = _testable(groups, by)
+    return next((group for group in testable if sets[data[group.runs[0]]] > 1), testable[0])
 
 
 def _seeds(keys: Sequence[str], groups: Iterable[Group]) -> list[str]:

@@ -71,7 +71,7 @@ class Group:
 
     def summary(self, quantity: Quantity) -> Summary:
         """Mean, spread and interval of a quantity over the seeds of the completed runs."""
-        return summary(self.results(quantity), quantity.measure.share)
+        return summary(self.results(quantity), quantity.measure.share, quantity.measure.positive)
 
     def results(self, quantity: Quantity, others: Mapping[str, Any] = {}) -> list[Result]:
         """The result of each completed run.
@@ -97,7 +97,7 @@ class Groups:
       others: further keys in which runs of a group may differ, and the value that a run without the key counts as
         having.
       data: the data set of each run, see :func:`~dlrun.compare.surroundings.data_sets`.
-      across: whether groups with different data are compared; only if the user asks for it.
+      split: the keys of data sets, among ``keys``, by which groups of several data sets were split.
       chosen: by which quantity the results chose the baseline, as the best group; None if they did not.
     """
 
@@ -107,7 +107,7 @@ class Groups:
     seeds: list[str]
     others: dict[str, Any]
     data: Mapping[Run, str]
-    across: bool = False
+    split: Sequence[str] = ()
     chosen: Quantity | None = None
 
     @property
@@ -171,7 +171,7 @@ class Groups:
 
     def foreign(self, group: Group) -> bool:
         """Whether a group was trained on other data than the baseline, so that a difference would mean nothing."""
-        return not self.across and self.baseline is not None and self.sets(group.runs) != self.sets(self.baseline.runs)
+        return self.baseline is not None and self.sets(group.runs) != self.sets(self.baseline.runs)
 
     def sets(self, runs: Iterable[Run]) -> set[str]:
         """The data sets of some runs."""

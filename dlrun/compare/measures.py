@@ -54,7 +54,9 @@ def until(runs: Runs, name: str, target: float) -> list[Quantity]:
     quantities = []
     for i, unit in enumerate(("steps", "seconds")):
         values = [None if reached is None else float(reached[i]) for reached in times]
-        measure = Measure("min", unit="s" if unit == "seconds" else unit, lacking="that did not reach it")
+        measure = Measure(
+            "min", positive=True, unit="s" if unit == "seconds" else unit, lacking="that did not reach it"
+        )
         quantities.append(
             Quantity(f"{unit} to {name} {sign} {target:g}", measure, dict(zip(runs, values, strict=True)), name)
         )

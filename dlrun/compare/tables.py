@@ -19,6 +19,8 @@ from dlrun.runs.runs import Runs
 ESSENTIAL = 9  # the rank of columns that are never left out
 OF_GROUPS = ("n", "runs", "not counted", "interval", "best", "worst", "difference", "p", "d")
 """Columns of groups, beside keys and metrics, that a user may name."""
+OF_COMPARISONS = ("difference", "p", "d")
+"""Those of them that are there only where groups were compared."""
 HEAD = 14  # characters: the head of differences calls a baseline with a longer name "baseline"
 
 
@@ -217,7 +219,8 @@ def records(
             low, high = (c.interval if c else None) or (None, None)
             row |= {f"{q.name} difference": c and c.difference}
             row |= {f"{q.name} difference 95% low": low, f"{q.name} difference 95% high": high}
-            row |= {f"{q.name} {k}": c and getattr(c, k) for k in ("p", "corrected", "effect", "method")}
+            row |= {f"{q.name} {k}": c and getattr(c, k) for k in ("p", "corrected", "effect")}
+            row |= {f"{q.name} method": c and c.test}
             row |= {f"{q.name} pairs": c.sizes[0] if c and c.paired else None}
             row |= {f"{q.name} notes": c and "; ".join(groups.notes(group, c, q))}
         rows.append(row)

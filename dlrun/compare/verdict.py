@@ -18,12 +18,14 @@ class Measure:
     Args:
       better: whether the ``min`` or the ``max`` is better; None if neither is, as for a count.
       share: whether it is a share such as an accuracy, whose differences are given in points (hundredths).
+      positive: whether it is never below 0, as a time is, so that intervals of means end at 0.
       unit: of the values, such as ``s``.
       lacking: how runs without a value are described.
     """
 
     better: Literal["min", "max"] | None = "max"
     share: bool = False
+    positive: bool = False
     unit: str = ""
     lacking: str = "without a finite value"
 

@@ -103,7 +103,7 @@ class View:
         """The verdict of each comparison, by quantity, then best group first."""
         base, detect = self.groups.baseline, self.options.detect
         return [
-            Verdict(q.name, g.name, base.name, self.groups.verdict(g, c, q, detect), None if c.p is None else c.method)
+            Verdict(q.name, g.name, base.name, self.groups.verdict(g, c, q, detect), c.test)
             for q in self.quantities
             for g in self.order
             if base is not None and (c := self.compared[q].get(g)) is not None
@@ -112,23 +112,31 @@ class View:
     def verdict_lines(self, quantity: measures.Quantity) -> list[str]:
         """The verdicts by one quantity, a line each; many groups of which nothing can be said share one line."""
         found = [v for v in self.verdicts if v.quantity == quantity.name]
-        tested = [v for v in found if v.method]
-        if (few := len(found) - len(tested)) <= FOLDED:
+        untested = {g.name for g, c in self.compared[quantity].items() if c.p is None}
+        tested = [v for v in found if v.group not in untested]
+        if (few := len(untested)) <= FOLDED:
             return [v.text for v in found]
         rest = f"{few} groups have fewer than {FEWEST} seeds to compare with {self.groups.against}, which is too few"
         return [*(v.text for v in tested), rest]
 
     def notes(self) -> list[str]:
         """Explains the verdicts: what they are about, what was not compared, and which methods were used."""
-        order = self.order
+        order, found = self.order, []
+        if split := self.groups.split:
+            keys = ", ".join(map(short, split))
+            found.append(f"groups with runs of several data sets are split by {keys}: a mean over them means nothing")
         if len(order) > 1 and not self.groups.repeated:
-            return ["one run per group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'"]
+            return [
+                *found,
+                "one run per group: to tell whether differences are real, add seeds, such as 'seed=range(0,5)'",
+            ]
         if len(order) > groups.MOST:
             return [
+                *found,
                 f"{len(order)} groups are too many to compare ({groups.MOST} at most); "
-                "select some with --where or --group-by"
+                "select some with --where or --group-by",
             ]
-        found = self._baseline()
+        found += self._baseline()
         if mixed := self.groups.mixed:
             keys = ", ".join(map(short, mixed))
             found.append(
@@ -151,6 +159,8 @@ class View:
             data = ", ".join(sorted(set().union(*(self.groups.sets(group.runs) for group in foreign))))
             which = named if len(named) <= 3 * groups.LONGEST else f"{len(foreign)} groups of {data}"
             found.append(f"not compared, as they were trained on other data: {which}")
+        if any(q.measure.positive and g.summary(q).interval for q in self.quantities for g in order):
+            found.append("intervals 95% of steps and seconds: by Student's t, cut at 0")
         if used := dict.fromkeys(verdict.method for verdict in self.verdicts if verdict.method):
             named = "; ".join(f"{name} ({METHODS[name]})" for name in used)
             effect = "d: Cohen's d_z of pairs, else Hedges' g"
@@ -222,7 +232,7 @@ class View:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison says, in one line; ``method`` is None if nothing was tested."""
+    """What a comparison says, in one line; ``method`` is None if nothing was tested, or all values are equal."""
 
     quantity: str
     group: str

@@ -91,15 +91,21 @@ def _tables(view: View, write: Callable[[Any], str], every: bool = True, names: 
     if view.groups_only or (every and view.groups.repeated and not view.options.columns):
         some = view.order[:limit]
         whole = tables.of_groups(view.groups, some, view.quantities, view.compared)
-        whole = _chosen(whole, view.options.columns or names)
+        whole = _chosen(whole, view.options.columns or names, any(view.compared.values()))
         found.append(write(whole) + _more(len(view.order), len(some), "group"))
     return found
 
 
-def _chosen(table: tables.Table, names: Sequence[str]) -> tables.Table:
-    """The columns that are named, or all; says on stderr which of them the table does not have."""
+def _chosen(table: tables.Table, names: Sequence[str], compared: bool = False) -> tables.Table:
+    """The columns that are named, or all; says on stderr which of them the table does not have.
+
+    Args:
+      compared: whether groups were compared.
+    """
     found, unknown = tables.chosen(table, names)
-    if unknown:
+    if absent := [name for name in unknown if name in tables.OF_COMPARISONS]:
+        tell(f"--columns: no {', '.join(absent)}, as nothing was {'tested' if compared else 'compared'}")
+    if unknown := [name for name in unknown if name not in absent]:
         known = ", ".join(dict.fromkeys(tables.called(column) for column in table.columns if column.name))
         tell(f"--columns: groups have no {', '.join(unknown)}, only {known}")
     return found if found.columns else table

@@ -349,7 +349,57 @@ def test_groups_of_other_data_are_not_held_against_each_other(dlrun):
     assert outcome.out == "outputs/relu1\n"
     assert outcome.err.startswith("notice: best by val/accuracy of runs on different data: digits, iris;")
     assert dlrun("compare", "--best", "--where", "data=iris").err == ""
-    assert "not compared" not in dlrun("compare", "--group-by", "act,data").out  # as asked
+    for keys in ("act,data", "data,act"):
+        outcome = dlrun("compare", "--group-by", keys)
+        assert "not compared, as they were trained on other data: " in outcome.out, "whatever the keys"
+        assert outcome.out.count("paired over") == 1
+    outcome = dlrun("compare", "--group-by", "data")
+    assert "paired" not in outcome.out
+    assert "not compared, as they were trained on other data: iris" in outcome.out
+
+
+def test_a_group_of_several_data_sets_is_split(dlrun):
+    for seed, value in enumerate(GELU):
+        trained(f"i{seed}", value - 0.5, act__name="relu", seed=seed, data__name="iris")  # first, and alone
+    sweep({"gelu": GELU, "relu": RELU}, data__name="digits")
+    outcome = dlrun("compare", "--group-by", "act")
+    assert "groups with runs of several data sets are split by data: a mean over them means nothing" in outcome.out
+    assert "not compared, as they were trained on other data: act=relu data=iris\n" in outcome.out
+    assert "act=relu beats act=gelu by 3.0" in outcome.out or "act=gelu loses to act=relu by 3.0" in outcome.out
+    rows = {row["group"]: row for row in records(dlrun("compare", "--group-by", "act", "--format", "csv"))}
+    assert list(rows) == ["act=relu data=digits", "act=gelu data=digits", "act=relu data=iris"]
+    assert float(rows["act=relu data=digits"]["val/accuracy mean"]) == pytest.approx(stats.tmean(RELU))
+    assert "split" not in dlrun("compare", "--group-by", "act", "--where", "data=digits").out
+
+
+def test_columns_of_comparisons_where_there_are_none(dlrun):
+    sweep({"gelu": GELU}, data__name="digits")
+    sweep({"relu": RELU}, data__name="iris")
+    outcome = dlrun("compare", "--group-by", "act", "--columns", "act,n,p,d")
+    assert outcome.err == "--columns: no p, d, as nothing was compared\n"
+
+
+def test_intervals_of_steps_and_seconds_are_not_below_0(dlrun):
+    for seed, steps in enumerate((60, 880)):
+        rows = [{"step": steps, "split": "val", "time": steps / 10, "accuracy": 0.9}]
+        made(f"a{seed}", rows=rows, act__name="relu", seed=seed)
+    words = ("compare", "--group-by", "act", "--until", "accuracy=0.9")
+    (row,) = records(dlrun(*words, "--format", "csv"))
+    high = stats.t.interval(0.95, 1, 470, stats.sem([60, 880]))[1]
+    for unit, scale in (("steps", 1), ("seconds", 0.1)):
+        assert float(row[f"{unit} to val/accuracy ≥ 0.9 95% low"]) == 0
+        assert float(row[f"{unit} to val/accuracy ≥ 0.9 95% high"]) == pytest.approx(high * scale)
+    assert "intervals 95% of steps and seconds: by Student's t, cut at 0" in dlrun(*words).out
+
+
+def test_no_test_is_named_where_all_values_are_equal(dlrun):
+    sweep(dict.fromkeys(("gelu", "relu", "tanh", "elu", "silu"), (0.9,) * 3))
+    outcome = dlrun("compare", "--group-by", "act")
+    assert outcome.out.count("no difference: all values are equal (paired over 3 seeds)") == 4
+    assert "sign flips" not in outcome.out
+    assert {
+        row["val/accuracy method"] for row in records(dlrun("compare", "--format", "csv", "--group-by", "act"))
+    } == {""}
 
 
 def test_metrics_and_when(dlrun):
@@ -836,8 +886,10 @@ def test_other_files_are_other_data_unless_their_contents_are_the_same(dlrun):
     assert "not compared, as they were trained on other data: act=b data.path=cars.csv\n" in dlrun("compare").out
     recorded("*", data="aaaa")
     assert "not compared" not in dlrun("compare").out
+    assert "split" not in dlrun("compare", "--group-by", "seed").out
     recorded("b*", data="bbbb")
+    assert "data sets are split by data.path" in dlrun("compare", "--group-by", "seed").out
     out = dlrun("compare").out
     assert "not compared" in out
     assert "●" not in out, "one scale for several data sets would compare them"
-    assert "not compared" not in dlrun("compare", "--group-by", "act,data.path").out  # as asked
+    assert "not compared" in dlrun("compare", "--group-by", "act,data.path").out, "whatever the keys"

@@ -225,13 +225,25 @@ def test_data_sets_never_share_a_panel(drawn):
             for act, by in (("relu", 0.0), ("gelu", 0.05)):
                 end = high + by + seed / 100
                 trained(f"{data}{act}{seed}", [0.1, end], act__name=act, seed=seed, data__name=data)
-    for flags, names in (((), {"act=relu data=digits  n=3"}), (("--group-by", "act"), {"relu  n=3", "gelu  n=3"})):
+    both = {"act=relu data=digits  n=3", "act=gelu data=digits  n=3"}
+    for flags, names in (((), both), (("--group-by", "act"), both)):
         figure = drawn(*flags)
         assert [panel.get_title(loc="left") for panel in figure.axes] == ["val/accuracy, digits", "val/accuracy, iris"]
         ends = [{round(y.get_ydata()[-1], 2) for y in panel.lines if y.get_clip_on()} for panel in figure.axes]
         assert ends == [{0.91, 0.96}, {0.51, 0.56}]
         assert names <= {text.get_text() for text in figure.axes[0].texts}
     assert len(drawn("--where", "data=iris").axes) == 1
+
+
+def test_a_panel_of_one_group_names_it(drawn):
+    for data, high in (("digits", 0.8), ("iris", 0.5)):
+        for seed in range(3):
+            for rate in (0.01, 0.1):
+                end = high + rate + seed / 100
+                trained(f"{data}{rate}{seed}", [0.1, end], seed=seed, data__name=data, optim__lr=rate)
+    for flags in ((), ("--x", "optim.lr")):
+        panels = drawn("--group-by", "data", *flags).axes
+        assert [[text.get_text() for text in panel.texts] for panel in panels] == [["digits  n=3"], ["iris  n=3"]]
 
 
 @pytest.mark.parametrize(
@@ -293,10 +305,11 @@ def test_the_axis_is_logarithmic_where_that_suits(values: tuple[float, ...], log
 def test_what_is_no_axis(dlrun):
     for act in ("relu", "gelu"):
         for seed in range(2):
-            trained(f"{act}{seed}", [0.1, 0.2], act__name=act, seed=seed, optim__lr=0.1 * (seed + 1))
+            trained(f"{act}{seed}", [0.1, 0.2], act__name=act, seed=seed, optim__lr=0.1 * (seed + 1), batch_size=32)
     allowed = "allowed: step, epoch, examples, seconds, seed, optim.lr"
     for word, said in {
         "act": f"--x act: not a number that was swept; {allowed}",
+        "batch_size": f"--x batch_size: not a number that was swept; {allowed}",  # of one value
         "optim.rl": f"--x optim.rl: no such column (did you mean 'optim.lr'?); {allowed}",
         "epochs ": f"--x epochs : no such column (did you mean 'epoch'?); {allowed}",
         "val/accuracy": "--x val/accuracy: not a number that was swept",

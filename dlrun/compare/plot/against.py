@@ -42,24 +42,28 @@ class Points(NamedTuple):
 
 
 def checked(runs: Runs, key: str, others: Sequence[str]) -> str:
-    """The full name of a key or fact that is a number in some runs.
+    """The full name of a key or fact that has several numbers as values.
 
     Args:
       others: what ``--x`` may be besides.
 
     Raises:
-      InvalidConfig: if there is no such key, or it is nowhere a number.
+      InvalidConfig: if there is no such key, or it has fewer than two numbers as values.
     """
-    numbers = [name for name in runs.differing if any(is_number(run.value(name)) for run in runs)]
+    numbers = [name for name in runs.differing if _swept(runs, name)]
     allowed = ", ".join([*others, *map(short, numbers)])
     try:
         name = runs.column(key)
     except InvalidConfig:
         near = nearest(key, [*others, *numbers])
         raise InvalidConfig([f"--x {show(key)}: no such column{near}; allowed: {allowed}"]) from None
-    if "/" in name or not any(is_number(run.value(name)) for run in runs):
+    if "/" in name or not _swept(runs, name):
         raise InvalidConfig([f"--x {show(key)}: not a number that was swept; allowed: {allowed}"])
     return name
+
+
+def _swept(runs: Runs, name: str) -> bool:
+    return len({value for run in runs if is_number(value := run.value(name))}) > 1
 
 
 def draw(runs: Runs, groups: Groups, quantities: Sequence[Quantity], file: Path, key: str) -> None:
@@ -71,7 +75,7 @@ def draw(runs: Runs, groups: Groups, quantities: Sequence[Quantity], file: Path,
       file: the picture, replaced atomically; its suffix says the format.
     """
     if key in groups.keys:
-        groups = grouped(runs, [name for name in groups.keys if name != key])
+        groups = grouped(runs, [name for name in groups.keys if name not in (key, *groups.split)])
     order = groups.ranked(quantities[0]) if quantities else groups.groups
     sets = of_data_sets(groups, order)
     longest = max((len(short_name(group.name)) + 8 for group in order), default=0)
@@ -79,7 +83,7 @@ def draw(runs: Runs, groups: Groups, quantities: Sequence[Quantity], file: Path,
     lost = False
     for row, name in enumerate(picture.rows):
         for panel, quantity in zip(picture.panels(row), quantities, strict=False):
-            lost |= _panel(panel, quantity, key, sets[name], colors_of(groups, sets[name]))
+            lost |= _panel(panel, quantity, key, sets[name], colors_of(groups, sets[name]), len(order) > 1)
             panel.set_title(title_of(quantity.name, name, list(sets)), fontsize=10, loc="left", parse_math=False)
     absent = sum(not is_number(run.value(key)) for run in runs)
     notes = ["×: runs that did not complete"] if lost else []
@@ -113,8 +117,14 @@ def suits_logarithm(values: np.ndarray) -> bool:
     return bool(uneven[0] < uneven[1])
 
 
-def _panel(panel: Axes, quantity: Quantity, key: str, order: Sequence[Group], colors: dict[Group, str]) -> bool:
-    """Draws a panel; returns whether it marks runs that did not complete."""
+def _panel(
+    panel: Axes, quantity: Quantity, key: str, order: Sequence[Group], colors: dict[Group, str], named: bool
+) -> bool:
+    """Draws a panel; returns whether it marks runs that did not complete.
+
+    Args:
+      named: whether the lines get names even if they are single runs, as where the picture has several groups.
+    """
     found = {group: points(group, quantity, key) for group in order}
     ends = []
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
@@ -128,7 +138,7 @@ def _panel(panel: Axes, quantity: Quantity, key: str, order: Sequence[Group], co
             marks = {"linestyle": "", "marker": "x", "markersize": 5, "transform": panel.get_xaxis_transform()}
             panel.plot(p.lost, [0.03] * len(p.lost), color=color, **marks)
     _frame(panel, quantity, key, list(found.values()))
-    if len(order) > 1 or any(p.n.max(initial=0) > 1 for p in found.values()):
+    if named or any(p.n.max(initial=0) > 1 for p in found.values()):
         labels.write(panel, ends)
     return any(p.lost for p in found.values())
 

@@ -50,7 +50,7 @@ def draw(
     shown = []
     for row, name in enumerate(picture.rows):
         for panel, metric in zip(picture.panels(row), metrics, strict=False):
-            shown.append(_panel(panel, metric, axis, sets[name], colors[name], seeds))
+            shown.append(_panel(panel, metric, axis, sets[name], colors[name], seeds, len(order) > 1))
             panel.set_title(title_of(metric, name, list(sets)), fontsize=10, loc="left", parse_math=False)
     drawn = [group for name in picture.rows for group in sets[name]]
     colored = sum(len(colors[name]) for name in picture.rows)
@@ -58,9 +58,15 @@ def draw(
 
 
 def _panel(
-    panel: Axes, metric: str, axis: Axis, order: Sequence[Group], colors: dict[Group, str], seeds: bool
+    panel: Axes,
+    metric: str,
+    axis: Axis,
+    order: Sequence[Group],
+    colors: dict[Group, str],
+    seeds: bool,
+    named: bool,
 ) -> Shown:
-    """Draws a panel."""
+    """Draws a panel, with names at the ends of lines if the picture has several groups."""
     seen, ends, shown = [], [], Shown()
     pale = min(max(25 / len(order), 0.2), 0.8)  # many lines together must not hide the others
     for group in [*(g for g in order if g not in colors), *(g for g in reversed(order) if g in colors)]:
@@ -81,7 +87,7 @@ def _panel(
             name = _name(group, mean.most, seeds)
             ends.append(labels.End(name, color, float(line.x[-1]), float(line.values[-1])))
     _frame(panel, metric, axis, seen or _unfinished(order, metric, axis))
-    if len(order) > 1:
+    if named:
         labels.write(panel, ends)
     return shown
 
