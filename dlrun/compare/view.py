@@ -159,7 +159,8 @@ class View:
             data = ", ".join(sorted(set().union(*(self.groups.sets(group.runs) for group in foreign))))
             which = named if len(named) <= 3 * groups.LONGEST else f"{len(foreign)} groups of {data}"
             found.append(f"not compared, as they were trained on other data: {which}")
-        if any(q.measure.positive and g.summary(q).interval for q in self.quantities for g in order):
+        positive = [q for q in self.quantities if q.measure.positive]
+        if any((ends := g.summary(q).interval) and ends[0] == 0 for q in positive for g in order):
             found.append("intervals 95% of steps and seconds: by Student's t, cut at 0")
         if used := dict.fromkeys(verdict.method for verdict in self.verdicts if verdict.method):
             named = "; ".join(f"{name} ({METHODS[name]})" for name in used)

@@ -434,14 +434,16 @@ def test_curves_are_drawn_and_follow_the_choices(opened):
 def test_a_band_ends_where_the_first_of_its_seeds_ends(opened):
     browser = opened("sets")
     choose(browser, "#curves", "data", "iris")
-    lengths = lambda selector: [d.count("L") for d in paths(browser, f"#curves .curve.{selector}")]  # noqa: E731
-    assert lengths("base .line:not(.fewer)") == [4], "five points that all three seeds reach"
-    assert lengths("base .line.fewer") == [5], "from the last of these to the end of the others"
-    assert lengths("base .band") == [9]
+    lengths = lambda selector: [d.count("L") for d in paths(browser, f"#curves .curve[data-group='2'] {selector}")]  # noqa: E731
+    assert lengths(".line:not(.fewer)") == [4], "five points that all three seeds reach"
+    assert lengths(".line.fewer") == [5], "from the last of these to the end of the others"
+    assert lengths(".band") == [9]
     assert "Dotted: fewer than n seeds reach this far." in texts(browser, "#curves > p.aside")
     assert [text.strip() for text in texts(browser, "#curves .legend button:not(.all)")] == [
-        "gelu n=3 baseline",
-        "relu n=3",
+        "act=gelu data=digits n=3 baseline",
+        "act=relu data=digits n=3",
+        "act=gelu data=iris n=3",
+        "act=relu data=iris n=3",
     ]
 
 
