@@ -8,13 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from dlrun.cli.arguments import Parser, add_folders, add_where
+from dlrun.compare.axes import NAMES
 from dlrun.errors import InvalidConfig, tell
 from dlrun.runs.loading import garbage_collector_off, load
 from dlrun.runs.run import At
 from dlrun.runs.rundir import OUTPUTS
 
-AXES = ("step", "epoch", "examples", "seconds")
-"""What curves may be drawn along, as :data:`dlrun.compare.axes.Axis` says."""
+AXES = tuple(NAMES)
 LINES = 20  # of a table on a terminal, unless --limit says another number
 DESCRIPTION = "Shows runs side by side, their groups with error bars, and whether the\ndifferences are real."
 EPILOG = """\
